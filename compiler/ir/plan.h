@@ -1,0 +1,59 @@
+/* plan.h: what will run: kernels in order, each an anchor node with the elementwise chain fused
+ * behind it, its algorithm and tiles, and its cost.
+ *
+ * `fuse` makes the kernels, `layout` fills algorithm and tiles, `schedule` orders them and makes the
+ * entries, `memplan` places values.  `netc emit --as=plan` prints this; codegen reads it.
+ */
+#ifndef IR_PLAN_H
+#define IR_PLAN_H
+
+#include "ir/graph.h"
+
+/* The machine the code is for.  One source for every width: nothing else asks about the CPU. */
+typedef struct Target {
+    const char *name;      /* "native", "x86-64-v4", "aarch64" */
+    const char *triple, *cpu, *features;
+    int vector;            /* f32 lanes per vector register: 16, 8, 4 */
+    int registers;         /* vector registers: 32, 16 */
+    bool fma;              /* hardware fused multiply-add */
+    bool broadcast_load;   /* an arithmetic operand may be a broadcast from memory (AVX-512) */
+    int64_t l1, l2;        /* bytes, per core */
+} Target;
+
+typedef struct Tile {
+    int ow, oh;   /* pixels (or images, for dense) along a row and rows per register tile */
+    int oc;       /* output vectors per register tile */
+    int ic;       /* backward weights: input channels per register tile */
+    int unroll;   /* input channels unrolled in the innermost body */
+    int rows;     /* output rows per task or per cache block */
+} Tile;
+
+enum { KERNEL_MAX_CHAIN = 8 };
+
+typedef struct Kernel {
+    NodeId anchor;             /* the node whose lowering makes the loops; an elementwise node
+                                  when the whole kernel is a map */
+    NodeId chain[KERNEL_MAX_CHAIN]; /* elementwise nodes applied to the anchor's output 0, in order */
+    int nchain;
+    NodeId tail;               /* optional pooling node fused behind the chain */
+    const char *name;          /* "conv1+relu+pool" : unique within the graph */
+    const char *label;         /* layer, for reports */
+    const char *algorithm;     /* "direct", "gemm", "map", ... */
+    const char *why;           /* one short sentence for the plan */
+    Tile tile;
+    bool oc_outer;             /* tasks: output-channel tiles outermost (weights larger than data) */
+    int64_t tasks_per, tasks_block; /* tasks per call = per * ceil(n / block); block 0: per */
+    double flops_image, flops_fixed;
+    double bytes_image, bytes_fixed; /* read + written */
+    int64_t scratch;           /* bytes of per-thread scratch it needs */
+} Kernel;
+
+void kernel_print(const Graph *g, const Kernel *k, FILE *out);
+void plan_print(const Graph *g, const Target *t, FILE *out); /* the text of `emit --as=plan` */
+
+/* Values stored by the kernel: the anchor's / chain's / tail's outputs that have Value.stored. */
+int kernel_outputs(const Graph *g, const Kernel *k, ValueId *out, int cap);
+/* Values read from memory by the kernel (stored or inputs or parameters), each once. */
+int kernel_inputs(const Graph *g, const Kernel *k, ValueId *in, int cap);
+
+#endif

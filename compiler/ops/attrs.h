@@ -1,0 +1,70 @@
+/* attrs.h: attribute structs of the operators, shared by facts, lowering, reference and passes. */
+#ifndef OPS_ATTRS_H
+#define OPS_ATTRS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Which input maps each output map reads (LeNet-5, table I).  link[o * inputs + i] is 0 or 1. */
+typedef struct ConnTable {
+    int outputs, inputs;
+    const uint8_t *link;
+} ConnTable;
+
+typedef struct ConvAttrs { /* CONV2D and its two gradients */
+    int64_t maps;          /* output channels */
+    int64_t kernel[2], stride[2], pad[4] /* top bottom left right */, dilation[2];
+    int64_t groups;
+    bool bias;
+    const ConnTable *connect; /* NULL = all */
+    int64_t src_size[2];      /* gradients only: height, width of src */
+    int64_t src_maps;         /* gradients only */
+} ConvAttrs;
+
+typedef struct DenseAttrs {
+    int64_t units;
+    bool bias;
+    int64_t src_dim[3]; /* gradients only: c, h, w of src; src_rank 1 or 3 */
+    int src_rank;
+} DenseAttrs;
+
+typedef struct TransposeWeightsAttrs {
+    int64_t groups;
+} TransposeWeightsAttrs;
+
+enum { POOL_ROUND_FLOOR, POOL_ROUND_CEIL, POOL_ROUND_EXACT };
+typedef struct PoolAttrs { /* MAXPOOL, AVGPOOL, SUBSAMPLE and their gradients */
+    int64_t kernel[2], stride[2], pad[4];
+    int round;
+    bool count_pad;      /* avgpool: divide by the whole window, padding included */
+    int64_t src_size[2]; /* gradients only: height, width of src */
+} PoolAttrs;
+
+typedef struct NormAttrs { /* LRN, LCN and gradients, across maps at one position */
+    int64_t size;          /* maps in the window, odd */
+    double k, alpha, beta;
+    int alpha_per;         /* 0: alpha as in the paper (per sum); 1: alpha / size (Caffe, PyTorch) */
+} NormAttrs;
+
+typedef struct DropoutAttrs { /* DROPOUT, DROPOUT_BWD */
+    double rate;
+    int scale;   /* 0 train: kept values / (1 - rate) while training; 1 test: values * (1 - rate) at test */
+    int64_t key; /* layer number: RNG purpose */
+    bool infer;  /* inference graph: identity or scale only */
+} DropoutAttrs;
+
+typedef struct ConcatAttrs { int64_t unused; } ConcatAttrs;
+typedef struct SliceAttrs { int64_t from, count; } SliceAttrs;      /* channels */
+typedef struct UnflattenAttrs { int64_t dim[3]; } UnflattenAttrs;
+typedef struct RbfAttrs { int64_t units; } RbfAttrs;
+typedef struct LossAttrs { /* all losses and their gradients */
+    double weight;
+    double j;              /* lenet_map */
+    double on, off;        /* mse targets for the true and the other classes */
+} LossAttrs;
+typedef struct SgdAttrs {
+    int64_t param;         /* index into ParamList: rates, decay */
+    double lr_mult, decay_mult;
+    bool nesterov;
+} SgdAttrs;
+#endif

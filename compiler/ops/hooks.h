@@ -1,0 +1,45 @@
+/* hooks.h: the code-making hooks of the operator families, so that facts (x.c) and code (x_lower.c)
+ * can live in separate files.  A name left undefined is a null pointer (weak): a tool that only
+ * needs shapes links without the code generators. */
+#ifndef OPS_HOOKS_H
+#define OPS_HOOKS_H
+
+#include "ir/op.h"
+#include "ir/plan.h"
+
+#define WEAK __attribute__((weak))
+#define LOWER(name) WEAK void lower_##name(KernelCtx *k)
+#define SCALAR(name) WEAK struct LLVMOpaqueValue *scalar_##name(ScalarCtx *s)
+#define CHOOSE(name) WEAK void choose_##name(const Graph *g, struct Kernel *k, const Target *t)
+#define WEIGHTS(name)                                                                              \
+    WEAK bool weights_##name(const Graph *g, NodeId n, int input, const Target *t, Layout *out)
+
+/* conv_lower.c, conv_bww_lower.c, conv_tiles.c: convolution and dense */
+LOWER(conv); LOWER(conv_bwd_data); LOWER(conv_bwd_weights); LOWER(dense); LOWER(dense_bwd_data);
+LOWER(dense_bwd_weights); LOWER(transpose_weights); LOWER(bias_grad);
+CHOOSE(conv); CHOOSE(conv_bwd_data); CHOOSE(conv_bwd_weights); CHOOSE(dense); CHOOSE(dense_bwd_data);
+CHOOSE(dense_bwd_weights); CHOOSE(transpose_weights); CHOOSE(bias_grad);
+WEIGHTS(conv); WEIGHTS(conv_bwd_data); WEIGHTS(conv_bwd_weights); WEIGHTS(dense);
+WEIGHTS(dense_bwd_data); WEIGHTS(dense_bwd_weights); WEIGHTS(transpose_weights);
+
+/* map_lower.c: standalone elementwise kernels (anchor is itself elementwise); elementwise_lower.c */
+LOWER(map); CHOOSE(map);
+SCALAR(relu); SCALAR(relu_bwd); SCALAR(tanh); SCALAR(tanh_bwd); SCALAR(stanh); SCALAR(stanh_bwd);
+SCALAR(sigmoid); SCALAR(sigmoid_bwd); SCALAR(dropout); SCALAR(dropout_bwd); SCALAR(add); SCALAR(mul);
+
+/* pool_lower.c, norm_lower.c, softmax_lower.c, shape_lower.c, rbf_lower.c, optim_lower.c */
+LOWER(load_input); LOWER(subsample); LOWER(subsample_bwd_data); LOWER(subsample_bwd_coef);
+LOWER(maxpool); LOWER(maxpool_bwd); LOWER(avgpool); LOWER(avgpool_bwd); LOWER(lrn); LOWER(lrn_bwd);
+LOWER(lcn); LOWER(lcn_bwd); LOWER(softmax); LOWER(softmax_bwd); LOWER(flatten); LOWER(unflatten);
+LOWER(concat); LOWER(slice); LOWER(rbf); LOWER(rbf_bwd_data); LOWER(rbf_bwd_centers);
+LOWER(cross_entropy); LOWER(cross_entropy_bwd); LOWER(mse); LOWER(mse_bwd); LOWER(lenet_map);
+LOWER(lenet_map_bwd); LOWER(sgd);
+CHOOSE(load_input); CHOOSE(subsample_bwd_coef); CHOOSE(rows); /* rows: one task per (n, cb, row band) */
+CHOOSE(images);                                           /* images: one task per image */
+CHOOSE(sgd); CHOOSE(rbf_bwd_centers);
+
+#undef LOWER
+#undef SCALAR
+#undef CHOOSE
+#undef WEIGHTS
+#endif

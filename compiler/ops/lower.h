@@ -1,0 +1,99 @@
+/* lower.h: what an op's lowering works with: its kernel, views of its tensors, the fused chain.
+ *
+ * A lowering emits `void kernel(frame, lo, hi, scratch)`: a loop over tasks lo..hi that writes its
+ * share of the output.  Tasks are independent; their number is Kernel.tasks_per * ceil(n / block).
+ * It must keep the storage invariants (halo and padding lanes zero) through epi_row / epi_emit.
+ */
+#ifndef OPS_LOWER_H
+#define OPS_LOWER_H
+
+#include "emit/emit.h"
+#include "ir/op.h"
+#include "ir/plan.h"
+#include "ops/attrs.h"
+
+struct KernelCtx {
+    Emit *e;
+    const Graph *g;
+    const Kernel *k;
+    const Target *t;
+    Node *node;          /* the anchor */
+    const void *attrs;   /* the anchor's */
+    KernelArgs a;        /* frame, lo, hi, scratch */
+    Val n, cap;          /* images in this call; capacity of the slab */
+};
+
+/* A tensor in memory: base points at logical (n=0, c=0, y=0, x=0), inside the halo.
+ * Strides are in elements and compile-time constants.  Element address of (n, c, y, x):
+ *   base + n*image + (c / block)*cblock + y*row + x*pixel + c % block      (PLAIN: block = 1)  */
+typedef struct View {
+    Val base;
+    Layout layout;
+    DType dtype;
+    int64_t c, h, w;                 /* logical (rank 1: h = w = 1) */
+    int64_t cblocks;                 /* ceil(c / block) */
+    int64_t image, cblock, row, pixel;
+    int block;
+    bool aligned;                    /* vectors of `block` lanes are vector-aligned */
+} View;
+
+View view_of(KernelCtx *k, ValueId v);
+/* pointer to element (n, first channel of block cb, y, x); any of them may be constant */
+Val view_at(KernelCtx *k, const View *v, Val n, Val cb, Val y, Val x);
+/* same for a weights value: pointer to (group, o-tile, i-block) */
+typedef struct WeightView {
+    Val base;
+    Layout layout;
+    int64_t o_tiles, i_blocks;       /* per group */
+    int64_t kh, kw;
+    int64_t group, tile, block, tap, row; /* strides in floats: group, o-tile, i-block, (kh,kw), i */
+} WeightView;
+WeightView weights_of(KernelCtx *k, ValueId v);
+Val bias_at(KernelCtx *k, ValueId bias); /* base of a bias / per-channel vector (rank 1, blocked, padded) */
+
+/* The fused chain.  Usage, once per kernel:  Epi ep; epi_open(k, &ep);
+ * per produced row of `ncb` channel blocks:  epi_row(k, &ep, n, cb, ncb, y)   -- zeroes halos
+ * per register tile:   epi_tile(k, &ep, n, cb, y, x)   -- addresses of the tile's origin
+ * per vector:          epi_emit(k, &ep, acc, dn, dcb, dy, dx)  -- constants relative to the origin:
+ *     loads the chain's other operands there, applies it, stores every stored output.
+ * Outputs in PLAIN layout are handled for c <= block by masked lanes only in epi_emit1. */
+enum { EPI_MAX = 12 };
+typedef struct Epi {
+    int n;
+    struct EpiTensor { ValueId value; View view; Val at; } t[EPI_MAX]; /* operands and outputs */
+    Val origin_n, origin_cb, origin_y, origin_x;
+    int64_t channels;    /* logical channels of the output, for masking padding lanes */
+    bool must_mask;      /* chain does not keep zeros: mask padding lanes of the last block */
+} Epi;
+void epi_open(KernelCtx *k, Epi *ep);
+void epi_row(KernelCtx *k, Epi *ep, Val n, Val cb, int64_t ncb, Val y);
+void epi_tile(KernelCtx *k, Epi *ep, Val n, Val cb, Val y, Val x);
+void epi_emit(KernelCtx *k, Epi *ep, Val acc, int64_t dn, int64_t dcb, int64_t dy, int64_t dx);
+/* Zeroes the halo rows/columns of value v that belong to row y of (n, cb..cb+ncb): epi_row's core. */
+void halo_row(KernelCtx *k, const View *v, Val n, Val cb, int64_t ncb, Val y);
+
+/* What an elementwise op's .scalar hook sees: its inputs as vectors, and where they are. */
+struct ScalarCtx {
+    KernelCtx *k;
+    Emit *e;
+    const Graph *g;
+    const Node *node;
+    const void *attrs;
+    Val in[4];           /* vectors (f32) */
+    Val n, cb, y, x;     /* image, channel block, row, column of the vector, for random numbers;
+                            all i64 */
+    int64_t width, height; /* of the tensor, to number its elements */
+};
+
+/* for (task = lo; task < hi; ++task): decode helpers */
+Loop task_loop(KernelCtx *k);            /* .i = task; close with task_end */
+void task_end(KernelCtx *k, Loop *l);
+/* i / extent and i % extent with constant extent */
+void split_index(Emit *e, Val i, int64_t extent, Val *quot, Val *rem);
+
+/* rt_frame fields */
+Val frame_scalar(KernelCtx *k, int index);       /* frame->scalar[index], RT_SCALAR_* */
+Val frame_label(KernelCtx *k, int slot, Val n);  /* class index of image n, i64 */
+Val frame_input(KernelCtx *k, int slot);         /* const float *: NCHW images */
+
+#endif

@@ -1,0 +1,45 @@
+/* passes.h: the pass manager's interface; passes.def is the ordered list. */
+#ifndef PASSES_H
+#define PASSES_H
+
+#include "ir/graph.h"
+#include "ir/plan.h"
+
+/* What the three programs of a model need from reverse mode. */
+typedef struct PassCtx {
+    Arena *tmp;               /* reset after each pass */
+    const Target *target;
+    bool train;               /* run grad with RULE_TRAIN and append SGD updates */
+    bool look;                /* build projections under the three rules */
+    ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */
+    int nlosses;
+    ValueId project_from;     /* look: the pre-softmax score (or last differentiable value) */
+    ValueId seeds[256];       /* look: layer values a projection may start from ... */
+    const char *seed_label[256];
+    int nseeds;
+    struct SeedInfo {         /* ... and, per rule, where the seed goes (filled by grad/schedule) */
+        ValueId diff;         /* stored value to write the seed into; 0: not possible */
+        int first_kernel;     /* start executing at this kernel index */
+        ValueId live[16];     /* values alive across that point: zero them first */
+        int nlive;
+    } *seed_info[4];          /* [Rule][nseeds] */
+    ValueId image_diff[4];    /* [Rule]: gradient at the image */
+    const char *refused[4];   /* [Rule]: why this rule does not exist for this net, or NULL */
+    /* debugging */
+    const char *dump;         /* "grad,fuse" or "all": print the graph after these passes */
+    const char *stop_after;   /* stop after this pass */
+    bool time, verify, no_fuse;
+    FILE *dump_file;
+} PassCtx;
+
+/* Runs every pass of passes.def on g.  BUG()s if a pass breaks an invariant (verify).
+ * Returns false when stopped early by stop_after. */
+bool passes_run(Graph *g, PassCtx *ctx);
+void passes_help(FILE *out); /* --help-passes: the list with one line each */
+bool pass_exists(const char *name);
+/* Text in, one pass, text out: netc --run-pass=fuse x.ir (tests). */
+bool pass_run_one(Graph *g, PassCtx *ctx, const char *name);
+/* Adds parameters' layouts and pool offsets; call once after all programs ran `layout`. */
+void params_place(ParamList *params);
+
+#endif

@@ -1,0 +1,195 @@
+/* rt_abi.h: the contract between generated code and the runtime: plain structs, one version number.
+ *
+ * The generated object exports one constant, `const rt_model netc_model` (or NAME_model in a library).
+ * Everything else is reached from it: parameters with their physical layouts, three programs
+ * (forward, train, look) as lists of kernels, inspectable tensors, training and data settings.
+ * Layout changes bump RT_ABI_VERSION; codegen builds these structs field by field in order, and
+ * static assertions there and here pin the offsets.
+ */
+#ifndef RT_ABI_H
+#define RT_ABI_H
+
+#include <stdint.h>
+
+#define RT_ABI_VERSION 1
+
+/* ---- what a kernel sees ---- */
+enum {
+    RT_SCALAR_INV_N,    /* 1 / n */
+    RT_SCALAR_LR,
+    RT_SCALAR_MOMENTUM,
+    RT_SCALAR_DECAY,
+    RT_SCALAR_COUNT = 8
+};
+typedef struct rt_frame {
+    char *act;              /*  0: batch slab: tensor at act + offset * cap */
+    char *fix;              /*  8: fixed slab */
+    char *param;            /* 16: parameters in kernel layout */
+    char *state;            /* 24: optimizer state, same layout */
+    int64_t n;              /* 32: images in this call, 1..cap */
+    int64_t cap;            /* 40: images the slab is sized for */
+    float scalar[RT_SCALAR_COUNT]; /* 48 */
+    uint64_t seed;          /* 80 */
+    int64_t step;           /* 88: optimizer step, counter of random numbers */
+    const float *input[4];  /* 96: per input slot: n images, c*h*w floats each, row-major */
+    const int32_t *label[2];/* 128: per label slot: n class indices */
+} rt_frame;
+
+typedef void (*rt_kernel_fn)(const rt_frame *, int64_t lo, int64_t hi, void *scratch);
+
+/* ---- layouts: nests of axes, outermost first ---- */
+typedef struct rt_axis {
+    int32_t dim;            /* logical dimension */
+    int32_t pad_;
+    int64_t extent, mult, offset; /* logical index of dim += p * mult + offset; outside = padding */
+} rt_axis;
+enum { RT_MAX_DIMS = 5, RT_MAX_AXES = 8 };
+typedef struct rt_layout {
+    int32_t rank, naxes;
+    int64_t dim[RT_MAX_DIMS];
+    rt_axis axis[RT_MAX_AXES];
+} rt_layout;
+
+enum { RT_POOL_ACT = 2, RT_POOL_FIX, RT_POOL_PARAM, RT_POOL_STATE };
+enum { RT_F32, RT_I32, RT_U8 };
+
+typedef struct rt_tensor {  /* an inspectable value of a program */
+    const char *name;       /* "c1", "score", "loss.ce", "image" */
+    const char *label;      /* layer label or "" */
+    const char *op;         /* what made it: "conv", "relu", ... */
+    int32_t dtype, pool;
+    int64_t offset;         /* bytes (ACT: per image of capacity) */
+    int64_t image_bytes;    /* ACT: distance between images */
+    rt_layout layout;
+} rt_tensor;
+
+typedef struct rt_kernel {
+    rt_kernel_fn fn;
+    const char *name;       /* "conv1+relu" */
+    const char *label;      /* "conv1" */
+    const char *algorithm;  /* "direct 14x2" */
+    int64_t tasks_per, tasks_block; /* tasks = per * ceil(n / block); block 0: per */
+    double flops_image, flops_fixed, bytes_image, bytes_fixed;
+} rt_kernel;
+
+typedef struct rt_entry {
+    const char *name;       /* forward: "forward"; train: "step"; look: "prepare", "record",
+                               "project_gradient", "project_deconvnet", "project_guided" */
+    int32_t first, count;
+} rt_entry;
+
+enum { RT_MAX_LIVE = 16 };
+typedef struct rt_seed {    /* look: a layer from which a projection can start */
+    const char *label;
+    int32_t tensor;         /* index of the recorded activation in tensors */
+    int32_t pad_;
+    struct { int32_t diff;  /* index of the tensor to write the seed into, -1: not possible */
+             int32_t first; /* kernel to start at */
+             int32_t nlive; /* tensors to zero first */
+             int32_t live[RT_MAX_LIVE];
+             int32_t pad_; } rule[3]; /* gradient, deconvnet, guided */
+    int64_t rf_size[2], rf_jump[2], rf_start[2]; /* receptive field on the image: size, stride,
+                               image coordinate of the first cell's first pixel (negative: padding) */
+} rt_seed;
+
+typedef struct rt_program {
+    const char *name;       /* "forward", "train", "look" */
+    int64_t act_bytes;      /* per image of capacity */
+    int64_t fix_bytes;
+    int64_t scratch_bytes;  /* per thread */
+    int64_t act_lower_bound;
+    const rt_kernel *kernel;
+    const rt_entry *entry;
+    const rt_tensor *tensor;
+    const rt_seed *seed;
+    int32_t nkernels, nentries, ntensors, nseeds;
+    int32_t image_diff[3];  /* look: tensor index of the projection at the image, per rule */
+    int32_t output;         /* tensor index of the score (pre-softmax) or penalties, -1 */
+    int32_t prob;           /* tensor index of the declared output (softmax), -1 */
+    int32_t nlosses;
+    int32_t loss[8];        /* tensor indices: one number per image, already weighted */
+    const char *refused[3]; /* look: why a rule does not exist, or NULL */
+} rt_program;
+
+/* ---- parameters ---- */
+enum { RT_INIT_ZERO, RT_INIT_FILL, RT_INIT_UNIFORM, RT_INIT_GAUSSIAN, RT_INIT_TABLE };
+enum { RT_PARAM_FROZEN = 1, RT_PARAM_CONSTANT = 2 };
+typedef struct rt_param {
+    const char *name;       /* "c1.weight" */
+    const char *label;
+    int32_t rank, flags;
+    int64_t dim[RT_MAX_DIMS]; /* shape as saved */
+    rt_layout layout;       /* over the split shape: same numbers row-major */
+    int64_t offset, state_offset, bytes;
+    int32_t init, pad_;
+    double init_a, init_b;
+    const float *table;
+    const uint8_t *links;   /* dim[0]*dim[1] bytes, or NULL */
+    double max_rms, lr_mult, decay_mult;
+    int64_t trainable;
+} rt_param;
+
+/* ---- data and training settings from the spec ---- */
+typedef struct rt_input_spec {
+    const char *name;
+    int64_t c, h, w;
+    float lo, hi;           /* pixel 0 -> lo, 255 -> hi */
+    float mean[4], std[4];
+    int32_t resize_short, crop, pad, bgr, flip, pad_;
+} rt_input_spec;
+enum { RT_SCHEDULE_CONST, RT_SCHEDULE_STEP, RT_SCHEDULE_PLATEAU, RT_SCHEDULE_TABLE };
+typedef struct rt_schedule {
+    int32_t kind, ntable;
+    int64_t every;          /* STEP: epochs between factors; PLATEAU: patience in epochs */
+    double factor;
+    struct { int64_t epochs; double lr; } table[16]; /* TABLE: lr for so many epochs; last holds */
+} rt_schedule;
+enum { RT_METRIC_ERROR_RATE, RT_METRIC_TOPK };
+typedef struct rt_metric {
+    const char *name;
+    int32_t kind, k;
+    int32_t smallest_wins;  /* argmin outputs (RBF penalties) */
+    int32_t pad_;
+} rt_metric;
+typedef struct rt_train_spec {
+    double lr, momentum, decay;
+    int64_t batch, epochs;
+    uint64_t seed;
+    int64_t checkpoint_epochs;
+    rt_schedule schedule;
+    const char *train_data, *test_data; /* URIs as rt_data_open takes them */
+} rt_train_spec;
+
+typedef struct rt_layer {   /* what `info` and reports print */
+    const char *label, *op, *detail;
+    int64_t out[3];
+    int32_t out_rank, pad_;
+    int64_t params;
+    double macs;
+    int64_t rf, jump;       /* receptive field and stride along the height */
+} rt_layer;
+
+typedef struct rt_model {
+    int32_t abi, ninputs;
+    const char *name;       /* "LeNet" */
+    const char *spec_file;  /* base name */
+    const char *spec_hash;  /* 32 hex digits */
+    const char *version;    /* netc's */
+    const char *target;     /* "x86-64-v4" */
+    const char *cpu_needs;  /* "avx512f,avx512vl,..." checked at start, "" = baseline */
+    const rt_input_spec *input;
+    int64_t classes;
+    int32_t smallest_wins;  /* predicted class is the argmin of the score */
+    int32_t nparams;
+    const rt_param *param;
+    int64_t param_bytes, state_bytes;
+    rt_program program[3];  /* forward, train, look; nkernels = 0: absent */
+    rt_train_spec train;
+    const rt_metric *metric;
+    const rt_layer *layer;
+    int32_t nmetrics, nlayers;
+    int64_t param_count;    /* trainable numbers */
+    const char *spec_text;  /* the whole source, for `info --spec` and reports */
+} rt_model;
+
+#endif
