@@ -23,7 +23,7 @@ enum {
     MAX_POINTS = 40,           /* pen positions of one skeleton */
     STEPS = 5,                 /* curve pieces between two positions */
     MAX_DOTS = MAX_POINTS * STEPS + MAX_POINTS,
-    GRID = 5                   /* elastic field: GRID x GRID control displacements */
+    GRID = 4                   /* elastic field: GRID x GRID control displacements */
 };
 
 /* "x,y" pen positions, y downwards, the digit about 70 wide and 100 high; "!" a corner, "|" lifts the
@@ -455,8 +455,15 @@ void rt_digits_draw(const rt_digits *d, int64_t index, unsigned char *pixels)
         sk.at[i].x += 1.5f * bell(&s);
         sk.at[i].y += 1.5f * bell(&s);
     }
+    for (int first = 0, i = 1; i <= sk.n; i++) {
+        if (i < sk.n && !sk.begin[i])
+            continue;
+        if (closed[first])
+            sk.at[i - 1] = sk.at[first];
+        first = i;
+    }
     trace(&sk, closed, &p);
-    bend(&p, &s, 8.5f);
+    bend(&p, &s, 9.0f);
     affine(&s, m);
     transform(&p, m);
     float radius = 1.12f + 0.27f * bell(&s);
