@@ -1,0 +1,116 @@
+/* rt_model.h: the inside of a netrt, for the files of the runtime (training, reports,
+ * visualization).  Callers outside use netrt.h.
+ *
+ * A netrt owns the parameters in kernel layout, the optimizer state, and per program an activation
+ * slab (sized for `cap` images) and a fixed slab.  Slabs appear when a program is first asked for;
+ * forward and train share one activation slab (they never need it at the same time), look has its
+ * own, so a recorded image survives a forward run.  A steady step allocates nothing.
+ */
+#ifndef RT_MODEL_H
+#define RT_MODEL_H
+
+#include <stddef.h>
+
+#include "netrt.h"
+#include "rt_image.h"
+
+enum { RT_FORWARD, RT_TRAIN, RT_LOOK, RT_PROGRAMS };
+
+typedef struct rt_space {
+    char *fix;
+    size_t fix_size;
+    uint64_t prepared; /* param_version for which "prepare" has run */
+} rt_space;
+
+/* Called after each kernel while observing (bench); seconds spent in it, all threads. */
+typedef void (*rt_observer)(void *context, int kernel, double seconds);
+
+struct netrt {
+    const rt_model *model;
+    int threads;
+    int64_t cap;
+    uint64_t seed;
+    char *param, *state;
+    uint64_t param_version; /* grows whenever parameters change; starts at 1 */
+    char *act[2];           /* [0] forward and train, [1] look */
+    size_t act_size[2];
+    int64_t act_cap[2];     /* images each slab has room for */
+    rt_space space[RT_PROGRAMS];
+    int64_t bound_cap[RT_PROGRAMS];
+    char *scratch;          /* threads * scratch_stride */
+    size_t scratch_stride;
+    rt_frame frame;         /* input, label, scalars, seed, step: set before a run */
+    double lr, momentum, decay;
+    float *logical;         /* room for the largest parameter under a constraint */
+    struct rt_turn *turn;   /* task counters of rt_run.c */
+    rt_observer observer;
+    void *observer_context;
+    char **class_names;     /* from the weights file or the data, classes entries or NULL */
+};
+
+/* Makes sure that program can run with up to cap images (0: m->cap).  EUSAGE: the model has no such
+ * program.  Existing contents of the slab are lost when it must grow. */
+int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err);
+
+/* Runs the kernels of an entry for n images, 1 <= n <= capacity; n applies to frame.input, labels
+ * and ACT tensors.  first_kernel: -1 = the entry's first, else an index into program.kernel inside
+ * the entry (rt_seed.rule[].first).  Before it, the program's "prepare" entry runs if parameters
+ * changed since.  Inputs are taken from m->frame.input / label.
+ * EUSAGE: no such program or entry (the text gives program.refused when that is why).
+ * (netrt_run is the name used in the contract between runtime files.) */
+int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err);
+
+const rt_entry *rt_find_entry(const rt_program *p, const char *name); /* NULL: absent */
+int rt_find_tensor(const rt_program *p, const char *name);            /* index, -1 */
+int rt_find_label(const rt_program *p, const char *label);            /* first with it, -1 */
+int rt_find_param(const rt_model *model, const char *name);           /* index, -1 */
+
+/* Inspectable tensors of a program that is ready.  image: index in the batch (FIX tensors: 0).
+ * Logical order, rt_tensor_count() numbers. */
+int64_t rt_tensor_count(const rt_tensor *t);
+void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image);
+void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, float *logical);
+void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical);
+void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images);
+
+/* Parameters in logical order, rt_param_count() numbers; state is the momentum. */
+int64_t rt_param_count(const rt_param *p);
+void rt_param_read(const netrt *m, int param, float *logical);
+void rt_param_write(netrt *m, int param, const float *logical); /* param_version grows */
+void rt_state_read(const netrt *m, int param, float *logical);
+void rt_state_write(netrt *m, int param, const float *logical);
+int rt_param_saved(const rt_param *p);   /* 0 for masks and other constants */
+int rt_param_trained(const rt_param *p); /* has optimizer state */
+
+/* Initial weights from (seed, index among saved parameters, element in logical order); rt_init.c */
+int rt_init_params(netrt *m, uint64_t seed, rt_error *err);
+
+/* Mean over n images of the sum of the program's losses, after a run; and per image (or NULL). */
+double rt_losses(const netrt *m, int program, int64_t n, double *per_image);
+/* Scores / declared output of n images after a run, n * classes floats. */
+int rt_scores(const netrt *m, int program, int64_t n, float *scores);
+int rt_probs(const netrt *m, int program, int64_t n, float *probs);
+/* Class predicted from one row of scores; rank (0 = best) of class c, ties count against it. */
+int64_t rt_best(const rt_model *model, const float *scores);
+int64_t rt_rank(const rt_model *model, const float *scores, int64_t c);
+/* The k best classes of one image, best first (k <= classes). */
+void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes);
+
+/* One optimizer step on frame.input / frame.label with m->lr, momentum, decay and frame.step, then
+ * constraints.  *loss as in netrt_step, not checked. */
+int rt_step(netrt *m, int64_t n, double *loss, rt_error *err);
+
+/* Name of the first tensor or parameter (program order) that holds NaN or infinity: 1 and text in
+ * buf ("gradient of layer c1"), else 0. */
+int rt_find_nonfinite(netrt *m, int program, int64_t n, char *buf, size_t size);
+int rt_params_finite(const netrt *m, int64_t first, int64_t count); /* floats of the pool */
+
+/* How pictures become input slot `slot`. */
+void rt_input_prep(const rt_model *model, int slot, struct rt_prep *prep);
+int64_t rt_input_count(const rt_model *model, int slot); /* c * h * w */
+
+/* rt_weights.c */
+int rt_weights_load(netrt *m, const char *path, int flags, int *loaded, rt_error *err);
+void rt_set_class_names(netrt *m, char **names, int64_t count); /* copies; NULL clears */
+
+#endif
