@@ -38,7 +38,8 @@ typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE,
 /* One attribute.  Drives argument checking, `netc explain`, printing, parsing and the manual.
  * AT_INT int64_t; AT_BOOL bool; AT_FLOAT double; AT_EXTENT int64_t[2] (h, w; a scalar broadcasts);
  * AT_PADS int64_t[4] (top, bottom, left, right; a scalar or HxW broadcasts); AT_ENUM int (index
- * into choices "floor|ceil|exact"); AT_TABLE `const ConnTable *`; AT_STR const char *. */
+ * into choices "floor|ceil|exact"); AT_TABLE `const ConnTable *`; AT_STR const char *.
+ * A default that is the name of an earlier attribute means that attribute's value. */
 typedef struct AttrDesc {
     const char *name;
     AttrType type;
@@ -48,6 +49,7 @@ typedef struct AttrDesc {
     const char *choices;  /* AT_ENUM */
     double min, max;      /* inclusive range for numbers; min > max: unchecked */
     const char *doc;
+    bool internal;        /* set by the compiler only: never accepted in a spec, not documented */
 } AttrDesc;
 
 /* infer: shapes from inputs and attributes.  On a user error fill `bad`. */
@@ -70,6 +72,7 @@ typedef struct Infer {
     const Shape *in;       /* logical shapes; not batched inputs included (weights) */
     Shape out[4];          /* result */
     DType out_type[4];
+    bool unbatched;        /* outputs are sums over the batch: a parameter's gradient */
     InferError bad;
     InferWarn warn;        /* text[0] != 0: W0207 */
 } Infer;
