@@ -37,6 +37,8 @@ LOWER(lenet_map_bwd); LOWER(sgd);
 CHOOSE(load_input); CHOOSE(subsample_bwd_coef); CHOOSE(rows); /* rows: one task per (n, cb, row band) */
 CHOOSE(images);                                           /* images: one task per image */
 CHOOSE(sgd); CHOOSE(rbf_bwd_centers);
+CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
+WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
 
 #undef LOWER
 #undef SCALAR

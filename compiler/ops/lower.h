@@ -49,6 +49,8 @@ typedef struct WeightView {
     int64_t group, tile, block, tap, row; /* strides in floats: group, o-tile, i-block, (kh,kw), i */
 } WeightView;
 WeightView weights_of(KernelCtx *k, ValueId v);
+/* first float of an unbatched value (parameter, gradient, state) and how many floats it stores */
+Val flat_at(KernelCtx *k, ValueId v, int64_t *floats);
 Val bias_at(KernelCtx *k, ValueId bias); /* base of a bias / per-channel vector (rank 1, blocked, padded) */
 
 /* The fused chain.  Usage, once per kernel:  Epi ep; epi_open(k, &ep);
@@ -63,7 +65,8 @@ typedef struct Epi {
     struct EpiTensor { ValueId value; View view; Val at; } t[EPI_MAX]; /* operands and outputs */
     Val origin_n, origin_cb, origin_y, origin_x;
     int64_t channels;    /* logical channels of the output, for masking padding lanes */
-    bool must_mask;      /* chain does not keep zeros: mask padding lanes of the last block */
+    bool must_mask;      /* chain does not keep zeros: mask padding lanes of the last block; a
+                            lowering whose own result dirties padding lanes sets it too */
 } Epi;
 void epi_open(KernelCtx *k, Epi *ep);
 void epi_row(KernelCtx *k, Epi *ep, Val n, Val cb, int64_t ncb, Val y);
@@ -88,11 +91,17 @@ struct ScalarCtx {
 /* for (task = lo; task < hi; ++task): decode helpers */
 Loop task_loop(KernelCtx *k);            /* .i = task; close with task_end */
 void task_end(KernelCtx *k, Loop *l);
+/* Walks the rows of a [c, h, w] tensor that this kernel's tasks lo..hi cover, as choose_rows split
+ * them: each task is Kernel.tile.oc channel blocks by Kernel.tile.rows rows of one image. */
+typedef void (*RowFn)(KernelCtx *k, void *user, Val n, Val cb, Val y);
+void rows_for_each(KernelCtx *k, int64_t cblocks, int64_t height, RowFn row, void *user);
+void rows_split(int64_t cblocks, int64_t height, int64_t width, struct Kernel *k);
 /* i / extent and i % extent with constant extent */
 void split_index(Emit *e, Val i, int64_t extent, Val *quot, Val *rem);
 
-/* rt_frame fields */
-Val frame_scalar(KernelCtx *k, int index);       /* frame->scalar[index], RT_SCALAR_* */
+/* rt_frame fields; the scalars are numbered as in rt_abi.h (codegen asserts it) */
+enum { SCALAR_INV_N, SCALAR_LR, SCALAR_MOMENTUM, SCALAR_DECAY };
+Val frame_scalar(KernelCtx *k, int index);
 Val frame_label(KernelCtx *k, int slot, Val n);  /* class index of image n, i64 */
 Val frame_input(KernelCtx *k, int slot);         /* const float *: NCHW images */
 

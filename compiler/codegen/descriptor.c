@@ -1,0 +1,420 @@
+/* descriptor.c: builds the rt_model constant of runtime/rt_abi.h, field by field.
+ *
+ * Each function makes one struct; its fields stand in the order of the header, which the runtime
+ * test of the ABI checks against offsets.  requires: kernels emitted, graphs planned.
+ */
+#include "codegen/descriptor.h"
+
+#include <string.h>
+
+#include "base/bug.h"
+#include "ir/op.h"
+#include "rt_abi.h"
+
+_Static_assert(sizeof(rt_axis) == 32, "rt_axis");
+_Static_assert(sizeof(rt_layout) == 8 + 8 * RT_MAX_DIMS + 32 * RT_MAX_AXES, "rt_layout");
+_Static_assert(RT_MAX_AXES == LAYOUT_MAX_AXES && RT_MAX_DIMS == SHAPE_MAX_RANK, "layout sizes");
+_Static_assert((int)RT_F32 == (int)DT_F32 && (int)RT_I32 == (int)DT_I32 && (int)RT_U8 == (int)DT_U8,
+               "element types");
+_Static_assert((int)RT_INIT_TABLE == (int)INIT_TABLE && (int)RT_INIT_ZERO == (int)INIT_ZERO,
+               "initialisation rules");
+
+/* A struct under construction. */
+enum { FIELDS_MAX = 64 };
+typedef struct Fields {
+    Emit *e;
+    Val at[FIELDS_MAX];
+    int n;
+} Fields;
+
+static void put(Fields *f, Val v) {
+    BUG_IF(f->n == FIELDS_MAX, "descriptor struct has too many fields");
+    f->at[f->n++] = v;
+}
+static void put_i32(Fields *f, int64_t x) { put(f, em_c_i32(f->e, x)); }
+static void put_i64(Fields *f, int64_t x) { put(f, em_c_i64(f->e, x)); }
+static void put_f64(Fields *f, double x) { put(f, em_c_f64(f->e, x)); }
+static void put_f32(Fields *f, double x) { put(f, em_c_f32(f->e, x)); }
+static void put_text(Fields *f, const char *s) { put(f, em_c_string(f->e, s)); }
+static Val done(Fields *f) { return em_c_struct(f->e, f->at, f->n); }
+
+static Val fixed_i64(Emit *e, const int64_t *x, int n) {
+    Val v[16];
+    for (int i = 0; i < n; i++)
+        v[i] = em_c_i64(e, x[i]);
+    return em_c_fixed(e, v, n);
+}
+
+static Val fixed_i32(Emit *e, const int32_t *x, int n) {
+    Val v[32];
+    for (int i = 0; i < n; i++)
+        v[i] = em_c_i32(e, x[i]);
+    return em_c_fixed(e, v, n);
+}
+
+static Val axis_struct(Emit *e, const Axis *a) {
+    Fields f = {.e = e};
+    put_i32(&f, a->dim);
+    put_i32(&f, 0);
+    put_i64(&f, a->extent);
+    put_i64(&f, a->mult);
+    put_i64(&f, a->offset);
+    return done(&f);
+}
+
+static Val layout_struct(Emit *e, const Layout *l, const Shape *s) {
+    Axis axis[LAYOUT_MAX_AXES] = {0};
+    int naxes = layout_axes(l, s, axis);
+    Val axes[LAYOUT_MAX_AXES];
+    for (int i = 0; i < LAYOUT_MAX_AXES; i++)
+        axes[i] = axis_struct(e, &axis[i]);
+    int64_t dim[SHAPE_MAX_RANK] = {0};
+    memcpy(dim, s->dim, sizeof(int64_t) * (size_t)s->rank);
+    Fields f = {.e = e};
+    put_i32(&f, s->rank);
+    put_i32(&f, naxes);
+    put(&f, fixed_i64(e, dim, SHAPE_MAX_RANK));
+    put(&f, em_c_fixed(e, axes, LAYOUT_MAX_AXES));
+    return done(&f);
+}
+
+/* ---- programs ---- */
+
+typedef struct Program {
+    Emit *e;
+    Arena *keep;
+    const Graph *g;
+    const ModelGraph *mg;
+    const PassCtx *ctx;
+    int32_t *tensor_of; /* ValueId -> index in tensors, -1 */
+    int ntensors;
+} Program;
+
+static int pool_code(PoolKind pool) {
+    switch (pool) {
+    case POOL_ACT: return RT_POOL_ACT;
+    case POOL_FIX: return RT_POOL_FIX;
+    case POOL_PARAM: return RT_POOL_PARAM;
+    case POOL_STATE: return RT_POOL_STATE;
+    case POOL_NONE: break;
+    }
+    BUG("a stored value without a pool");
+}
+
+static Val tensor_struct(Program *p, const Value *v) {
+    const Node *node = v->def ? graph_n(p->g, v->def) : NULL;
+    Fields f = {.e = p->e};
+    put_text(&f, v->name ? v->name : "");
+    put_text(&f, node && node->label ? node->label : "");
+    put_text(&f, node ? op_name[node->op] : "");
+    put_i32(&f, (int)v->dtype);
+    put_i32(&f, pool_code(v->pool));
+    put_i64(&f, v->offset);
+    put_i64(&f, v->batched ? v->bytes : 0);
+    put(&f, layout_struct(p->e, &v->layout, &v->shape));
+    return done(&f);
+}
+
+/* Everything that has a name and lives in memory can be looked at. */
+static Val tensor_array(Program *p) {
+    Val *item = ARENA_ARRAY(p->keep, p->g->nvalue, Val);
+    p->tensor_of = ARENA_ARRAY(p->keep, p->g->nvalue, int32_t);
+    for (ValueId id = 0; id < p->g->nvalue; id++) {
+        const Value *v = graph_v(p->g, id);
+        p->tensor_of[id] = -1;
+        if (id == 0 || v->kind != VK_RESULT || !v->stored || !(v->name || v->keep))
+            continue;
+        if (v->pool != POOL_ACT && v->pool != POOL_FIX)
+            continue;
+        p->tensor_of[id] = p->ntensors;
+        item[p->ntensors++] = tensor_struct(p, v);
+    }
+    return em_c_array(p->e, item, p->ntensors);
+}
+
+static int32_t tensor_index(const Program *p, ValueId v) { return v ? p->tensor_of[v] : -1; }
+
+static Val kernel_array(Program *p) {
+    Val *item = ARENA_ARRAY(p->keep, p->g->nkernels + 1, Val);
+    for (int i = 0; i < p->g->nkernels; i++) {
+        const Kernel *k = &p->g->kernels[i];
+        Fields f = {.e = p->e};
+        put(&f, em_c_func(p->e, codegen_kernel_name(p->keep, p->g, i, p->g->name)));
+        put_text(&f, k->name);
+        put_text(&f, k->label ? k->label : "");
+        put_text(&f, k->algorithm ? k->algorithm : "");
+        put_i64(&f, k->tasks_per);
+        put_i64(&f, k->tasks_block);
+        put_f64(&f, k->flops_image);
+        put_f64(&f, k->flops_fixed);
+        put_f64(&f, k->bytes_image);
+        put_f64(&f, k->bytes_fixed);
+        item[i] = done(&f);
+    }
+    return em_c_array(p->e, item, p->g->nkernels);
+}
+
+static Val entry_array(Program *p) {
+    Val item[8];
+    for (int i = 0; i < p->g->nentries; i++) {
+        Fields f = {.e = p->e};
+        put_text(&f, p->g->entry[i].name);
+        put_i32(&f, p->g->entry[i].first);
+        put_i32(&f, p->g->entry[i].count);
+        item[i] = done(&f);
+    }
+    return em_c_array(p->e, item, p->g->nentries);
+}
+
+static Val seed_rule(Program *p, int rule, int seed) {
+    const struct SeedInfo *info = p->ctx->seed_info[rule] ? &p->ctx->seed_info[rule][seed] : NULL;
+    bool possible = info && info->diff && tensor_index(p, info->diff) >= 0;
+    int32_t live[RT_MAX_LIVE] = {0};
+    int nlive = 0;
+    for (int i = 0; possible && i < info->nlive; i++) {
+        int32_t t = tensor_index(p, info->live[i]);
+        BUG_IF(t < 0, "a live tensor across a seed has no name");
+        live[nlive++] = t;
+    }
+    Fields f = {.e = p->e};
+    put_i32(&f, possible ? tensor_index(p, info->diff) : -1);
+    put_i32(&f, possible ? info->first_kernel : 0);
+    put_i32(&f, nlive);
+    put(&f, fixed_i32(p->e, live, RT_MAX_LIVE));
+    put_i32(&f, 0);
+    return done(&f);
+}
+
+static Val seed_array(Program *p) {
+    int n = p->mg->nseeds;
+    Val *item = ARENA_ARRAY(p->keep, n + 1, Val);
+    for (int i = 0; i < n; i++) {
+        const ModelSeed *s = &p->mg->seed[i];
+        Val rule[3] = {seed_rule(p, RULE_GRADIENT, i), seed_rule(p, RULE_DECONVNET, i),
+                       seed_rule(p, RULE_GUIDED, i)};
+        Fields f = {.e = p->e};
+        put_text(&f, s->label);
+        put_i32(&f, tensor_index(p, s->value));
+        put_i32(&f, 0);
+        put(&f, em_c_fixed(p->e, rule, 3));
+        put(&f, fixed_i64(p->e, s->field.size, 2));
+        put(&f, fixed_i64(p->e, s->field.jump, 2));
+        put(&f, fixed_i64(p->e, s->field.start, 2));
+        item[i] = done(&f);
+    }
+    return em_c_array(p->e, item, n);
+}
+
+static void put_program_arrays(Fields *f, Program *p) {
+    Val tensors = tensor_array(p); /* first: fills tensor_of */
+    put(f, kernel_array(p));
+    put(f, entry_array(p));
+    put(f, tensors);
+    put(f, seed_array(p));
+    put_i32(f, p->g->nkernels);
+    put_i32(f, p->g->nentries);
+    put_i32(f, p->ntensors);
+    put_i32(f, p->mg->nseeds);
+}
+
+static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode) {
+    static const char *const mode_name[] = {"forward", "train", "look"};
+    const ModelGraph *mg = &in->model->mode[mode];
+    const Graph *g = mg->graph;
+    Program p = {.e = e, .keep = keep, .g = g, .mg = mg, .ctx = &in->ctx[mode]};
+    Fields f = {.e = e};
+    put_text(&f, mode_name[mode]);
+    put_i64(&f, g ? g->act_bytes : 0);
+    put_i64(&f, g ? g->fix_bytes : 0);
+    put_i64(&f, g ? g->scratch_bytes : 0);
+    put_i64(&f, g ? g->act_lower_bound : 0);
+    if (g) {
+        put_program_arrays(&f, &p);
+    } else {
+        for (int i = 0; i < 4; i++)
+            put(&f, em_c_null(e));
+        for (int i = 0; i < 4; i++)
+            put_i32(&f, 0);
+    }
+    int32_t image[3] = {-1, -1, -1}, loss[8] = {0};
+    Val refused[3] = {em_c_null(e), em_c_null(e), em_c_null(e)};
+    for (int r = 0; g && mode == MODEL_LOOK && r < 3; r++) {
+        image[r] = tensor_index(&p, p.ctx->image_diff[RULE_GRADIENT + r]);
+        refused[r] = em_c_string(e, p.ctx->refused[RULE_GRADIENT + r]);
+    }
+    int nlosses = g ? mg->nlosses : 0;
+    for (int i = 0; i < nlosses; i++)
+        loss[i] = tensor_index(&p, mg->loss[i]);
+    put(&f, fixed_i32(e, image, 3));
+    put_i32(&f, g ? tensor_index(&p, mg->score) : -1);
+    put_i32(&f, g ? tensor_index(&p, mg->prob) : -1);
+    put_i32(&f, nlosses);
+    put(&f, fixed_i32(e, loss, 8));
+    put(&f, em_c_fixed(e, refused, 3));
+    return done(&f);
+}
+
+/* ---- parameters and settings ---- */
+
+static Val param_struct(Emit *e, const Param *q) {
+    int64_t dim[SHAPE_MAX_RANK] = {0}, count = shape_elems(&q->shape);
+    memcpy(dim, q->shape.dim, sizeof(int64_t) * (size_t)q->shape.rank);
+    Fields f = {.e = e};
+    put_text(&f, q->name);
+    put_text(&f, q->label ? q->label : "");
+    put_i32(&f, q->shape.rank);
+    put_i32(&f, (q->frozen ? RT_PARAM_FROZEN : 0) | (q->constant ? RT_PARAM_CONSTANT : 0));
+    put(&f, fixed_i64(e, dim, SHAPE_MAX_RANK));
+    put(&f, layout_struct(e, &q->layout, &q->split));
+    put_i64(&f, q->offset);
+    put_i64(&f, q->state_offset);
+    put_i64(&f, q->bytes);
+    put_i32(&f, (int)q->init);
+    put_i32(&f, 0);
+    put_f64(&f, q->init_a);
+    put_f64(&f, q->init_b);
+    put(&f, q->table ? em_c_bytes(e, q->table, (size_t)count * sizeof(float), 64) : em_c_null(e));
+    int64_t links = q->shape.dim[0] * (q->shape.rank > 1 ? q->shape.dim[1] : 1);
+    put(&f, q->links ? em_c_bytes(e, q->links, (size_t)links, 8) : em_c_null(e));
+    put_f64(&f, q->max_rms);
+    put_f64(&f, q->lr_mult);
+    put_f64(&f, q->decay_mult);
+    put_i64(&f, q->trainable);
+    return done(&f);
+}
+
+static Val param_array(Emit *e, Arena *keep, const ParamList *list) {
+    Val *item = ARENA_ARRAY(keep, list->count + 1, Val);
+    for (int i = 0; i < list->count; i++)
+        item[i] = param_struct(e, &list->at[i]);
+    return em_c_array(e, item, list->count);
+}
+
+static Val input_array(Emit *e, Arena *keep, const Model *m) {
+    Val *item = ARENA_ARRAY(keep, m->ninputs + 1, Val);
+    for (int i = 0; i < m->ninputs; i++) {
+        const rt_input_spec *s = &m->input[i].prep;
+        Val mean[4], std[4];
+        for (int c = 0; c < 4; c++)
+            mean[c] = em_c_f32(e, (double)s->mean[c]), std[c] = em_c_f32(e, (double)s->std[c]);
+        Fields f = {.e = e};
+        put_text(&f, m->input[i].name);
+        put_i64(&f, s->c);
+        put_i64(&f, s->h);
+        put_i64(&f, s->w);
+        put_f32(&f, (double)s->lo);
+        put_f32(&f, (double)s->hi);
+        put(&f, em_c_fixed(e, mean, 4));
+        put(&f, em_c_fixed(e, std, 4));
+        put_i32(&f, s->resize_short);
+        put_i32(&f, s->crop);
+        put_i32(&f, s->pad);
+        put_i32(&f, s->bgr);
+        put_i32(&f, s->flip);
+        put_i32(&f, 0);
+        item[i] = done(&f);
+    }
+    return em_c_array(e, item, m->ninputs);
+}
+
+static Val train_struct(Emit *e, const rt_train_spec *t) {
+    Val table[16];
+    for (int i = 0; i < 16; i++) {
+        Fields row = {.e = e};
+        put_i64(&row, t->schedule.table[i].epochs);
+        put_f64(&row, t->schedule.table[i].lr);
+        table[i] = done(&row);
+    }
+    Fields s = {.e = e};
+    put_i32(&s, t->schedule.kind);
+    put_i32(&s, t->schedule.ntable);
+    put_i64(&s, t->schedule.every);
+    put_f64(&s, t->schedule.factor);
+    put(&s, em_c_fixed(e, table, 16));
+    Fields f = {.e = e};
+    put_f64(&f, t->lr);
+    put_f64(&f, t->momentum);
+    put_f64(&f, t->decay);
+    put_i64(&f, t->batch);
+    put_i64(&f, t->epochs);
+    put_i64(&f, (int64_t)t->seed);
+    put_i64(&f, t->checkpoint_epochs);
+    put(&f, done(&s));
+    put_text(&f, t->train_data);
+    put_text(&f, t->test_data);
+    return done(&f);
+}
+
+static Val metric_array(Emit *e, const Model *m) {
+    Val item[16];
+    BUG_IF(m->nmetrics > 16, "more than 16 metrics");
+    for (int i = 0; i < m->nmetrics; i++) {
+        Fields f = {.e = e};
+        put_text(&f, m->metric[i].name);
+        put_i32(&f, m->metric[i].kind);
+        put_i32(&f, m->metric[i].k);
+        put_i32(&f, m->metric[i].smallest_wins);
+        put_i32(&f, 0);
+        item[i] = done(&f);
+    }
+    return em_c_array(e, item, m->nmetrics);
+}
+
+static Val layer_array(Emit *e, Arena *keep, const Model *m) {
+    Val *item = ARENA_ARRAY(keep, m->nlayers + 1, Val);
+    for (int i = 0; i < m->nlayers; i++) {
+        const ModelLayer *l = &m->layer[i];
+        int64_t out[3] = {1, 1, 1};
+        shape_chw(&l->out, &out[0], &out[1], &out[2]);
+        Fields f = {.e = e};
+        put_text(&f, l->label);
+        put_text(&f, l->op);
+        put_text(&f, l->detail);
+        put(&f, fixed_i64(e, out, 3));
+        put_i32(&f, l->out.rank);
+        put_i32(&f, 0);
+        put_i64(&f, l->params);
+        put_f64(&f, l->macs);
+        put_i64(&f, l->field.size[0]);
+        put_i64(&f, l->field.jump[0]);
+        item[i] = done(&f);
+    }
+    return em_c_array(e, item, m->nlayers);
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
+    const Model *m = in->model;
+    Val program[MODEL_MODES];
+    for (int mode = 0; mode < MODEL_MODES; mode++)
+        program[mode] = program_struct(e, keep, in, mode);
+    Fields f = {.e = e};
+    put_i32(&f, RT_ABI_VERSION);
+    put_i32(&f, m->ninputs);
+    put_text(&f, m->name);
+    put_text(&f, base_name(m->spec_file));
+    put_text(&f, m->hash);
+    put_text(&f, NETC_VERSION);
+    put_text(&f, in->target->name);
+    put_text(&f, in->cpu_needs ? in->cpu_needs : "");
+    put(&f, input_array(e, keep, m));
+    put_i64(&f, m->classes);
+    put_i32(&f, m->smallest_wins);
+    put_i32(&f, m->params.count);
+    put(&f, param_array(e, keep, &m->params));
+    put_i64(&f, m->params.bytes);
+    put_i64(&f, m->params.state_bytes);
+    put(&f, em_c_fixed(e, program, MODEL_MODES));
+    put(&f, train_struct(e, &m->train));
+    put(&f, metric_array(e, m));
+    put(&f, layer_array(e, keep, m));
+    put_i32(&f, m->nmetrics);
+    put_i32(&f, m->nlayers);
+    put_i64(&f, m->trainable);
+    put_text(&f, m->spec_text);
+    em_c_export(e, in->symbol, done(&f));
+}

@@ -1,0 +1,69 @@
+/* header.c: the C header of a model built as a library.
+ *
+ * ensures: valid C99 and C++; a handle type of its own per model, so that two models cannot be mixed
+ * up; inline wrappers over netrt.h, which never exits or prints.
+ */
+#include <ctype.h>
+
+#include "codegen/codegen.h"
+
+static void upper(char *out, size_t n, const char *name) {
+    size_t i = 0;
+    for (; name[i] && i + 1 < n; i++)
+        out[i] = (char)toupper((unsigned char)name[i]);
+    out[i] = 0;
+}
+
+static void header_sizes(const Model *m, const char *up, FILE *out) {
+    const rt_input_spec *in = m->ninputs ? &m->input[0].prep : NULL;
+    fprintf(out, "enum {\n");
+    if (in)
+        fprintf(out, "    %s_CHANNELS = %lld,\n    %s_HEIGHT = %lld,\n    %s_WIDTH = %lld,\n", up,
+                (long long)in->c, up, (long long)in->h, up, (long long)in->w);
+    fprintf(out, "    %s_CLASSES = %lld\n};\n\n", up, (long long)m->classes);
+}
+
+void header_print(const Model *m, const char *name, FILE *out) {
+    char up[256];
+    upper(up, sizeof up, name);
+    fprintf(out,
+            "/* %s.h: the network %s (%s), compiled by netc.\n"
+            " *\n"
+            " * Link with lib%s.a or lib%s.so and -lpng -lturbojpeg -lz -lgomp -lm.  Functions return\n"
+            " * 0 or a NETRT_E* code and put a text into *err (may be NULL); none prints or exits. */\n"
+            "#ifndef NETC_%s_H\n#define NETC_%s_H\n\n#include \"netrt.h\"\n\n"
+            "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const rt_model %s_model;\n\n",
+            name, m->name, m->hash, name, name, up, up, name);
+    header_sizes(m, up, out);
+    fprintf(out, "typedef struct %s { netrt *net; } %s;\n\n", name, name);
+    fprintf(out,
+            "/* weights: a safetensors file, or NULL for fresh weights from the spec's seed */\n"
+            "static inline int %s_open(%s *m, const char *weights, rt_error *err) {\n"
+            "    int code = netrt_open(&%s_model, 0, &m->net, err);\n"
+            "    if (code == 0 && weights && (code = netrt_load(m->net, weights, 0, err)) != 0)\n"
+            "        netrt_close(m->net), m->net = 0;\n    return code;\n}\n",
+            name, name, name);
+    fprintf(out, "static inline void %s_close(%s *m) { netrt_close(m->net), m->net = 0; }\n", name,
+            name);
+    fprintf(out,
+            "/* images: n * CHANNELS * HEIGHT * WIDTH floats, planes first; out: n * CLASSES floats */\n"
+            "static inline int %s_predict(%s *m, const float *images, int64_t n, float *out, "
+            "rt_error *err) {\n    return netrt_forward(m->net, images, n, 0, out, err);\n}\n",
+            name, name);
+    fprintf(out,
+            "/* one picture file, preprocessed as the spec says */\n"
+            "static inline int %s_image(const %s *m, const char *path, float *chw, rt_error *err) "
+            "{\n    return netrt_image(m->net, path, chw, err);\n}\n",
+            name, name);
+    fprintf(out,
+            "/* one training step; labels are class indices */\n"
+            "static inline int %s_step(%s *m, const float *images, const int32_t *labels, int64_t n,"
+            "\n        double *loss, rt_error *err) {\n"
+            "    return netrt_step(m->net, images, labels, n, loss, err);\n}\n",
+            name, name);
+    fprintf(out,
+            "static inline int %s_save(%s *m, const char *path, rt_error *err) {\n"
+            "    return netrt_save(m->net, path, err);\n}\n\n"
+            "#ifdef __cplusplus\n}\n#endif\n#endif\n",
+            name, name);
+}

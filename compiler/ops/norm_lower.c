@@ -1,0 +1,233 @@
+/* norm_lower.c: normalisation across maps at one position, forward and backward.
+ *
+ * lrn:  b_i = x_i s_i^-beta,  s_i = k + a sum_{j in W(i)} x_j^2         (Krizhevsky 2012, 3.3)
+ *       dx_i = g_i s_i^-beta - 2 a beta x_i sum_{j in W(i)} g_j x_j s_j^(-beta-1)
+ * lcn:  the same on v = x - mean over W(i) of x; dx = dv - M^T dv with M the window mean.
+ * W(i) are the `size` maps around i that exist; a = alpha, or alpha / size (attribute alpha_per).
+ * A row of pixels is transposed into scratch with a zero margin on both sides, so that a window sum
+ * is `size` shifted loads; the passes over the row keep stores and shifted loads apart in time.
+ */
+#include "base/arena.h"
+#include "ops/hooks.h"
+#include "ops/lower.h"
+
+typedef struct Norm {
+    const NormAttrs *a;
+    Epi epi;
+    View src, grad;
+    int64_t cblocks, width;
+    int64_t margin, column; /* floats before channel 0; floats per pixel */
+    int64_t reach;          /* (size - 1) / 2 */
+    bool center;            /* lcn */
+    bool backward;
+    Val buffer[4];          /* rows of columns in scratch */
+    Val share;              /* lcn: 1 / maps present in W(i), per channel; 0 in padding lanes */
+} Norm;
+
+static int64_t column_floats(int64_t cblocks, int64_t size, int width) {
+    int64_t margin = ((size - 1) / 2 + width - 1) / width * width;
+    return cblocks * width + 2 * margin;
+}
+
+void choose_norm(const Graph *g, Kernel *k, const Target *t) {
+    const Node *node = graph_n(g, k->anchor);
+    int64_t c, h, w;
+    shape_chw(&graph_v(g, node->out[0])->shape, &c, &h, &w);
+    int64_t cblocks = (c + t->vector - 1) / t->vector;
+    k->algorithm = "columns";
+    k->why = "all maps of a row at once, window sums from cache";
+    k->tile.oc = (int)cblocks;
+    int64_t rows = (512 + cblocks * w - 1) / (cblocks * w);
+    k->tile.rows = (int)(rows > h ? h : rows);
+    k->tasks_per = (h + k->tile.rows - 1) / k->tile.rows;
+    k->tasks_block = 1;
+    const NormAttrs *a = node->attrs;
+    k->scratch = 4 * 4 * w * column_floats(cblocks, a->size, t->vector);
+}
+
+static double alpha_of(const NormAttrs *a) {
+    return a->alpha_per ? a->alpha / (double)a->size : a->alpha;
+}
+
+/* Address of channel block cb of pixel x in buffer b. */
+static Val cell(KernelCtx *k, const Norm *m, int b, Val x, Val cb) {
+    Emit *e = k->e;
+    Val at = em_add(e, em_mul(e, x, em_i64(e, m->column)),
+                    em_mul(e, cb, em_i64(e, em_width(e))));
+    return em_ptr(e, m->buffer[b], em_add(e, at, em_i64(e, m->margin)));
+}
+
+static Val window_sum(KernelCtx *k, const Norm *m, Val at) {
+    Val sum = em_load(k->e, at, -m->reach, false);
+    for (int64_t d = 1 - m->reach; d <= m->reach; d++)
+        sum = em_fadd(k->e, sum, em_load(k->e, at, d, false));
+    return sum;
+}
+
+typedef void (*ColumnFn)(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb);
+
+static void for_columns(KernelCtx *k, Norm *m, Val n, Val y, ColumnFn fn) {
+    Emit *e = k->e;
+    Loop x = em_for(e, em_i64(e, 0), em_i64(e, m->width), 1, "x", NULL, 0);
+    Loop cb = em_for(e, em_i64(e, 0), em_i64(e, m->cblocks), 1, "cb", NULL, 0);
+    fn(k, m, n, y, x.i, cb.i);
+    em_for_end(e, &cb, NULL, 0);
+    em_for_end(e, &x, NULL, 0);
+}
+
+static Val load_src(KernelCtx *k, const Norm *m, Val n, Val y, Val x, Val cb) {
+    return em_load(k->e, view_at(k, &m->src, n, cb, y, x), 0, m->src.aligned);
+}
+
+static Val share_at(KernelCtx *k, const Norm *m, Val cb) {
+    Emit *e = k->e;
+    return em_load(e, em_ptr(e, m->share, em_mul(e, cb, em_i64(e, em_width(e)))), 0, true);
+}
+
+/* ---- buffers: 0 = value whose square is summed (x, or v of lcn), 1 = squares, 2 and 3 = gradient
+ * terms ---- */
+
+static void put_x(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    em_store(k->e, cell(k, m, m->center ? 1 : 0, x, cb), 0, load_src(k, m, n, y, x, cb), true);
+}
+
+/* v = x - mean, zero in padding lanes; x waits in buffer 1 */
+static void put_centered(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    (void)n, (void)y;
+    Emit *e = k->e;
+    Val at = cell(k, m, 1, x, cb), share = share_at(k, m, cb);
+    Val mean = em_fmul(e, window_sum(k, m, at), share);
+    Val v = em_fsub(e, em_load(e, at, 0, true), mean);
+    Val real = em_fcmp(e, EM_GT, share, em_vec(e, 0));
+    em_store(e, cell(k, m, 0, x, cb), 0, em_select(e, real, v, em_vec(e, 0)), true);
+}
+
+static void put_square(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    (void)n, (void)y;
+    Val v = em_load(k->e, cell(k, m, 0, x, cb), 0, true);
+    em_store(k->e, cell(k, m, 1, x, cb), 0, em_fmul(k->e, v, v), true);
+}
+
+static Val scale_sum(KernelCtx *k, const Norm *m, Val x, Val cb) {
+    Emit *e = k->e;
+    Val sum = window_sum(k, m, cell(k, m, 1, x, cb));
+    return em_fma(e, sum, em_vec(e, alpha_of(m->a)), em_vec(e, m->a->k));
+}
+
+static void put_result(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    Emit *e = k->e;
+    Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
+    Val power = em_pow_neg(e, scale_sum(k, m, x, cb), m->a->beta);
+    epi_tile(k, &m->epi, n, cb, y, x);
+    epi_emit(k, &m->epi, em_fmul(e, v, power), 0, 0, 0, 0);
+}
+
+/* buffer 2 = g s^-beta, buffer 3 = g v s^(-beta-1) */
+static void put_terms(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    Emit *e = k->e;
+    Val g = em_load(e, view_at(k, &m->grad, n, cb, y, x), 0, m->grad.aligned);
+    Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
+    Val s = scale_sum(k, m, x, cb);
+    Val direct = em_fmul(e, g, em_pow_neg(e, s, m->a->beta));
+    em_store(e, cell(k, m, 2, x, cb), 0, direct, true);
+    em_store(e, cell(k, m, 3, x, cb), 0, em_fdiv(e, em_fmul(e, direct, v), s), true);
+}
+
+static Val input_gradient(KernelCtx *k, const Norm *m, Val x, Val cb) {
+    Emit *e = k->e;
+    Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
+    Val direct = em_load(e, cell(k, m, 2, x, cb), 0, true);
+    Val cross = em_fmul(e, v, window_sum(k, m, cell(k, m, 3, x, cb)));
+    return em_fma(e, cross, em_vec(e, -2 * alpha_of(m->a) * m->a->beta), direct);
+}
+
+static void put_gradient(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    epi_tile(k, &m->epi, n, cb, y, x);
+    epi_emit(k, &m->epi, input_gradient(k, m, x, cb), 0, 0, 0, 0);
+}
+
+/* lcn: dv into buffer 2 in place of the direct term, dv * share into buffer 1 */
+static void put_dv(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    (void)n, (void)y;
+    Emit *e = k->e;
+    Val dv = input_gradient(k, m, x, cb), share = share_at(k, m, cb);
+    em_store(e, cell(k, m, 2, x, cb), 0, dv, true);
+    em_store(e, cell(k, m, 1, x, cb), 0, em_fmul(e, dv, share), true);
+}
+
+static void put_uncentered(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    Emit *e = k->e;
+    Val dv = em_load(e, cell(k, m, 2, x, cb), 0, true);
+    Val mean = window_sum(k, m, cell(k, m, 1, x, cb));
+    epi_tile(k, &m->epi, n, cb, y, x);
+    epi_emit(k, &m->epi, em_fsub(e, dv, mean), 0, 0, 0, 0);
+}
+
+static void norm_row(KernelCtx *k, Norm *m, Val n, Val y) {
+    epi_row(k, &m->epi, n, em_i64(k->e, 0), m->cblocks, y);
+    for_columns(k, m, n, y, put_x);
+    if (m->center)
+        for_columns(k, m, n, y, put_centered);
+    for_columns(k, m, n, y, put_square);
+    if (!m->backward) {
+        for_columns(k, m, n, y, put_result);
+        return;
+    }
+    for_columns(k, m, n, y, put_terms);
+    if (!m->center) {
+        for_columns(k, m, n, y, put_gradient);
+        return;
+    }
+    for_columns(k, m, n, y, put_dv);
+    for_columns(k, m, n, y, put_uncentered);
+}
+
+/* Table of 1 / |W(i)|, zero beyond the last real map. */
+static Val share_table(KernelCtx *k, const Norm *m, int64_t channels) {
+    int64_t count = m->cblocks * em_width(k->e);
+    float *share = arena_array(k->g->keep, count, sizeof *share);
+    for (int64_t i = 0; i < channels; i++) {
+        int64_t lo = i - m->reach < 0 ? 0 : i - m->reach;
+        int64_t hi = i + m->reach >= channels ? channels - 1 : i + m->reach;
+        share[i] = 1.0f / (float)(hi - lo + 1);
+    }
+    return em_c_bytes(k->e, share, (size_t)count * sizeof *share, 64);
+}
+
+static void lower_norm(KernelCtx *k, bool center, bool backward) {
+    Emit *e = k->e;
+    Norm m = {.a = k->attrs, .center = center, .backward = backward};
+    epi_open(k, &m.epi);
+    if (center)
+        m.epi.must_mask = true;
+    /* inputs of the gradients: src diff_dst */
+    m.src = view_of(k, k->node->in[0]);
+    if (backward)
+        m.grad = view_of(k, k->node->in[1]);
+    m.cblocks = m.src.cblocks;
+    m.width = m.src.w;
+    m.reach = (m.a->size - 1) / 2;
+    m.column = column_floats(m.cblocks, m.a->size, em_width(e));
+    m.margin = (m.column - m.cblocks * em_width(e)) / 2;
+    int64_t plane = m.width * m.column;
+    for (int b = 0; b < 4; b++)
+        m.buffer[b] = em_ptr(e, k->a.scratch, em_i64(e, b * plane));
+    if (center)
+        m.share = share_table(k, &m, m.src.c);
+    em_zero(e, k->a.scratch, em_i64(e, 4 * plane));
+    Loop task = task_loop(k);
+    int64_t rows = k->k->tile.rows, height = m.src.h, bands = (height + rows - 1) / rows;
+    Val n, band;
+    split_index(e, task.i, bands, &n, &band);
+    Val lo = em_mul(e, band, em_i64(e, rows));
+    Val hi = em_imin(e, em_add(e, lo, em_i64(e, rows)), em_i64(e, height));
+    Loop y = em_for(e, lo, hi, 1, "y", NULL, 0);
+    norm_row(k, &m, n, y.i);
+    em_for_end(e, &y, NULL, 0);
+    task_end(k, &task);
+}
+
+void lower_lrn(KernelCtx *k) { lower_norm(k, false, false); }
+void lower_lrn_bwd(KernelCtx *k) { lower_norm(k, false, true); }
+void lower_lcn(KernelCtx *k) { lower_norm(k, true, false); }
+void lower_lcn_bwd(KernelCtx *k) { lower_norm(k, true, true); }
