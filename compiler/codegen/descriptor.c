@@ -13,7 +13,8 @@
 
 _Static_assert(sizeof(rt_axis) == 32, "rt_axis");
 _Static_assert(sizeof(rt_layout) == 8 + 8 * RT_MAX_DIMS + 32 * RT_MAX_AXES, "rt_layout");
-_Static_assert(RT_MAX_AXES == LAYOUT_MAX_AXES && RT_MAX_DIMS == SHAPE_MAX_RANK, "layout sizes");
+_Static_assert((int)RT_MAX_AXES == (int)LAYOUT_MAX_AXES && (int)RT_MAX_DIMS == (int)SHAPE_MAX_RANK,
+               "layout sizes");
 _Static_assert((int)RT_F32 == (int)DT_F32 && (int)RT_I32 == (int)DT_I32 && (int)RT_U8 == (int)DT_U8,
                "element types");
 _Static_assert((int)RT_INIT_TABLE == (int)INIT_TABLE && (int)RT_INIT_ZERO == (int)INIT_ZERO,
