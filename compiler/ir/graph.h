@@ -39,6 +39,8 @@ typedef enum {
     VK_PARAM,  /* weights, biases, frozen tables: entry `slot` of the model's parameter list */
     VK_STATE,  /* optimizer state that belongs to parameter `slot` */
     VK_RESULT, /* output `def_index` of node `def` */
+    VK_SEED,   /* look: written by the runtime before a projection starts (in POOL_ACT); `slot` is
+                  the Rule of the projection it starts */
 } ValueKind;
 
 typedef enum {
@@ -88,7 +90,8 @@ typedef struct Value {
     const char *name; /* "c1", "c1.weight", "d.c1": unique when set, else NULL */
     NodeId def;       /* VK_RESULT */
     int def_index;
-    int slot;         /* VK_INPUT, VK_LABEL, VK_PARAM, VK_STATE */
+    int slot;         /* VK_INPUT, VK_LABEL, VK_PARAM, VK_STATE, VK_SEED */
+    ValueId same_as;  /* graph_replace_uses: this value gave way to that one; 0 = it stands */
     Layout layout;
     PoolKind pool;
     int64_t offset;   /* bytes; POOL_ACT: bytes per image of capacity (multiple of 64) */
@@ -178,7 +181,22 @@ void graph_replace_uses(Graph *g, ValueId from, ValueId to);
 int graph_uses(const Graph *g, ValueId v, NodeId *out, int cap); /* returns the number of uses */
 void graph_toposort(Graph *g);     /* stable: by creation order among ready nodes */
 void graph_set_name(Graph *g, ValueId v, const char *name);
-ValueId graph_find(const Graph *g, const char *name);
+ValueId graph_find(const Graph *g, const char *name); /* resolved; 0 = nobody has that name */
+/* The value that took v's place (through any number of replacements), or v itself. */
+ValueId graph_resolve(const Graph *g, ValueId v);
+
+/* Who reads what, as of now: user[first[v] .. first[v + 1]) are the live nodes that read v, in
+ * creation order, one entry per input.  Stale as soon as the graph changes. */
+typedef struct UseTable {
+    uint32_t *first;
+    NodeId *user;
+} UseTable;
+UseTable graph_use_table(const Graph *g, Arena *tmp);
+/* Where in the order of programs a node belongs (schedule.c makes entries of it). */
+enum { SECTION_PREPARE, SECTION_RECORD, SECTION_PROJECT /* + Rule */ };
+/* Section per value (parameters and kernels that read nothing else: PREPARE; what depends on a
+ * VK_SEED: PROJECT + its rule; all else: RECORD).  Requires graph_toposort. */
+uint8_t *graph_sections(const Graph *g, Arena *tmp);
 
 /* Shapes and layouts (shape.c, layout math only) */
 int64_t shape_elems(const Shape *s);              /* -1 on overflow */

@@ -31,6 +31,7 @@ enum {
     OPF_V = 1 << 9,  /* a view or front-end convenience that `fold` must remove before fuse */
     OPF_W = 1 << 10, /* window op: .window gives kernel, stride, pad for receptive fields */
     OPF_X = 1 << 11, /* effect: updates a parameter; never dead */
+    OPF_C = 1 << 12, /* commutes: its two inputs may trade places */
 };
 
 typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE, AT_STR } AttrType;
