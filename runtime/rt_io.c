@@ -472,9 +472,7 @@ int rt_io_remove_stale(const char *dir)
 
 /* --- names ------------------------------------------------------------------------------------- */
 
-/* Length of the valid UTF-8 sequence at s, 0 when there is none (RFC 3629: shortest form only, no
- * surrogates, at most U+10FFFF). */
-static int utf8_length(const unsigned char *s)
+int rt_utf8_length(const unsigned char *s)
 {
     if (s[0] < 0x80)
         return 1;
@@ -495,7 +493,7 @@ char *rt_clean_name(char *dst, size_t cap, const char *s)
     const unsigned char *p = (const unsigned char *)s;
     size_t n = 0;
     while (*p && cap > 0) {
-        int len = utf8_length(p);
+        int len = rt_utf8_length(p);
         /* C1 controls (U+0080..U+009F) also steer some terminals. */
         int control = len == 1 ? *p < 0x20 || *p == 0x7F : len == 2 && p[0] == 0xC2 && p[1] < 0xA0;
         size_t put = len == 0 || control ? 1 : (size_t)len;

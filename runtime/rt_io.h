@@ -80,6 +80,10 @@ int rt_io_probe_dir(const char *dir, rt_error *err);
  * call it before the first write).  Returns how many; a missing directory counts 0. */
 int rt_io_remove_stale(const char *dir);
 
+/* Length in bytes of the valid UTF-8 sequence at s, 0 when there is none (RFC 3629: shortest form
+ * only, no surrogates, at most U+10FFFF).  s must end with a 0 byte, which itself has length 1. */
+int rt_utf8_length(const unsigned char *s);
+
 /* Copies s with control bytes, and bytes that are no valid UTF-8, replaced by '?': file and class
  * names are untrusted and must not reach a terminal raw.  dst always ends with 0. */
 char *rt_clean_name(char *dst, size_t cap, const char *s);
