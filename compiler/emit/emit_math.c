@@ -1,0 +1,146 @@
+/* emit_math.c: exp, log, tanh, powers and random bits as inline vector code (see emit.h).
+ *
+ * Own polynomials (interpolation at Chebyshev nodes, computed with 60 digits) instead of a libm:
+ * LLVM would call libm once per lane, and every libm rounds differently.  Argument reduction after
+ * Cody and Waite, "Software Manual for the Elementary Functions" (1980).  Philox4x32-10: Salmon et
+ * al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
+ * ensures: error bounds as stated at each function (measured in tests/unit/test_emit.c); NaN in,
+ * NaN out.  Works on scalars and vectors alike.
+ */
+#include <math.h>
+
+#include "emit/emit_private.h"
+
+/* log 2 = HI + LO, HI exact in 9 bits so that n * HI is exact without FMA */
+#define LN2_HI 0.693359375
+#define LN2_LO -2.1219444005469057e-4
+
+static Val poly(Emit *e, Val x, const double *c, int n) {
+    Val y = emit_like(x, c[n - 1]);
+    for (int i = n - 2; i >= 0; --i)
+        y = em_fma(e, y, x, emit_like(x, c[i]));
+    return y;
+}
+
+static Val as_int(Emit *e, Val x) {
+    return LLVMBuildBitCast(e->b, x, emit_int_type_like(e, x), "");
+}
+
+static Val as_float(Emit *e, Val i, Val like) {
+    return LLVMBuildBitCast(e->b, i, LLVMTypeOf(like), "");
+}
+
+/* 2^n for integers -126 <= n <= 127, as i32 */
+static Val power_of_two(Emit *e, Val n, Val like) {
+    Val biased = LLVMBuildAdd(e->b, n, emit_int_like(e, n, 127), "");
+    return as_float(e, LLVMBuildShl(e->b, biased, emit_int_like(e, n, 23), ""), like);
+}
+
+/* exp(x) = 2^n exp(r), |r| <= log(2)/2; n is split in two so that subnormals and overflow round
+ * like the real thing.  <= 2 ulp. */
+Val em_exp(Emit *e, Val x) {
+    static const double c[] = {0.5000000014,   0.1666666668,   0.0416664642,
+                               0.008333310845, 0.001393373072, 0.0001989108046};
+    const double shift = 12582912; /* 1.5 * 2^23: adding it rounds to an integer */
+    /* written so that NaN passes: fmin(a, b) gives b when either is NaN */
+    x = em_fmin(e, emit_like(x, 89), x);
+    x = em_fmax(e, emit_like(x, -104), x);
+    Val n = em_fma(e, x, emit_like(x, 1.4426950408889634), emit_like(x, shift));
+    n = em_fsub(e, n, emit_like(x, shift));
+    Val r = em_fma(e, n, emit_like(x, -LN2_HI), x);
+    r = em_fma(e, n, emit_like(x, -LN2_LO), r);
+    Val y = em_fma(e, poly(e, r, c, 6), em_fmul(e, r, r), r);
+    y = em_fadd(e, y, emit_like(x, 1));
+    /* a NaN makes the conversion poison: replace it first, y carries the NaN on */
+    Val safe = em_select(e, em_fcmp(e, EM_LE, n, emit_like(x, 200)), n, emit_like(x, 0));
+    Val i = LLVMBuildFPToSI(e->b, safe, emit_int_type_like(e, x), "");
+    Val half = LLVMBuildAShr(e->b, i, emit_int_like(e, i, 1), "");
+    Val rest = LLVMBuildSub(e->b, i, half, "");
+    y = em_fmul(e, y, power_of_two(e, half, x));
+    return em_fmul(e, y, power_of_two(e, rest, x));
+}
+
+/* x = m 2^k with sqrt(1/2) <= m < sqrt(2); log x = k log 2 + log m.  <= 2 ulp for x > 0;
+ * 0 gives -inf, negative NaN, inf inf. */
+Val em_log(Emit *e, Val x) {
+    static const double c[] = {0.3333333118,  -0.2499999696, 0.2000071575,
+                               -0.1666780232, 0.1424905765,  -0.1242568733,
+                               0.1168541992,  -0.1147973385, 0.06971611471};
+    Val tiny = em_fcmp(e, EM_LT, x, emit_like(x, 0x1p-126));
+    Val y = em_select(e, tiny, em_fmul(e, x, emit_like(x, 0x1p23)), x);
+    Val bits = as_int(e, y);
+    /* subtracting the bits of sqrt(1/2) puts the exponent of m's interval into the high bits */
+    Val off = LLVMBuildSub(e->b, bits, emit_int_like(e, bits, 0x3f3504f3), "");
+    Val k = LLVMBuildAShr(e->b, off, emit_int_like(e, bits, 23), "");
+    Val m = LLVMBuildSub(e->b, bits, LLVMBuildShl(e->b, k, emit_int_like(e, k, 23), ""), "");
+    Val kf = LLVMBuildSIToFP(e->b, k, LLVMTypeOf(x), "");
+    kf = em_fsub(e, kf, em_select(e, tiny, emit_like(x, 23), emit_like(x, 0)));
+    Val f = em_fsub(e, as_float(e, m, x), emit_like(x, 1));
+    Val f2 = em_fmul(e, f, f);
+    Val r = em_fmul(e, em_fmul(e, poly(e, f, c, 9), f), f2);
+    r = em_fma(e, kf, emit_like(x, LN2_LO), r);
+    r = em_fma(e, f2, emit_like(x, -0.5), r);
+    r = em_fadd(e, f, r);
+    r = em_fma(e, kf, emit_like(x, LN2_HI), r);
+    r = em_select(e, em_fcmp(e, EM_LT, x, emit_like(x, INFINITY)), r, x); /* inf and NaN */
+    Val edge = em_select(e, em_fcmp(e, EM_LT, x, emit_like(x, 0)), emit_like(x, NAN),
+                         emit_like(x, -INFINITY));
+    return em_select(e, em_fcmp(e, EM_LE, x, emit_like(x, 0)), edge, r);
+}
+
+static Val copy_sign(Emit *e, Val magnitude, Val sign) {
+    Val bit = LLVMBuildAnd(e->b, as_int(e, sign), emit_int_like(e, sign, INT32_MIN), "");
+    return as_float(e, LLVMBuildOr(e->b, as_int(e, magnitude), bit, ""), sign);
+}
+
+/* Small arguments by an odd polynomial, others as 1 - 2 / (exp(2|x|) + 1).  <= 4 ulp. */
+Val em_tanh(Emit *e, Val x) {
+    static const double c[] = {-0.3333333317, 0.1333330356,    -0.05395925958,
+                               0.02176891865, -0.008343945516, 0.002292744816};
+    Val a = em_fabs(e, x), one = emit_like(x, 1);
+    Val z = em_fmul(e, x, x);
+    Val small = em_fma(e, em_fmul(e, poly(e, z, c, 6), z), x, x);
+    Val big = em_fadd(e, em_exp(e, em_fadd(e, a, a)), one);
+    big = em_fsub(e, one, em_fdiv(e, emit_like(x, 2), big));
+    return em_select(e, em_fcmp(e, EM_LT, a, emit_like(x, 0.625)), small, copy_sign(e, big, x));
+}
+
+/* 1 / (1 + exp(-x)).  <= 4 ulp where the result is normal. */
+Val em_sigmoid(Emit *e, Val x) {
+    Val one = emit_like(x, 1);
+    return em_fdiv(e, one, em_fadd(e, one, em_exp(e, em_fneg(e, x))));
+}
+
+/* x^-beta.  The sqrt forms are within 4 ulp; the general one within 2 + beta |log x| * 3 ulp. */
+Val em_pow_neg(Emit *e, Val x, double beta) {
+    Val one = emit_like(x, 1);
+    if (beta == 1)
+        return em_fdiv(e, one, x);
+    if (beta == 0.5)
+        return em_fdiv(e, one, em_sqrt(e, x));
+    if (beta == 0.75) {
+        Val s = em_sqrt(e, x);
+        return em_fdiv(e, one, em_fmul(e, s, em_sqrt(e, s)));
+    }
+    return em_exp(e, em_fmul(e, em_log(e, x), emit_like(x, -beta)));
+}
+
+void em_philox(Emit *e, Val key[2], Val counter[4], Val out[4]) {
+    Val m0 = emit_int_like(e, counter[0], (int32_t)0xD2511F53);
+    Val m1 = emit_int_like(e, counter[0], (int32_t)0xCD9E8D57);
+    Val w0 = emit_int_like(e, counter[0], (int32_t)0x9E3779B9);
+    Val w1 = emit_int_like(e, counter[0], (int32_t)0xBB67AE85);
+    Val k0 = key[0], k1 = key[1];
+    Val c[4] = {counter[0], counter[1], counter[2], counter[3]};
+    for (int round = 0; round < 10; ++round) {
+        Val h0 = em_mulhi_u32(e, c[0], m0), l0 = em_mul(e, c[0], m0);
+        Val h1 = em_mulhi_u32(e, c[2], m1), l1 = em_mul(e, c[2], m1);
+        Val n0 = em_xor(e, em_xor(e, h1, c[1]), k0);
+        Val n2 = em_xor(e, em_xor(e, h0, c[3]), k1);
+        c[0] = n0, c[1] = l1, c[2] = n2, c[3] = l0;
+        k0 = em_add(e, k0, w0);
+        k1 = em_add(e, k1, w1);
+    }
+    for (int i = 0; i < 4; ++i)
+        out[i] = c[i];
+}

@@ -1,0 +1,122 @@
+/* target.c: the table of machines (see target.h).
+ *
+ * Fixed targets have fixed cache sizes, so that the same spec gives the same object wherever it is
+ * compiled; "native" reads the host's from /sys.  Registers and widths: Intel SDM vol. 1 (SSE,
+ * AVX2: 16 registers; AVX-512: 32), Arm ARM (NEON: 32 registers of 128 bits).
+ */
+#define _GNU_SOURCE
+#include "emit/target.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emit/emit.h"
+
+const char *const target_names[] = {"native",    "x86-64-v2", "x86-64-v3",
+                                    "x86-64-v4", "aarch64",   NULL};
+
+static const Target fixed[] = {
+    {"x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", 4, 16, false, false, 32 << 10,
+     512 << 10},
+    {"x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 8, 16, true, false, 32 << 10,
+     512 << 10},
+    {"x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "", 16, 32, true, true, 32 << 10,
+     1 << 20},
+    {"aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, true, false, 32 << 10,
+     512 << 10},
+};
+
+/* Is "+name" in LLVM's comma-separated feature list? */
+static bool has(const char *features, const char *name) {
+    size_t n = strlen(name);
+    for (const char *p = features; (p = strstr(p, name)); p += n)
+        if (p > features && p[-1] == '+' && (p[n] == ',' || p[n] == 0))
+            return true;
+    return false;
+}
+
+static bool read_word(char *buf, size_t n, int index, const char *file) {
+    char path[96];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, file);
+    FILE *f = fopen(path, "r");
+    bool ok = f && fgets(buf, (int)n, f);
+    if (f)
+        fclose(f);
+    return ok;
+}
+
+/* Bytes of the data cache of this level of the first processor, or `fallback`. */
+static int64_t cache_bytes(int level, int64_t fallback) {
+    char text[32];
+    for (int i = 0; i < 8 && read_word(text, sizeof text, i, "level"); ++i) {
+        if (atoi(text) != level || !read_word(text, sizeof text, i, "type") ||
+            strncmp(text, "Instruction", 11) == 0 || !read_word(text, sizeof text, i, "size"))
+            continue;
+        char *end;
+        int64_t bytes = strtoll(text, &end, 10);
+        bytes *= *end == 'K' ? 1 << 10 : *end == 'M' ? 1 << 20 : 1;
+        if (bytes >= 4096 && bytes <= 1 << 30)
+            return bytes;
+    }
+    return fallback;
+}
+
+static void find_native(Arena *keep, Target *out) {
+    char cpu[64], features[8192];
+    emit_host_cpu(cpu, sizeof cpu, features, sizeof features);
+#if defined(__aarch64__)
+    *out = (Target){"native", "aarch64-unknown-linux-gnu", "generic", "", 4, 32, true, false, 0, 0};
+    (void)has;
+#else
+    bool avx512 = has(features, "avx512f") && has(features, "avx512vl") &&
+                  has(features, "avx512bw") && has(features, "avx512dq");
+    bool avx2 = has(features, "avx2") && has(features, "fma");
+    *out = (Target){
+        "native",         "x86_64-unknown-linux-gnu", "x86-64", "", avx512 ? 16 : avx2 ? 8 : 4,
+        avx512 ? 32 : 16, has(features, "fma"),       avx512,   0,  0};
+#endif
+    out->features = arena_strdup(keep, features);
+    out->l1 = cache_bytes(1, 32 << 10);
+    out->l2 = cache_bytes(2, 512 << 10);
+}
+
+bool target_find(Arena *keep, const char *name, Target *out, char *why, size_t n) {
+    if (strcmp(name, "native") == 0) {
+        find_native(keep, out);
+        return true;
+    }
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; ++i)
+        if (strcmp(name, fixed[i].name) == 0) {
+            *out = fixed[i];
+            return true;
+        }
+    int at = snprintf(why, n, "unknown target '%s'; known are", name);
+    for (int i = 0; target_names[i] && at > 0 && (size_t)at < n; ++i)
+        at += snprintf(why + at, n - (size_t)at, "%s %s", i ? "," : "", target_names[i]);
+    return false;
+}
+
+bool target_runs_here(const Target *t) {
+    static const char *const v2[] = {"sse4.2", "ssse3", "popcnt", "cx16", NULL};
+    static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe", NULL};
+    static const char *const v4[] = {"avx512f",  "avx512vl", "avx512bw",
+                                     "avx512dq", "avx512cd", NULL};
+    const char *const *need[] = {v2, v3, v4};
+    if (strcmp(t->name, "native") == 0)
+        return true;
+#if defined(__aarch64__)
+    (void)need;
+    return strcmp(t->name, "aarch64") == 0;
+#else
+    char cpu[64], features[8192];
+    emit_host_cpu(cpu, sizeof cpu, features, sizeof features);
+    if (strncmp(t->name, "x86-64-v", 8) != 0)
+        return false;
+    for (int level = 2; level <= t->name[8] - '0'; ++level)
+        for (int i = 0; need[level - 2][i]; ++i)
+            if (!has(features, need[level - 2][i]))
+                return false;
+    return true;
+#endif
+}
