@@ -33,7 +33,7 @@ typedef struct rt_arg {
 typedef struct rt_verb {
     const char *name, *summary; /* one line each */
     const char *usage;          /* "[OPTIONS] FILE|DIR..." */
-    const char *examples;       /* lines, %s is the program's name */
+    const char *examples;       /* lines; each is printed behind the name of the program */
 } rt_verb;
 
 /* Parses argv[0..argc-1] (after the verb).  operands gets the rest, argc entries of room.

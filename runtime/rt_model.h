@@ -36,11 +36,12 @@ struct netrt {
     size_t act_size[2];
     int64_t act_cap[2];     /* images each slab has room for */
     rt_space space[RT_PROGRAMS];
-    int64_t bound_cap[RT_PROGRAMS];
     char *scratch;          /* threads * scratch_stride */
     size_t scratch_stride;
     rt_frame frame;         /* input, label, scalars, seed, step: set before a run */
     double lr, momentum, decay;
+    int32_t *no_label;      /* zeros for runs without labels: losses are computed all the same */
+    int64_t no_label_size;
     float *logical;         /* room for the largest parameter under a constraint */
     struct rt_turn *turn;   /* task counters of rt_run.c */
     rt_observer observer;
@@ -55,7 +56,7 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err);
 /* Runs the kernels of an entry for n images, 1 <= n <= capacity; n applies to frame.input, labels
  * and ACT tensors.  first_kernel: -1 = the entry's first, else an index into program.kernel inside
  * the entry (rt_seed.rule[].first).  Before it, the program's "prepare" entry runs if parameters
- * changed since.  Inputs are taken from m->frame.input / label.
+ * changed since.  Inputs are taken from m->frame.input / label (label NULL: class 0 for all).
  * EUSAGE: no such program or entry (the text gives program.refused when that is why).
  * (netrt_run is the name used in the contract between runtime files.) */
 int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err);

@@ -1,0 +1,255 @@
+/* rt_compute.c: inference and training steps on an open network; losses, scores, ranks; the search
+ * for the first value that is not finite.
+ *
+ * Sums over images are made in double precision and in image order, so they do not depend on the
+ * number of threads.  theory for the constraint: Zeiler and Fergus 2014, section 3: a filter whose
+ * RMS exceeds the radius is scaled back to it.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rt_layout.h"
+#include "rt_model.h"
+#include "rt_par.h"
+
+/* ---- results of a run ---- */
+
+double rt_losses(const netrt *m, int program, int64_t n, double *per_image)
+{
+    const rt_program *p = &m->model->program[program];
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double one = 0;
+        for (int k = 0; k < p->nlosses; k++)
+            one += (double)*(const float *)rt_tensor_at(m, program, p->loss[k], i);
+        if (per_image)
+            per_image[i] = one;
+        total += one;
+    }
+    return n > 0 ? total / (double)n : 0;
+}
+
+static int read_rows(const netrt *m, int program, int tensor, int64_t n, float *rows)
+{
+    if (tensor < 0)
+        return 0;
+    int64_t count = rt_tensor_count(&m->model->program[program].tensor[tensor]);
+    for (int64_t i = 0; i < n; i++)
+        rt_tensor_read(m, program, tensor, i, rows + i * count);
+    return 1;
+}
+
+int rt_scores(const netrt *m, int program, int64_t n, float *scores)
+{
+    return read_rows(m, program, m->model->program[program].output, n, scores);
+}
+
+int rt_probs(const netrt *m, int program, int64_t n, float *probs)
+{
+    return read_rows(m, program, m->model->program[program].prob, n, probs);
+}
+
+/* NaN loses against every number, so that a broken score is never the answer. */
+static int better(const rt_model *model, float a, float b)
+{
+    if (isnan(a))
+        return 0;
+    if (isnan(b))
+        return 1;
+    return model->smallest_wins ? a < b : a > b;
+}
+
+int64_t rt_best(const rt_model *model, const float *scores)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < model->classes; i++)
+        if (better(model, scores[i], scores[best]))
+            best = i;
+    return best;
+}
+
+int64_t rt_rank(const rt_model *model, const float *scores, int64_t c)
+{
+    int64_t rank = 0;
+    for (int64_t i = 0; i < model->classes; i++)
+        rank += i != c && !better(model, scores[c], scores[i]);
+    return rank;
+}
+
+void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes)
+{
+    int64_t found = 0;
+    for (int64_t i = 0; i < model->classes; i++) {
+        int64_t at = found < k ? found : k;
+        while (at > 0 && better(model, scores[i], scores[classes[at - 1]]))
+            at--;
+        if (at >= k)
+            continue;
+        if (found < k)
+            found++;
+        memmove(classes + at + 1, classes + at, (size_t)(found - at - 1) * sizeof *classes);
+        classes[at] = i;
+    }
+}
+
+/* ---- inference ---- */
+
+int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float *probs,
+                  rt_error *err)
+{
+    rt_error local = {0};
+    if (!err)
+        err = &local;
+    if (m->model->ninputs != 1)
+        return rt_fail(err, NETRT_EUSAGE, "%s has %d inputs, this call serves one", m->model->name,
+                       m->model->ninputs);
+    int64_t size = rt_input_count(m->model, 0), classes = m->model->classes;
+    for (int64_t done = 0; done < n; done += m->cap) {
+        int64_t now = n - done < m->cap ? n - done : m->cap;
+        m->frame.input[0] = images + done * size;
+        m->frame.label[0] = m->frame.label[1] = NULL;
+        if (netrt_run(m, RT_FORWARD, "forward", -1, now, err))
+            return err->code;
+        if (scores)
+            rt_scores(m, RT_FORWARD, now, scores + done * classes);
+        if (probs && !rt_probs(m, RT_FORWARD, now, probs + done * classes))
+            rt_scores(m, RT_FORWARD, now, probs + done * classes);
+    }
+    return err->code;
+}
+
+/* ---- training ---- */
+
+static void constrain(netrt *m, int param)
+{
+    const rt_param *p = &m->model->param[param];
+    int64_t filters = p->dim[0], size = rt_param_count(p) / filters, changed = 0;
+    rt_param_read(m, param, m->logical);
+    for (int64_t f = 0; f < filters; f++) {
+        float *w = m->logical + f * size;
+        double sum = 0;
+        for (int64_t i = 0; i < size; i++)
+            sum += (double)w[i] * (double)w[i];
+        double rms = sqrt(sum / (double)size);
+        if (!(rms > p->max_rms))
+            continue;
+        float scale = (float)(p->max_rms / rms);
+        for (int64_t i = 0; i < size; i++)
+            w[i] *= scale;
+        changed++;
+    }
+    if (changed)
+        rt_param_write(m, param, m->logical);
+}
+
+int rt_step(netrt *m, int64_t n, double *loss, rt_error *err)
+{
+    if (netrt_run(m, RT_TRAIN, "step", -1, n, err))
+        return err->code;
+    double mean = rt_losses(m, RT_TRAIN, n, NULL);
+    if (loss)
+        *loss = mean;
+    for (int i = 0; i < m->model->nparams; i++)
+        if (m->model->param[i].max_rms > 0 && rt_param_trained(&m->model->param[i]))
+            constrain(m, i);
+    m->param_version++;
+    return NETRT_OK;
+}
+
+int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, double *loss,
+               rt_error *err)
+{
+    rt_error local = {0};
+    double mean = 0;
+    if (!err)
+        err = &local;
+    if (m->model->ninputs != 1)
+        return rt_fail(err, NETRT_EUSAGE, "%s has %d inputs, this call serves one", m->model->name,
+                       m->model->ninputs);
+    for (int64_t i = 0; i < n; i++)
+        if (labels[i] < 0 || labels[i] >= m->model->classes)
+            return rt_fail(err, NETRT_EDATA, "label %d of image %lld is outside 0..%lld",
+                           (int)labels[i], (long long)i, (long long)(m->model->classes - 1));
+    m->frame.input[0] = images;
+    m->frame.label[0] = m->frame.label[1] = labels;
+    if (rt_step(m, n, &mean, err))
+        return err->code;
+    m->frame.step++;
+    if (loss)
+        *loss = mean;
+    if (!isfinite(mean)) {
+        char where[256];
+        int known = rt_find_nonfinite(m, RT_TRAIN, n, where, sizeof where);
+        return rt_fail(err, NETRT_EDIVERGED, "the loss is not finite%s%s",
+                       known ? ", first in " : "", known ? where : "");
+    }
+    return NETRT_OK;
+}
+
+/* ---- not finite ---- */
+
+static int all_finite(const float *x, int64_t n)
+{
+    /* x * 0 is 0 for every finite x and NaN otherwise; sixteen sums keep the loop vectorised. */
+    float sum[16] = {0};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++)
+            sum[k] += x[i + k] * 0.0f;
+    for (; i < n; i++)
+        sum[0] += x[i] * 0.0f;
+    float all = 0;
+    for (int k = 0; k < 16; k++)
+        all += sum[k];
+    return all == 0.0f;
+}
+
+typedef struct Scan {
+    const float *x;
+    int bad[RT_MAX_THREADS];
+} Scan;
+
+static void scan_piece(void *context, int64_t lo, int64_t hi, int thread)
+{
+    Scan *s = context;
+    if (!s->bad[thread] && !all_finite(s->x + lo, hi - lo))
+        s->bad[thread] = 1;
+}
+
+int rt_params_finite(const netrt *m, int64_t first, int64_t count)
+{
+    Scan s = {.x = (const float *)(const void *)m->param + first};
+    rt_parallel_for(count > 1 << 18 ? m->threads : 1, count, 1 << 16, scan_piece, &s);
+    for (int t = 0; t < RT_MAX_THREADS; t++)
+        if (s.bad[t])
+            return 0;
+    return 1;
+}
+
+int rt_find_nonfinite(netrt *m, int program, int64_t n, char *buf, size_t size)
+{
+    const rt_program *p = &m->model->program[program];
+    for (int i = 0; i < p->ntensors; i++) {
+        const rt_tensor *t = &p->tensor[i];
+        int64_t count = rt_layout_physical(&t->layout);
+        if (t->dtype != RT_F32 || (t->pool != RT_POOL_ACT && t->pool != RT_POOL_FIX))
+            continue;
+        for (int64_t k = 0; k < (t->pool == RT_POOL_ACT ? n : 1); k++) {
+            if (all_finite(rt_tensor_at(m, program, i, k), count))
+                continue;
+            snprintf(buf, size, "%s%s%s (tensor %s)", t->label && t->label[0] ? "layer " : "",
+                     t->label && t->label[0] ? t->label : t->op, "", t->name);
+            return 1;
+        }
+    }
+    for (int i = 0; i < m->model->nparams; i++) {
+        const rt_param *q = &m->model->param[i];
+        const float *w = (const float *)(const void *)(m->param + q->offset);
+        if (all_finite(w, rt_layout_physical(&q->layout)))
+            continue;
+        snprintf(buf, size, "the weights of layer %s (%s)", q->label, q->name);
+        return 1;
+    }
+    return 0;
+}

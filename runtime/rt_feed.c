@@ -1,0 +1,271 @@
+/* rt_feed.c: loads batches (rt_feed.h).
+ *
+ * ensures: the bits in the buffers depend only on (data, spec, seed, epoch, sample); broken pictures
+ * never reach the network.  A load of cached samples allocates nothing.
+ */
+#include "rt_feed.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "rt_alloc.h"
+#include "rt_par.h"
+#include "rt_rng.h"
+
+struct rt_feed_thread {
+    rt_image img, scratch[2];
+    rt_error err; /* of the last broken picture, kept for the report */
+    int64_t err_slot;
+};
+enum { SLOT_GOOD, SLOT_BROKEN, SLOT_NEWLY_BROKEN };
+enum { SEEN_NOT, SEEN_CACHED, SEEN_BROKEN, SEEN_UNCACHED };
+
+static int64_t plane_size(const struct rt_prep *p)
+{
+    return (int64_t)p->height * p->width;
+}
+
+/* Preprocesses a 256-pixel ramp: what each pixel value becomes in each plane. */
+static int make_table(rt_feed *f, int slot, rt_error *err)
+{
+    struct rt_prep ramp = f->prep[slot];
+    rt_image img = {0};
+    ramp.height = 1;
+    ramp.width = 256;
+    ramp.resize_short = ramp.crop = ramp.pad = ramp.flip = 0;
+    f->table[slot] = rt_alloc((size_t)ramp.channels, sizeof *f->table[slot], "pixel table", err);
+    if (!f->table[slot] || rt_image_reserve(&img, 256, 1, ramp.channels, err))
+        return err->code;
+    for (int i = 0; i < 256 * ramp.channels; i++)
+        img.data[i] = (unsigned char)(i / ramp.channels);
+    rt_prep_apply(&ramp, &img, f->table[slot][0], NULL, err);
+    rt_image_free(&img);
+    return err->code;
+}
+
+static int open_cache(rt_feed *f, size_t limit, rt_error *err)
+{
+    int64_t total = 0, count = rt_data_count(f->ds);
+    for (int s = 0; s < f->m->model->ninputs; s++) {
+        int64_t bytes;
+        if (__builtin_mul_overflow(count, rt_input_count(f->m->model, s), &bytes) ||
+            __builtin_add_overflow(total, bytes, &total))
+            return NETRT_OK;
+    }
+    if (total == 0 || (uint64_t)total > limit)
+        return NETRT_OK;
+    for (int s = 0; s < f->m->model->ninputs; s++) {
+        rt_error no_memory = {0}; /* a cache is a luxury: go on without */
+        if (make_table(f, s, err))
+            return err->code;
+        f->cache_size[s] = (size_t)(count * rt_input_count(f->m->model, s));
+        f->cache[s] = rt_slab_alloc(f->cache_size[s], "picture cache", &no_memory);
+    }
+    return NETRT_OK;
+}
+
+int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache_limit,
+                 int need_labels, rt_error *err)
+{
+    memset(f, 0, sizeof *f);
+    f->m = m;
+    f->ds = ds;
+    f->cap = cap;
+    int classes = rt_data_classes(ds);
+    int64_t count = rt_data_count(ds);
+    if (need_labels && classes == 0)
+        return rt_fail(err, NETRT_EDATA,
+                       "%s has no labels\n"
+                       "  expected  DIR/<class>/<picture>  or  DIR/train/<class>/..., DIR/test/...\n"
+                       "help: to classify pictures use `predict`",
+                       rt_data_uri(ds));
+    if (need_labels && classes > m->model->classes)
+        return rt_fail(err, NETRT_EDATA, "%s has %d classes, %s knows %lld", rt_data_uri(ds),
+                       classes, m->model->name, (long long)m->model->classes);
+    if (count < 1)
+        return rt_fail(err, NETRT_EDATA, "%s holds no samples", rt_data_uri(ds));
+    for (int s = 0; s < m->model->ninputs; s++) {
+        rt_input_prep(m->model, s, &f->prep[s]);
+        f->flip |= m->model->input[s].flip;
+        int64_t floats;
+        if (__builtin_mul_overflow(cap, rt_input_count(m->model, s), &floats))
+            return rt_fail(err, NETRT_ELIMIT, "a batch of %lld images is too large",
+                           (long long)cap);
+        f->input[s] = rt_alloc((size_t)floats, sizeof(float), "input pictures", err);
+    }
+    f->label = rt_alloc_zero((size_t)cap, sizeof *f->label, "labels", err);
+    f->index = rt_alloc_zero((size_t)cap, sizeof *f->index, "sample numbers", err);
+    f->slot_state = rt_alloc_zero((size_t)cap, 1, "sample states", err);
+    f->status = rt_alloc_zero((size_t)count, 1, "sample states", err);
+    f->thread = rt_alloc_zero((size_t)m->threads, sizeof *f->thread, "picture buffers", err);
+    if (err->code || open_cache(f, cache_limit, err))
+        rt_feed_close(f);
+    return err->code;
+}
+
+void rt_feed_close(rt_feed *f)
+{
+    for (int s = 0; s < 4; s++) {
+        rt_free(f->input[s]);
+        rt_free(f->table[s]);
+        rt_slab_free(f->cache[s], f->cache_size[s]);
+    }
+    for (int t = 0; f->thread && t < f->m->threads; t++) {
+        rt_image_free(&f->thread[t].img);
+        rt_image_free(&f->thread[t].scratch[0]);
+        rt_image_free(&f->thread[t].scratch[1]);
+    }
+    rt_free(f->thread);
+    rt_free(f->label);
+    rt_free(f->index);
+    rt_free(f->slot_state);
+    rt_free(f->status);
+    memset(f, 0, sizeof *f);
+}
+
+static int mirrored(const rt_feed *f, int64_t sample)
+{
+    uint32_t bits[4];
+    if (f->epoch < 0 || !f->flip)
+        return 0;
+    rt_rng_block(rt_rng_make(f->m->seed, RT_RNG_AUGMENT), (uint32_t)f->epoch, (uint32_t)sample,
+                 (uint32_t)(sample >> 32), 0, bits);
+    return (int)(bits[0] >> 31);
+}
+
+/* Mirrors the rows of planes in place. */
+static void mirror(const struct rt_prep *p, float *chw)
+{
+    for (int64_t row = 0; row < (int64_t)p->channels * p->height; row++) {
+        float *a = chw + row * p->width;
+        for (int i = 0, j = p->width - 1; i < j; i++, j--) {
+            float t = a[i];
+            a[i] = a[j];
+            a[j] = t;
+        }
+    }
+}
+
+static void from_cache(const rt_feed *f, int slot, int64_t sample, float *chw)
+{
+    int64_t plane = plane_size(&f->prep[slot]);
+    const unsigned char *src = f->cache[slot] + sample * plane * f->prep[slot].channels;
+    for (int c = 0; c < f->prep[slot].channels; c++, src += plane, chw += plane) {
+        const float *table = f->table[slot][c];
+        for (int64_t i = 0; i < plane; i++)
+            chw[i] = table[src[i]];
+    }
+}
+
+/* 0 when some value is not one of the table's (then this sample cannot be cached). */
+static int to_cache(rt_feed *f, int slot, int64_t sample, const float *chw)
+{
+    int64_t plane = plane_size(&f->prep[slot]);
+    unsigned char *dst = f->cache[slot] + sample * plane * f->prep[slot].channels;
+    for (int c = 0; c < f->prep[slot].channels; c++, dst += plane, chw += plane) {
+        const float *table = f->table[slot][c];
+        float scale = 255.0f / (table[255] - table[0]);
+        for (int64_t i = 0; i < plane; i++) {
+            float p = (chw[i] - table[0]) * scale + 0.5f;
+            int pixel = p > 0 && p < 256 ? (int)p : 0;
+            if (table[pixel] != chw[i])
+                return 0;
+            dst[i] = (unsigned char)pixel;
+        }
+    }
+    return 1;
+}
+
+static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_thread *t)
+{
+    rt_error err = {0};
+    int cacheable = 1;
+    if (rt_data_item(f->ds, sample, &t->img, &err) == 0)
+        for (int s = 0; s < f->m->model->ninputs && !err.code; s++) {
+            float *chw = f->input[s] + slot * rt_input_count(f->m->model, s);
+            if (rt_prep_apply(&f->prep[s], &t->img, chw, t->scratch, &err) == 0)
+                cacheable = cacheable && f->cache[s] && to_cache(f, s, sample, chw);
+        }
+    if (err.code) {
+        t->err = err;
+        t->err_slot = slot;
+        f->status[sample] = SEEN_BROKEN;
+        return SLOT_NEWLY_BROKEN;
+    }
+    f->status[sample] = cacheable ? SEEN_CACHED : SEEN_UNCACHED;
+    return SLOT_GOOD;
+}
+
+static void load_piece(void *context, int64_t lo, int64_t hi, int thread)
+{
+    rt_feed *f = context;
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t sample = f->want[i];
+        f->slot_state[i] = SLOT_GOOD;
+        if (f->status[sample] == SEEN_BROKEN)
+            f->slot_state[i] = SLOT_BROKEN;
+        else if (f->status[sample] == SEEN_CACHED)
+            for (int s = 0; s < f->m->model->ninputs; s++)
+                from_cache(f, s, sample, f->input[s] + i * rt_input_count(f->m->model, s));
+        else
+            f->slot_state[i] = (char)load_fresh(f, sample, i, &f->thread[thread]);
+        if (f->slot_state[i] == SLOT_GOOD && mirrored(f, sample))
+            for (int s = 0; s < f->m->model->ninputs; s++)
+                if (f->m->model->input[s].flip)
+                    mirror(&f->prep[s], f->input[s] + i * rt_input_count(f->m->model, s));
+    }
+}
+
+static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void *context)
+{
+    const char *why = "cannot be read";
+    f->broken++;
+    for (int t = 0; t < f->m->threads; t++)
+        if (f->thread[t].err.code && f->thread[t].err_slot == slot)
+            why = f->thread[t].err.text;
+    if (report)
+        report(context, f->want[slot], why);
+}
+
+int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
+                     rt_feed_report report, void *context)
+{
+    int fresh = 0;
+    f->want = want;
+    f->epoch = epoch;
+    for (int64_t i = 0; i < n && !fresh; i++)
+        fresh = f->status[want[i]] != SEEN_CACHED;
+    int64_t work = rt_input_count(f->m->model, 0), grain = fresh ? 1 : 1 + (1 << 16) / work;
+    for (int t = 0; t < f->m->threads; t++)
+        f->thread[t].err.code = 0;
+    rt_parallel_for(f->m->threads, n, grain, load_piece, f);
+    int64_t good = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (f->slot_state[i] == SLOT_NEWLY_BROKEN)
+            report_broken(f, i, report, context);
+        if (f->slot_state[i] != SLOT_GOOD)
+            continue;
+        for (int s = 0; s < f->m->model->ninputs && good != i; s++) {
+            int64_t size = rt_input_count(f->m->model, s);
+            memcpy(f->input[s] + good * size, f->input[s] + i * size, (size_t)size * sizeof(float));
+        }
+        int label = rt_data_label(f->ds, want[i]);
+        f->label[good] = label < 0 ? 0 : label;
+        f->index[good++] = want[i];
+    }
+    for (int s = 0; s < f->m->model->ninputs; s++)
+        f->m->frame.input[s] = f->input[s];
+    f->m->frame.label[0] = f->m->frame.label[1] = f->label;
+    return good;
+}
+
+int64_t rt_feed_load_range(rt_feed *f, int64_t first, int64_t n, rt_feed_report report,
+                           void *context)
+{
+    if (n > f->cap)
+        n = f->cap;
+    /* The list may be f->index itself: entry k is overwritten only after it was read. */
+    for (int64_t i = 0; i < n; i++)
+        f->index[i] = first + i;
+    return rt_feed_load(f, f->index, n, -1, report, context);
+}

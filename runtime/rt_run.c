@@ -1,0 +1,191 @@
+/* rt_run.c: runs a program's kernels.  One parallel region per run; inside it every thread walks the
+ * kernel list, takes chunks of tasks, and meets the others at a barrier.
+ *
+ * Each thread begins with its own contiguous share (the same share of every kernel, so that what it
+ * wrote is still in its cache) and then helps the others.  Tasks are independent, so who runs one
+ * changes nothing.  Kernels too small to share run on thread 0 alone, neighbours without a barrier
+ * between them; an entry that is tiny as a whole runs without a parallel region.
+ */
+#include <omp.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "rt_alloc.h"
+#include "rt_model.h"
+#include "rt_par.h"
+#include "rt_run.h"
+
+/* Two sets of counters, used by kernels in turn: the idle set is wound back before a barrier. */
+struct rt_turn {
+    _Alignas(64) _Atomic int64_t next;
+};
+
+struct rt_turn *rt_turn_new(int threads, rt_error *err)
+{
+    return rt_slab_alloc((size_t)threads * 2 * sizeof(struct rt_turn), "task counters", err);
+}
+
+void rt_turn_free(struct rt_turn *turn, int threads)
+{
+    rt_slab_free(turn, (size_t)threads * 2 * sizeof *turn);
+}
+
+static int64_t kernel_tasks(const rt_kernel *k, int64_t n)
+{
+    return k->tasks_block > 0 ? k->tasks_per * ((n + k->tasks_block - 1) / k->tasks_block)
+                              : k->tasks_per;
+}
+
+/* Rough nanoseconds on one thread: 50 flops or 16 bytes per nanosecond. */
+static double kernel_ns(const rt_kernel *k, int64_t n)
+{
+    double images = (double)n;
+    return (k->flops_image * images + k->flops_fixed) * 0.02 +
+           (k->bytes_image * images + k->bytes_fixed) * 0.06;
+}
+
+enum { ALONE_KERNEL_NS = 2000, ALONE_ENTRY_NS = 20000 };
+
+static bool kernel_alone(const rt_kernel *k, int64_t n)
+{
+    return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < ALONE_KERNEL_NS;
+}
+
+/* Thread t's share of a kernel: its own part first, then what others have left. */
+static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *turn, int t, int threads)
+{
+    int64_t tasks = kernel_tasks(k, m->frame.n);
+    void *scratch = m->scratch + (size_t)t * m->scratch_stride;
+    for (int i = 0; i < threads; i++) {
+        int owner = t + i < threads ? t + i : t + i - threads;
+        int64_t lo = tasks * owner / threads, hi = tasks * (owner + 1) / threads;
+        int64_t chunk = (hi - lo + 7) / 8;
+        if (lo >= hi)
+            continue;
+        for (;;) {
+            int64_t at =
+                lo + chunk * atomic_fetch_add_explicit(&turn[owner].next, 1, memory_order_relaxed);
+            if (at >= hi)
+                break;
+            k->fn(&m->frame, at, at + chunk < hi ? at + chunk : hi, scratch);
+        }
+    }
+}
+
+static void run_alone(netrt *m, const rt_kernel *k, int index)
+{
+    double start = m->observer ? rt_seconds() : 0;
+    k->fn(&m->frame, 0, kernel_tasks(k, m->frame.n), m->scratch);
+    if (m->observer)
+        m->observer(m->observer_context, index, rt_seconds() - start);
+}
+
+static void run_parallel(netrt *m, const rt_program *p, int first, int end)
+{
+    int64_t n = m->frame.n;
+    for (int t = 0; t < m->threads * 2; t++)
+        atomic_store_explicit(&m->turn[t].next, 0, memory_order_relaxed);
+#pragma omp parallel num_threads(m->threads)
+    {
+        int t = omp_get_thread_num(), threads = omp_get_num_threads(), set = 0;
+        double start = 0;
+        for (int i = first; i < end; i++) {
+            const rt_kernel *k = &p->kernel[i];
+            struct rt_turn *turn = m->turn + set * m->threads;
+            bool alone = kernel_alone(k, n);
+            if (m->observer && t == 0)
+                start = rt_seconds();
+            if (!alone)
+                run_share(m, k, turn, t, threads);
+            else if (t == 0)
+                k->fn(&m->frame, 0, kernel_tasks(k, n), m->scratch);
+            if (!alone) {
+                set = !set;
+                atomic_store_explicit(&m->turn[set * m->threads + t].next, 0,
+                                      memory_order_relaxed);
+            }
+            /* Neighbours that both run on thread 0 need not meet. */
+            if (i + 1 < end && (!alone || m->observer || !kernel_alone(&p->kernel[i + 1], n))) {
+#pragma omp barrier
+            }
+            if (m->observer && t == 0 && i + 1 < end)
+                m->observer(m->observer_context, i, rt_seconds() - start);
+        }
+        if (m->observer) {
+#pragma omp barrier
+            if (t == 0 && end > first)
+                m->observer(m->observer_context, end - 1, rt_seconds() - start);
+        }
+    }
+}
+
+static void run_range(netrt *m, const rt_program *p, int first, int end)
+{
+    double ns = 0;
+    if (m->threads > 1)
+        for (int i = first; i < end; i++)
+            if (!kernel_alone(&p->kernel[i], m->frame.n))
+                ns += kernel_ns(&p->kernel[i], m->frame.n);
+    if (ns < ALONE_ENTRY_NS)
+        for (int i = first; i < end; i++)
+            run_alone(m, &p->kernel[i], i);
+    else
+        run_parallel(m, p, first, end);
+}
+
+/* Points the frame at the program's slabs. */
+static void bind(netrt *m, int program, int64_t n)
+{
+    int slab = program == RT_LOOK;
+    m->frame.act = m->act[slab];
+    m->frame.cap = m->act_cap[slab];
+    m->frame.fix = m->space[program].fix;
+    m->frame.param = m->param;
+    m->frame.state = m->state;
+    m->frame.n = n;
+    m->frame.scalar[RT_SCALAR_INV_N] = (float)(1.0 / (double)n);
+    m->frame.scalar[RT_SCALAR_LR] = (float)m->lr;
+    m->frame.scalar[RT_SCALAR_MOMENTUM] = (float)m->momentum;
+    m->frame.scalar[RT_SCALAR_DECAY] = (float)m->decay;
+    m->frame.seed = m->seed;
+    for (int i = 0; i < 2; i++)
+        if (!m->frame.label[i])
+            m->frame.label[i] = m->no_label;
+}
+
+static int no_entry(const netrt *m, const rt_program *p, const char *entry, rt_error *err)
+{
+    static const char *const rule[3] = {"project_gradient", "project_deconvnet", "project_guided"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(entry, rule[i]) == 0 && p->refused[i])
+            return rt_fail(err, NETRT_EUSAGE, "%s has no %s: %s", m->model->name, entry + 8,
+                           p->refused[i]);
+    return rt_fail(err, NETRT_EUSAGE, "%s was compiled without the program '%s'", m->model->name,
+                   entry);
+}
+
+int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err)
+{
+    const rt_program *p = &m->model->program[program];
+    const rt_entry *e = rt_find_entry(p, entry);
+    if (!e)
+        return no_entry(m, p, entry, err);
+    int slab = program == RT_LOOK;
+    if (n > m->act_cap[slab] || !m->act[slab] || !m->space[program].fix) {
+        int code = rt_program_ready(m, program, n > m->cap ? n : m->cap, err);
+        if (code)
+            return code;
+    }
+    int end = e->first + e->count, first = first_kernel < 0 ? e->first : first_kernel;
+    if (n < 1 || first < e->first || first > end)
+        return rt_fail(err, NETRT_EBUG, "run of %s with %lld images from kernel %d", entry,
+                       (long long)n, first);
+    bind(m, program, n);
+    const rt_entry *prepare = rt_find_entry(p, "prepare");
+    if (prepare && prepare != e && m->space[program].prepared != m->param_version)
+        run_range(m, p, prepare->first, prepare->first + prepare->count);
+    m->space[program].prepared = m->param_version;
+    run_range(m, p, first, end);
+    return NETRT_OK;
+}

@@ -1,0 +1,11 @@
+/* rt_run.h: what rt_model.c needs from rt_run.c. */
+#ifndef RT_RUN_H
+#define RT_RUN_H
+
+#include "rt_error.h"
+
+struct rt_turn;
+struct rt_turn *rt_turn_new(int threads, rt_error *err);
+void rt_turn_free(struct rt_turn *turn, int threads);
+
+#endif

@@ -1,0 +1,306 @@
+/* rt_weights.c: weights from and to safetensors, strictly.
+ *
+ * Everything is compared before anything is read, and read into a second pool before the first is
+ * given up: a failure at any point leaves the network as it was.  Tensors named "momentum.*" (a
+ * checkpoint's optimizer state) are ignored, so a checkpoint can be used as weights.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "rt_alloc.h"
+#include "rt_layout.h"
+#include "rt_model.h"
+#include "rt_safetensors.h"
+#include "rt_weights.h"
+
+static void shape_text(char *buf, size_t size, int rank, const int64_t *dim)
+{
+    size_t used = 0;
+    buf[0] = 0;
+    if (rank == 0)
+        snprintf(buf, size, "one number");
+    for (int i = 0; i < rank && used + 24 < size; i++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%lld", i ? "x" : "",
+                                 (long long)dim[i]);
+}
+
+static int same_shape(const rt_param *p, const st_tensor *t)
+{
+    if (p->rank != t->rank)
+        return 0;
+    for (int i = 0; i < p->rank; i++)
+        if (p->dim[i] != t->dims[i])
+            return 0;
+    return 1;
+}
+
+static int is_float(st_dtype d)
+{
+    return d == ST_F32 || d == ST_F64 || d == ST_F16 || d == ST_BF16;
+}
+
+typedef struct Fit {
+    int wanted, good, missing, wrong, unused;
+    char table[640];
+    size_t used;
+    int lines;
+} Fit;
+
+enum { FIT_LINES = 6 };
+
+static void fit_line(Fit *f, const char *name, const char *file, const char *expected)
+{
+    char clean[128];
+    if (f->lines++ >= FIT_LINES || f->used + 200 > sizeof f->table)
+        return;
+    if (strlen(name) > 48)
+        snprintf(clean, sizeof clean, "%.45s...", name);
+    else
+        snprintf(clean, sizeof clean, "%s", name);
+    f->used += (size_t)snprintf(f->table + f->used, sizeof f->table - f->used,
+                                "\n  %-20s file %-14s expected %s", clean, file, expected);
+}
+
+/* Compares the file with the network; fills the table with the first differences. */
+static void compare(const rt_model *model, const st_file *file, Fit *f)
+{
+    char have[80], want[80];
+    memset(f, 0, sizeof *f);
+    for (int i = 0; i < model->nparams; i++) {
+        const rt_param *p = &model->param[i];
+        if (!rt_param_saved(p))
+            continue;
+        f->wanted++;
+        const st_tensor *t = st_find(file, p->name);
+        shape_text(want, sizeof want, p->rank, p->dim);
+        if (!t) {
+            f->missing++;
+            fit_line(f, p->name, "-", want);
+        } else if (!same_shape(p, t) || !is_float(t->dtype)) {
+            f->wrong++;
+            shape_text(have, sizeof have, t->rank, t->dims);
+            if (!is_float(t->dtype))
+                snprintf(have, sizeof have, "%s", st_dtype_name(t->dtype));
+            fit_line(f, p->name, have, want);
+        } else {
+            f->good++;
+        }
+    }
+    for (int i = 0; i < file->tensors; i++) {
+        const st_tensor *t = &file->tensor[i];
+        int known = rt_find_param(model, t->name);
+        if ((known >= 0 && rt_param_saved(&model->param[known])) ||
+            strncmp(t->name, RT_MOMENTUM_PREFIX, strlen(RT_MOMENTUM_PREFIX)) == 0)
+            continue;
+        f->unused++;
+        char clean[80];
+        snprintf(clean, sizeof clean, "%.79s", t->name);
+        for (char *c = clean; *c; c++)
+            if ((unsigned char)*c < 32 || *c == 127)
+                *c = '?';
+        shape_text(have, sizeof have, t->rank, t->dims);
+        fit_line(f, clean, have, "- (unused)");
+    }
+}
+
+static int no_fit(const rt_model *model, const char *path, const Fit *f, int partial, rt_error *err)
+{
+    char more[48] = "";
+    if (f->lines > FIT_LINES)
+        snprintf(more, sizeof more, "\n  ... and %d more", f->lines - FIT_LINES);
+    return rt_fail(err, NETRT_EDATA,
+                   "%s does not fit %s (spec %.8s): %d of %d tensors match%s%s\n"
+                   "  %d missing, %d of another shape, %d unused. Nothing was loaded.\n"
+                   "help: %s",
+                   path, model->name, model->spec_hash, f->good, f->wanted, f->table, more,
+                   f->missing, f->wrong, f->unused,
+                   partial ? "weights of another network?"
+                           : "weights of another network? to take what fits: --partial");
+}
+
+/* Reads every fitting tensor into pool. */
+static int read_all(const netrt *m, const st_file *file, char *pool, rt_error *err)
+{
+    const rt_model *model = m->model;
+    for (int i = 0; i < model->nparams; i++) {
+        const rt_param *p = &model->param[i];
+        const st_tensor *t = rt_param_saved(p) ? st_find(file, p->name) : NULL;
+        if (!t || !same_shape(p, t) || !is_float(t->dtype))
+            continue;
+        int64_t n = rt_param_count(p);
+        float *w = rt_alloc((size_t)n, sizeof *w, "weights", err);
+        if (!w)
+            return err->code;
+        if (!st_read(file, t, w, n, err)) {
+            if (p->links && p->rank >= 2)
+                for (int64_t k = 0, area = n / (p->dim[0] * p->dim[1]);
+                     k < p->dim[0] * p->dim[1]; k++)
+                    if (!p->links[k])
+                        memset(w + k * area, 0, (size_t)area * sizeof *w);
+            rt_layout_pack(&p->layout, w, (float *)(void *)(pool + p->offset), m->threads);
+        }
+        rt_free(w);
+        if (err->code)
+            return err->code;
+    }
+    return NETRT_OK;
+}
+
+/* Class names are one metadata entry, separated by newlines. */
+static void take_class_names(netrt *m, const char *text)
+{
+    int64_t classes = m->model->classes, found = 0;
+    rt_error ignored = {0};
+    char *copy = text ? rt_strdup(text, &ignored) : NULL;
+    char **names = rt_alloc_zero((size_t)classes + 1, sizeof *names, "class names", &ignored);
+    if (copy && names) {
+        for (char *p = copy; p && found <= classes; found++) {
+            char *end = strchr(p, '\n');
+            if (end)
+                *end = 0;
+            if (found < classes)
+                names[found] = p;
+            p = end ? end + 1 : NULL;
+        }
+        rt_set_class_names(m, names, found);
+    }
+    rt_free(names);
+    rt_free(copy);
+}
+
+int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err)
+{
+    Fit f;
+    int partial = (flags & NETRT_LOAD_PARTIAL) != 0;
+    compare(m->model, file, &f);
+    if (loaded)
+        *loaded = f.good;
+    if (partial ? f.good == 0 : f.missing || f.wrong || f.unused)
+        return no_fit(m->model, file->path, &f, partial, err);
+    size_t size = (size_t)m->model->param_bytes + 64;
+    char *pool = rt_slab_alloc(size, "weights", err);
+    if (!pool)
+        return err->code;
+    memcpy(pool, m->param, size);
+    if (read_all(m, file, pool, err)) {
+        rt_slab_free(pool, size);
+        return err->code;
+    }
+    rt_slab_free(m->param, size);
+    m->param = pool;
+    m->param_version++;
+    if (st_meta(file, "netc.classes"))
+        take_class_names(m, st_meta(file, "netc.classes"));
+    return NETRT_OK;
+}
+
+int rt_weights_load(netrt *m, const char *path, int flags, int *loaded, rt_error *err)
+{
+    st_file file = {0};
+    rt_error local = {0};
+    if (!err)
+        err = &local;
+    if (st_open(&file, path, 0, err))
+        return err->code;
+    rt_weights_take(m, &file, flags, loaded, err);
+    st_close(&file);
+    return err->code;
+}
+
+int netrt_load(netrt *m, const char *path, int flags, rt_error *err)
+{
+    return rt_weights_load(m, path, flags, NULL, err);
+}
+
+/* ---- writing ---- */
+
+static void preprocess_text(const rt_model *model, char *buf, size_t size)
+{
+    const rt_input_spec *s = &model->input[0];
+    snprintf(buf, size,
+             "channels=%lld height=%lld width=%lld resize_short=%d crop=%d pad=%d lo=%.9g hi=%.9g "
+             "mean=%.9g,%.9g,%.9g std=%.9g,%.9g,%.9g bgr=%d",
+             (long long)s->c, (long long)s->h, (long long)s->w, s->resize_short, s->crop, s->pad,
+             (double)s->lo, (double)s->hi, (double)s->mean[0], (double)s->mean[1],
+             (double)s->mean[2], (double)s->std[0], (double)s->std[1], (double)s->std[2], s->bgr);
+}
+
+static int add_class_names(const netrt *m, st_writer *w, rt_error *err)
+{
+    size_t size = 1;
+    if (!m->class_names)
+        return NETRT_OK;
+    for (int64_t i = 0; i < m->model->classes; i++)
+        size += (m->class_names[i] ? strlen(m->class_names[i]) : 0) + 1;
+    char *text = rt_alloc(size, 1, "class names", err), *p = text;
+    if (!text)
+        return err->code;
+    for (int64_t i = 0; i < m->model->classes; i++) {
+        size_t n = m->class_names[i] ? strlen(m->class_names[i]) : 0;
+        if (i)
+            *p++ = '\n';
+        if (n)
+            memcpy(p, m->class_names[i], n);
+        p += n;
+    }
+    *p = 0;
+    int code = st_writer_meta(w, "netc.classes", text, err);
+    rt_free(text);
+    return code;
+}
+
+/* Unpacked copies must live until the writer has finished: one block holds them all. */
+int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, rt_error *err)
+{
+    const rt_model *model = m->model;
+    int64_t total = 0;
+    char name[320], prep[512];
+    for (int i = 0; i < model->nparams; i++) {
+        const rt_param *p = &model->param[i];
+        total += rt_param_saved(p) ? rt_param_count(p) : 0;
+        total += with_state && rt_param_trained(p) ? rt_param_count(p) : 0;
+    }
+    float *at = *hold = rt_alloc((size_t)total + 1, sizeof(float), "weights to write", err);
+    if (!at)
+        return err->code;
+    for (int i = 0; i < model->nparams; i++) {
+        const rt_param *p = &model->param[i];
+        if (rt_param_saved(p)) {
+            rt_param_read(m, i, at);
+            st_writer_add(w, p->name, ST_F32, p->rank, p->dim, at, err);
+            at += rt_param_count(p);
+        }
+        if (with_state && rt_param_trained(p)) {
+            rt_state_read(m, i, at);
+            snprintf(name, sizeof name, RT_MOMENTUM_PREFIX "%s", p->name);
+            st_writer_add(w, name, ST_F32, p->rank, p->dim, at, err);
+            at += rt_param_count(p);
+        }
+    }
+    preprocess_text(model, prep, sizeof prep);
+    st_writer_meta(w, "format", "pt", err);
+    st_writer_meta(w, "netc.model", model->name, err);
+    st_writer_meta(w, "netc.spec", model->spec_hash, err);
+    st_writer_meta(w, "netc.version", model->version, err);
+    st_writer_meta(w, "netc.preprocess", prep, err);
+    add_class_names(m, w, err);
+    return err->code;
+}
+
+int netrt_save(netrt *m, const char *path, rt_error *err)
+{
+    st_writer *w;
+    float *hold = NULL;
+    rt_error local = {0};
+    if (!err)
+        err = &local;
+    if (st_writer_begin(&w, err))
+        return err->code;
+    st_writer_meta(w, "netc.kind", "weights", err);
+    if (rt_weights_add(m, w, 0, &hold, err))
+        st_writer_abort(w);
+    else
+        st_writer_finish(w, path, err);
+    rt_free(hold);
+    return err->code;
+}

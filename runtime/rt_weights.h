@@ -1,0 +1,17 @@
+/* rt_weights.h: the parts of loading and saving that checkpoints share (rt_weights.c). */
+#ifndef RT_WEIGHTS_H
+#define RT_WEIGHTS_H
+
+#include "rt_model.h"
+#include "rt_safetensors.h"
+
+#define RT_MOMENTUM_PREFIX "momentum."
+
+/* Loads from an open file; flags as netrt_load.  *loaded (may be NULL): tensors that fit. */
+int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err);
+
+/* Adds all parameters (and momenta) and the describing metadata to a writer.  *hold must be freed
+ * with rt_free after the writer is done, whatever the result. */
+int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, rt_error *err);
+
+#endif
