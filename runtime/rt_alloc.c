@@ -21,29 +21,24 @@ static atomic_int_fast64_t calls;
 static atomic_int_fast64_t inject_at; /* 0 off, else number of calls until the failing one */
 static atomic_int inject_forever;
 
-void rt_alloc_set_limit(size_t limit)
-{
+void rt_alloc_set_limit(size_t limit) {
     atomic_store(&byte_limit, limit);
 }
 
-size_t rt_alloc_live(void)
-{
+size_t rt_alloc_live(void) {
     return atomic_load(&live_bytes);
 }
 
-int64_t rt_alloc_calls(void)
-{
+int64_t rt_alloc_calls(void) {
     return (int64_t)atomic_load(&calls);
 }
 
-void rt_alloc_inject(int64_t nth, int forever)
-{
+void rt_alloc_inject(int64_t nth, int forever) {
     atomic_store(&inject_forever, forever);
     atomic_store(&inject_at, nth);
 }
 
-static int injected_failure(void)
-{
+static int injected_failure(void) {
     if (atomic_load(&inject_at) == 0)
         return 0;
     int_fast64_t left = atomic_fetch_sub(&inject_at, 1);
@@ -55,8 +50,7 @@ static int injected_failure(void)
 }
 
 /* Reserves bytes against the limit; 0 when there is room. */
-static int account(size_t bytes, const char *what, rt_error *err)
-{
+static int account(size_t bytes, const char *what, rt_error *err) {
     atomic_fetch_add(&calls, 1);
     if (injected_failure())
         return rt_fail(err, NETRT_ELIMIT, "out of memory: %zu bytes for %s", bytes, what);
@@ -71,15 +65,13 @@ static int account(size_t bytes, const char *what, rt_error *err)
     return NETRT_OK;
 }
 
-static void *out_of_memory(size_t bytes, const char *what, rt_error *err)
-{
+static void *out_of_memory(size_t bytes, const char *what, rt_error *err) {
     atomic_fetch_sub(&live_bytes, bytes);
     rt_fail(err, NETRT_ELIMIT, "out of memory: %zu bytes for %s", bytes, what);
     return NULL;
 }
 
-static int total_bytes(size_t count, size_t size, size_t *bytes, const char *what, rt_error *err)
-{
+static int total_bytes(size_t count, size_t size, size_t *bytes, const char *what, rt_error *err) {
     size_t product, total;
     if (__builtin_mul_overflow(count, size, &product) ||
         __builtin_add_overflow(product, (size_t)HEADER, &total) || total > (size_t)PTRDIFF_MAX) {
@@ -90,8 +82,7 @@ static int total_bytes(size_t count, size_t size, size_t *bytes, const char *wha
     return NETRT_OK;
 }
 
-void *rt_alloc(size_t count, size_t size, const char *what, rt_error *err)
-{
+void *rt_alloc(size_t count, size_t size, const char *what, rt_error *err) {
     size_t bytes;
     if (total_bytes(count, size, &bytes, what, err) || account(bytes, what, err))
         return NULL;
@@ -102,8 +93,7 @@ void *rt_alloc(size_t count, size_t size, const char *what, rt_error *err)
     return p + HEADER;
 }
 
-void *rt_alloc_zero(size_t count, size_t size, const char *what, rt_error *err)
-{
+void *rt_alloc_zero(size_t count, size_t size, const char *what, rt_error *err) {
     size_t bytes;
     if (total_bytes(count, size, &bytes, what, err) || account(bytes, what, err))
         return NULL;
@@ -114,8 +104,7 @@ void *rt_alloc_zero(size_t count, size_t size, const char *what, rt_error *err)
     return p + HEADER;
 }
 
-void *rt_realloc(void *p, size_t count, size_t size, const char *what, rt_error *err)
-{
+void *rt_realloc(void *p, size_t count, size_t size, const char *what, rt_error *err) {
     if (!p)
         return rt_alloc(count, size, what, err);
     size_t bytes, old_bytes;
@@ -131,8 +120,7 @@ void *rt_realloc(void *p, size_t count, size_t size, const char *what, rt_error 
     return q + HEADER;
 }
 
-char *rt_strndup(const char *s, size_t n, rt_error *err)
-{
+char *rt_strndup(const char *s, size_t n, rt_error *err) {
     if (n == SIZE_MAX) {
         rt_fail(err, NETRT_ELIMIT, "out of memory: text of %zu bytes", n);
         return NULL;
@@ -145,13 +133,11 @@ char *rt_strndup(const char *s, size_t n, rt_error *err)
     return copy;
 }
 
-char *rt_strdup(const char *s, rt_error *err)
-{
+char *rt_strdup(const char *s, rt_error *err) {
     return rt_strndup(s, strlen(s), err);
 }
 
-void rt_free(void *p)
-{
+void rt_free(void *p) {
     if (!p)
         return;
     unsigned char *base = (unsigned char *)p - HEADER;
@@ -161,19 +147,16 @@ void rt_free(void *p)
     free(base);
 }
 
-static size_t slab_align(size_t bytes)
-{
+static size_t slab_align(size_t bytes) {
     return bytes >= HUGE_PAGE ? HUGE_PAGE : SLAB_SMALL_ALIGN;
 }
 
-static size_t slab_round(size_t bytes)
-{
+static size_t slab_round(size_t bytes) {
     size_t align = slab_align(bytes);
     return bytes ? (bytes + align - 1) / align * align : align;
 }
 
-void *rt_slab_alloc(size_t bytes, const char *what, rt_error *err)
-{
+void *rt_slab_alloc(size_t bytes, const char *what, rt_error *err) {
     if (bytes > (size_t)PTRDIFF_MAX - HUGE_PAGE) {
         rt_fail(err, NETRT_ELIMIT, "out of memory: %zu bytes for %s", bytes, what);
         return NULL;
@@ -191,8 +174,7 @@ void *rt_slab_alloc(size_t bytes, const char *what, rt_error *err)
     return p;
 }
 
-void rt_slab_free(void *p, size_t bytes)
-{
+void rt_slab_free(void *p, size_t bytes) {
     if (!p)
         return;
     atomic_fetch_sub(&live_bytes, slab_round(bytes));

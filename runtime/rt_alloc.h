@@ -20,7 +20,8 @@ void *rt_alloc(size_t count, size_t size, const char *what, rt_error *err);
 /* The same, filled with zeros. */
 void *rt_alloc_zero(size_t count, size_t size, const char *what, rt_error *err);
 
-/* Grows or shrinks p (NULL is allowed).  On failure p is untouched and still owned by the caller. */
+/* Grows or shrinks p (NULL is allowed).  On failure p is untouched and still owned by the caller.
+ */
 void *rt_realloc(void *p, size_t count, size_t size, const char *what, rt_error *err);
 
 /* A copy of a string, or of its first n bytes with a 0 appended. */

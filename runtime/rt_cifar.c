@@ -24,26 +24,23 @@ static const char *const cifar10_names[10] = {"airplane", "automobile", "bird", 
                                               "dog",      "frog",       "horse", "ship", "truck"};
 
 /* Names of the batches wanted, in order: data_batch_1 ... or test_batch. */
-static int is_batch(const char *name, int test)
-{
+static int is_batch(const char *name, int test) {
     const char *prefix = test ? "test_batch" : "data_batch_";
     size_t n = strlen(name);
     return strncmp(name, prefix, strlen(prefix)) == 0 && n > 4 && strcmp(name + n - 4, ".bin") == 0;
 }
 
-static int by_name(const void *a, const void *b)
-{
+static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void free_names(char **names, int n)
-{
+static void free_names(char **names, int n) {
     for (int i = 0; i < n; i++)
         rt_free(names[i]);
 }
 
-static int list_batches(const char *dir, int test, char *names[MAX_BATCHES], int *n, rt_error *err)
-{
+static int list_batches(const char *dir, int test, char *names[MAX_BATCHES], int *n,
+                        rt_error *err) {
     *n = 0;
     DIR *d = opendir(dir);
     if (!d)
@@ -68,8 +65,7 @@ static int list_batches(const char *dir, int test, char *names[MAX_BATCHES], int
     return NETRT_OK;
 }
 
-static int append_batch(rt_dataset *ds, struct rt_table *t, const char *path, rt_error *err)
-{
+static int append_batch(rt_dataset *ds, struct rt_table *t, const char *path, rt_error *err) {
     enum { RECORD = 1 + CIFAR_PIXELS };
     unsigned char *data;
     size_t size;
@@ -78,8 +74,10 @@ static int append_batch(rt_dataset *ds, struct rt_table *t, const char *path, rt
         return code;
     size_t n = size / RECORD, have = (size_t)ds->count;
     if (n == 0 || size % RECORD != 0)
-        code = rt_fail(err, NETRT_EDATA, "%s is truncated: %zu bytes are no whole number of %d-byte "
-                       "CIFAR-10 records", path, size, RECORD);
+        code = rt_fail(err, NETRT_EDATA,
+                       "%s is truncated: %zu bytes are no whole number of %d-byte "
+                       "CIFAR-10 records",
+                       path, size, RECORD);
     unsigned char *pixels = NULL, *labels = NULL;
     if (code == NETRT_OK && (pixels = rt_realloc(t->pixels, have + n, CIFAR_PIXELS, path, err)))
         t->pixels = pixels;
@@ -90,8 +88,8 @@ static int append_batch(rt_dataset *ds, struct rt_table *t, const char *path, rt
     for (size_t i = 0; code == NETRT_OK && i < n; i++) {
         const unsigned char *record = data + i * RECORD;
         if (record[0] > 9)
-            code = rt_fail(err, NETRT_EDATA, "%s: record %zu has label %d, CIFAR-10 has 0 to 9", path,
-                           i, record[0]);
+            code = rt_fail(err, NETRT_EDATA, "%s: record %zu has label %d, CIFAR-10 has 0 to 9",
+                           path, i, record[0]);
         labels[have + i] = record[0];
         memcpy(pixels + (have + i) * CIFAR_PIXELS, record + 1, CIFAR_PIXELS);
     }
@@ -101,8 +99,7 @@ static int append_batch(rt_dataset *ds, struct rt_table *t, const char *path, rt
     return code;
 }
 
-static int cifar_names(rt_dataset *ds, rt_error *err)
-{
+static int cifar_names(rt_dataset *ds, rt_error *err) {
     ds->class_names = rt_alloc_zero(10, sizeof(char *), "class names", err);
     if (!ds->class_names)
         return NETRT_ELIMIT;
@@ -112,8 +109,8 @@ static int cifar_names(rt_dataset *ds, rt_error *err)
     return NETRT_OK;
 }
 
-int rt_cifar_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found, rt_error *err)
-{
+int rt_cifar_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found,
+                      rt_error *err) {
     char *names[MAX_BATCHES];
     int n, test = strcmp(split, "train") != 0;
     *found = 0;

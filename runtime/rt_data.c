@@ -18,29 +18,26 @@
 
 #define MAX_DIGITS ((int64_t)1 << 40)
 
-/* --- digits ------------------------------------------------------------------------------------ */
+/* --- digits ------------------------------------------------------------------------------------
+ */
 
-static int digits_label(const rt_dataset *ds, int64_t i)
-{
+static int digits_label(const rt_dataset *ds, int64_t i) {
     return rt_digits_label(ds->state, i);
 }
 
-static int digits_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err)
-{
+static int digits_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
     int code = rt_image_reserve(img, RT_DIGITS_SIDE, RT_DIGITS_SIDE, 1, err);
     if (code == NETRT_OK)
         rt_digits_draw(ds->state, i, img->data);
     return code;
 }
 
-static const char *digits_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap)
-{
+static const char *digits_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap) {
     snprintf(buf, cap, "%s[%lld]", ds->uri, (long long)i);
     return buf;
 }
 
-static void digits_close(rt_dataset *ds)
-{
+static void digits_close(rt_dataset *ds) {
     rt_free(ds->state);
 }
 
@@ -48,8 +45,7 @@ static const struct rt_data_ops digits_ops = {"digits", digits_label, digits_ite
                                               digits_close};
 
 /* Decimal number 0..max at *p; advances *p.  Returns -1 when there is none or it is too large. */
-static int64_t decimal(const char **p, int64_t max)
-{
+static int64_t decimal(const char **p, int64_t max) {
     if (**p < '0' || **p > '9')
         return -1;
     int64_t v = 0;
@@ -62,8 +58,7 @@ static int64_t decimal(const char **p, int64_t max)
     return v;
 }
 
-static int digits_open(rt_dataset *ds, const char *args, const char *split, rt_error *err)
-{
+static int digits_open(rt_dataset *ds, const char *args, const char *split, rt_error *err) {
     const char *p = args;
     int64_t count = decimal(&p, MAX_DIGITS), seed = 1;
     if (count > 0 && *p == ':') {
@@ -89,10 +84,10 @@ static int digits_open(rt_dataset *ds, const char *args, const char *split, rt_e
     return NETRT_OK;
 }
 
-/* --- opening ----------------------------------------------------------------------------------- */
+/* --- opening -----------------------------------------------------------------------------------
+ */
 
-static int open_path(rt_dataset *ds, const char *path, const char *split, rt_error *err)
-{
+static int open_path(rt_dataset *ds, const char *path, const char *split, rt_error *err) {
     struct stat st;
     if (stat(path, &st) < 0)
         return rt_fail(err, NETRT_EIO,
@@ -112,11 +107,11 @@ static int open_path(rt_dataset *ds, const char *path, const char *split, rt_err
         return rt_fail(err, NETRT_EIO, "cannot open data %s: neither a file nor a folder", path);
     if (strcmp(split, "test") == 0)
         return rt_fail(err, NETRT_EDATA, "%s is a single file: it has no separate test part", path);
-    return rt_idx_sniff(path) ? rt_idx_open_file(ds, path, err) : rt_folder_open_file(ds, path, err);
+    return rt_idx_sniff(path) ? rt_idx_open_file(ds, path, err)
+                              : rt_folder_open_file(ds, path, err);
 }
 
-int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err)
-{
+int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err) {
     *out = NULL;
     if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "any") != 0)
         return rt_fail(err, NETRT_EUSAGE, "unknown split '%s': train, test or any", split);
@@ -139,8 +134,7 @@ int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error 
     return NETRT_OK;
 }
 
-void rt_data_close(rt_dataset *ds)
-{
+void rt_data_close(rt_dataset *ds) {
     if (!ds)
         return;
     if (ds->ops && ds->state)
@@ -153,20 +147,18 @@ void rt_data_close(rt_dataset *ds)
     rt_free(ds);
 }
 
-/* --- questions --------------------------------------------------------------------------------- */
+/* --- questions ---------------------------------------------------------------------------------
+ */
 
-int64_t rt_data_count(const rt_dataset *ds)
-{
+int64_t rt_data_count(const rt_dataset *ds) {
     return ds->count;
 }
 
-int rt_data_classes(const rt_dataset *ds)
-{
+int rt_data_classes(const rt_dataset *ds) {
     return ds->classes;
 }
 
-const char *rt_data_class_name(const rt_dataset *ds, int i)
-{
+const char *rt_data_class_name(const rt_dataset *ds, int i) {
     static const char *const digit[10] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     static _Thread_local char number[16];
     if (ds->class_names && i >= 0 && i < ds->classes)
@@ -177,37 +169,31 @@ const char *rt_data_class_name(const rt_dataset *ds, int i)
     return number;
 }
 
-const char *rt_data_kind(const rt_dataset *ds)
-{
+const char *rt_data_kind(const rt_dataset *ds) {
     return ds->ops->kind;
 }
 
-const char *rt_data_uri(const rt_dataset *ds)
-{
+const char *rt_data_uri(const rt_dataset *ds) {
     return ds->uri;
 }
 
-int rt_data_shape(const rt_dataset *ds, int *channels, int *height, int *width)
-{
+int rt_data_shape(const rt_dataset *ds, int *channels, int *height, int *width) {
     *channels = ds->channels;
     *height = ds->height;
     *width = ds->width;
     return ds->channels > 0;
 }
 
-int rt_data_label(const rt_dataset *ds, int64_t i)
-{
+int rt_data_label(const rt_dataset *ds, int64_t i) {
     return i >= 0 && i < ds->count ? ds->ops->label(ds, i) : -1;
 }
 
-int rt_data_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err)
-{
+int rt_data_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
     if (i < 0 || i >= ds->count)
         return rt_fail(err, NETRT_EBUG, "sample %lld of %lld", (long long)i, (long long)ds->count);
     return ds->ops->item(ds, i, img, err);
 }
 
-const char *rt_data_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap)
-{
+const char *rt_data_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap) {
     return ds->ops->name(ds, i, buf, cap);
 }

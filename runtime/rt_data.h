@@ -22,17 +22,17 @@ typedef struct rt_dataset rt_dataset;
  *   DIR/CLASS/...         one set without a split
  *   DIR with pictures     no labels
  *   FILE                  one idx image file, or one PNG, JPEG, PGM or PPM
- * split: "train"; "test" (fails with EDATA where the source has no second part); "any": the whole of
- * a source without a split, else its test part.  "train" takes the whole where there is no split.
- * EIO: missing or unreadable.  EDATA: malformed, or not one of these trees (the text shows the tree
- * expected).  On failure *out is NULL. */
+ * split: "train"; "test" (fails with EDATA where the source has no second part); "any": the whole
+ * of a source without a split, else its test part.  "train" takes the whole where there is no
+ * split. EIO: missing or unreadable.  EDATA: malformed, or not one of these trees (the text shows
+ * the tree expected).  On failure *out is NULL. */
 int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err);
 void rt_data_close(rt_dataset *ds);
 
 int64_t rt_data_count(const rt_dataset *ds);
-int rt_data_classes(const rt_dataset *ds);                    /* 0: no labels */
-const char *rt_data_class_name(const rt_dataset *ds, int i);  /* "0".. where the source has none */
-const char *rt_data_kind(const rt_dataset *ds);               /* "digits", "idx", "cifar", ... */
+int rt_data_classes(const rt_dataset *ds);                   /* 0: no labels */
+const char *rt_data_class_name(const rt_dataset *ds, int i); /* "0".. where the source has none */
+const char *rt_data_kind(const rt_dataset *ds);              /* "digits", "idx", "cifar", ... */
 const char *rt_data_uri(const rt_dataset *ds);
 
 /* Size of raw samples when all are equal (idx, digits, cifar): returns 1; else 0 and zeros. */
@@ -42,7 +42,8 @@ int rt_data_shape(const rt_dataset *ds, int *channels, int *height, int *width);
 int rt_data_label(const rt_dataset *ds, int64_t i);
 
 /* Sample i as a picture; img is reused ({0} at first, rt_image_free at the end).  Safe from many
- * threads at once with one img each.  EDATA: this picture is broken (the caller counts and skips). */
+ * threads at once with one img each.  EDATA: this picture is broken (the caller counts and skips).
+ */
 int rt_data_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err);
 
 /* "train-images-idx3-ubyte[17]", "cats/tom.png": for messages and reports, written to buf. */

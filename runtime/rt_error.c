@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int rt_fail(rt_error *err, int code, const char *format, ...)
-{
+int rt_fail(rt_error *err, int code, const char *format, ...) {
     if (!err)
         return code;
     if (err->code != NETRT_OK)

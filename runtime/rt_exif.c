@@ -1,7 +1,7 @@
 /* rt_exif.c: the two facts wanted from a JPEG's markers: orientation and Adobe's presence.
  *
- * Bounded by construction: every offset is compared with the end of its block before use, nothing is
- * followed but IFD0, and a malformed block counts as absent, because a wrong tag must not lose a
+ * Bounded by construction: every offset is compared with the end of its block before use, nothing
+ * is followed but IFD0, and a malformed block counts as absent, because a wrong tag must not lose a
  * good picture.  Exif 2.3 (JEITA CP-3451C) section 4.6, tag 0x0112.
  */
 #include "rt_image.h"
@@ -15,20 +15,17 @@ struct tiff {
 };
 
 /* Callers have checked that at + 2 (or + 4) <= t->n. */
-static unsigned u16_at(const struct tiff *t, size_t at)
-{
+static unsigned u16_at(const struct tiff *t, size_t at) {
     unsigned a = t->p[at], b = t->p[at + 1];
     return t->big ? a << 8 | b : b << 8 | a;
 }
 
-static size_t u32_at(const struct tiff *t, size_t at)
-{
+static size_t u32_at(const struct tiff *t, size_t at) {
     size_t a = u16_at(t, at), b = u16_at(t, at + 2);
     return t->big ? a << 16 | b : b << 16 | a;
 }
 
-int rt_exif_orientation(const unsigned char *tiff, size_t size)
-{
+int rt_exif_orientation(const unsigned char *tiff, size_t size) {
     struct tiff t = {tiff, size, 0};
     if (size < 8)
         return 1;
@@ -52,8 +49,7 @@ int rt_exif_orientation(const unsigned char *tiff, size_t size)
     return 1;
 }
 
-void rt_exif_scan_jpeg(const unsigned char *data, size_t size, int *orientation, int *adobe)
-{
+void rt_exif_scan_jpeg(const unsigned char *data, size_t size, int *orientation, int *adobe) {
     *orientation = 1;
     *adobe = 0;
     int seen_exif = 0;

@@ -33,8 +33,7 @@ struct folder {
     int *label;         /* NULL: none */
 };
 
-static void names_free(struct names *l)
-{
+static void names_free(struct names *l) {
     for (int64_t i = 0; i < l->n; i++)
         rt_free(l->at[i]);
     rt_free(l->at);
@@ -42,8 +41,7 @@ static void names_free(struct names *l)
 }
 
 /* Takes over s (which may be NULL after a failed allocation). */
-static int names_add(struct names *l, char *s, rt_error *err)
-{
+static int names_add(struct names *l, char *s, rt_error *err) {
     if (!s)
         return NETRT_ELIMIT;
     if (l->n >= MAX_FILES) {
@@ -64,20 +62,17 @@ static int names_add(struct names *l, char *s, rt_error *err)
     return NETRT_OK;
 }
 
-static int by_name(const void *a, const void *b)
-{
+static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void names_sort(struct names *l)
-{
+static void names_sort(struct names *l) {
     if (l->n > 1)
         qsort(l->at, (size_t)l->n, sizeof l->at[0], by_name);
 }
 
 /* "a/b" in new memory; a may be empty. */
-static char *join(const char *a, const char *b, rt_error *err)
-{
+static char *join(const char *a, const char *b, rt_error *err) {
     size_t n = strlen(a), cap = n + strlen(b) + 2;
     char *s = rt_alloc(cap, 1, "file name", err);
     if (s)
@@ -85,8 +80,7 @@ static char *join(const char *a, const char *b, rt_error *err)
     return s;
 }
 
-static int is_directory(const char *dir, const char *name)
-{
+static int is_directory(const char *dir, const char *name) {
     char path[PATH_MAX];
     struct stat st;
     int n = snprintf(path, sizeof path, "%s/%s", dir, name);
@@ -95,8 +89,7 @@ static int is_directory(const char *dir, const char *name)
 
 /* By the usual endings, else by the first bytes: a picture called "scan0001" counts, labels.txt
  * does not.  What the bytes are is decided again when the picture is read. */
-static int is_picture(const char *dir, const char *name)
-{
+static int is_picture(const char *dir, const char *name) {
     static const char *const endings[] = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pnm"};
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
@@ -118,8 +111,7 @@ static int is_picture(const char *dir, const char *name)
 }
 
 /* Sub-folders and pictures of dir, sorted; either list may be NULL.  Hidden names are skipped. */
-static int list_dir(const char *dir, struct names *folders, struct names *pictures, rt_error *err)
-{
+static int list_dir(const char *dir, struct names *folders, struct names *pictures, rt_error *err) {
     DIR *d = opendir(dir);
     if (!d)
         return rt_fail(err, NETRT_EIO, "cannot read folder %s: %s", dir, strerror(errno));
@@ -144,22 +136,20 @@ static int list_dir(const char *dir, struct names *folders, struct names *pictur
     return code;
 }
 
-/* --- operations ---------------------------------------------------------------------------------- */
+/* --- operations ----------------------------------------------------------------------------------
+ */
 
-static int folder_label(const rt_dataset *ds, int64_t i)
-{
+static int folder_label(const rt_dataset *ds, int64_t i) {
     const struct folder *f = ds->state;
     return f->label ? f->label[i] : -1;
 }
 
-static const char *folder_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap)
-{
+static const char *folder_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap) {
     const struct folder *f = ds->state;
     return rt_clean_name(buf, cap, f->files.at[i]);
 }
 
-static int folder_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err)
-{
+static int folder_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
     const struct folder *f = ds->state;
     char *path = join(f->root, f->files.at[i], err), shown[512];
     if (!path)
@@ -174,8 +164,7 @@ static int folder_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error 
     return code;
 }
 
-static void folder_close(rt_dataset *ds)
-{
+static void folder_close(rt_dataset *ds) {
     struct folder *f = ds->state;
     names_free(&f->files);
     rt_free(f->root);
@@ -186,8 +175,7 @@ static void folder_close(rt_dataset *ds)
 static const struct rt_data_ops folder_ops = {"folder", folder_label, folder_item, folder_name,
                                               folder_close};
 
-static struct folder *new_folder(rt_dataset *ds, const char *root, rt_error *err)
-{
+static struct folder *new_folder(rt_dataset *ds, const char *root, rt_error *err) {
     struct folder *f = rt_alloc_zero(1, sizeof *f, "file list", err);
     ds->state = f;
     ds->ops = &folder_ops;
@@ -196,7 +184,8 @@ static struct folder *new_folder(rt_dataset *ds, const char *root, rt_error *err
     return f;
 }
 
-/* --- opening ------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------------
+ */
 
 /* Where the two parts live; NULL where a part does not exist. */
 struct parts {
@@ -204,8 +193,7 @@ struct parts {
 };
 
 static int find_parts(const char *dir, const struct names *folders, struct parts *parts,
-                      rt_error *err)
-{
+                      rt_error *err) {
     static const char *const test_names[] = {"test", "val", "valid", "validation"};
     const char *train = NULL, *test = NULL;
     for (int64_t i = 0; i < folders->n; i++)
@@ -225,8 +213,7 @@ static int find_parts(const char *dir, const struct names *folders, struct parts
     return parts->train && (parts->test || !test) ? NETRT_OK : NETRT_ELIMIT;
 }
 
-static int no_classes(const char *dir, int64_t pictures, rt_error *err)
-{
+static int no_classes(const char *dir, int64_t pictures, rt_error *err) {
     return rt_fail(err, NETRT_EDATA,
                    "no class folders in %s (found %lld pictures directly inside)\n"
                    "  expected  %s/<class>/<image>.jpg   or   %s/train/<class>/..., "
@@ -237,8 +224,8 @@ static int no_classes(const char *dir, int64_t pictures, rt_error *err)
 }
 
 /* Adds the pictures of root/class with this label. */
-static int add_class(struct folder *f, const char *class_name, int label, int *empty, rt_error *err)
-{
+static int add_class(struct folder *f, const char *class_name, int label, int *empty,
+                     rt_error *err) {
     char *dir = join(f->root, class_name, err);
     struct names pictures = {0};
     int code = dir ? list_dir(dir, NULL, &pictures, err) : NETRT_ELIMIT;
@@ -259,16 +246,14 @@ static int add_class(struct folder *f, const char *class_name, int label, int *e
     return code;
 }
 
-static int64_t find_name(const struct names *l, const char *s)
-{
+static int64_t find_name(const struct names *l, const char *s) {
     char *const *hit = l->n ? bsearch(&s, l->at, (size_t)l->n, sizeof l->at[0], by_name) : NULL;
     return hit ? hit - l->at : -1;
 }
 
 /* Reads root/CLASS/... with the classes given; present are root's own sub-folders. */
 static int open_classes(rt_dataset *ds, const char *root, struct names *classes,
-                        const struct names *present, int training, rt_error *err)
-{
+                        const struct names *present, int training, rt_error *err) {
     struct folder *f = new_folder(ds, root, err);
     int code = f ? NETRT_OK : NETRT_ELIMIT;
     for (int64_t i = 0; code == NETRT_OK && i < present->n; i++) {
@@ -296,8 +281,7 @@ static int open_classes(rt_dataset *ds, const char *root, struct names *classes,
     return NETRT_OK;
 }
 
-static int open_flat(rt_dataset *ds, const char *root, struct names *pictures, rt_error *err)
-{
+static int open_flat(rt_dataset *ds, const char *root, struct names *pictures, rt_error *err) {
     if (pictures->n == 0)
         return rt_fail(err, NETRT_EDATA,
                        "no pictures and no known data files in %s\n"
@@ -314,8 +298,7 @@ static int open_flat(rt_dataset *ds, const char *root, struct names *pictures, r
 
 /* The chosen part: root holds class folders or, where labels are not needed, bare pictures. */
 static int open_root(rt_dataset *ds, const char *root, const char *train, int training,
-                     rt_error *err)
-{
+                     rt_error *err) {
     struct names present = {0}, pictures = {0}, classes = {0};
     int code = list_dir(root, &present, NULL, err);
     if (code == NETRT_OK && present.n == 0)
@@ -333,8 +316,7 @@ static int open_root(rt_dataset *ds, const char *root, const char *train, int tr
     return code;
 }
 
-int rt_folder_open(rt_dataset *ds, const char *dir, const char *split, rt_error *err)
-{
+int rt_folder_open(rt_dataset *ds, const char *dir, const char *split, rt_error *err) {
     struct names folders = {0};
     struct parts parts = {0};
     int training = strcmp(split, "train") == 0, test = strcmp(split, "test") == 0;
@@ -357,8 +339,7 @@ int rt_folder_open(rt_dataset *ds, const char *dir, const char *split, rt_error 
     return code;
 }
 
-int rt_folder_open_file(rt_dataset *ds, const char *path, rt_error *err)
-{
+int rt_folder_open_file(rt_dataset *ds, const char *path, rt_error *err) {
     /* Decode once now: a wrong file should be refused when it is named, not later. */
     rt_image probe = {0};
     int code = rt_image_read(&probe, path, err);

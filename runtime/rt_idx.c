@@ -23,7 +23,8 @@ enum {
 };
 #define MAX_ROWS 10000000u /* default limit for label files */
 
-/* --- reading a file that may be gzip ------------------------------------------------------------ */
+/* --- reading a file that may be gzip ------------------------------------------------------------
+ */
 
 struct source {
     const char *path;
@@ -33,8 +34,7 @@ struct source {
     z_stream z;
 };
 
-static int source_open(struct source *s, const char *path, rt_error *err)
-{
+static int source_open(struct source *s, const char *path, rt_error *err) {
     *s = (struct source){.path = path};
     int code = rt_io_read_file(path, RT_IO_MAX_FILE, &s->file, &s->file_size, err);
     if (code != NETRT_OK)
@@ -47,22 +47,19 @@ static int source_open(struct source *s, const char *path, rt_error *err)
     return NETRT_OK;
 }
 
-static void source_close(struct source *s)
-{
+static void source_close(struct source *s) {
     if (s->gzip)
         inflateEnd(&s->z);
     rt_free(s->file);
 }
 
 /* zlib counts in 32 bits: feeds and drains at most 1 GiB a time. */
-static uInt piece(size_t n)
-{
+static uInt piece(size_t n) {
     return (uInt)(n < ((size_t)1 << 30) ? n : (size_t)1 << 30);
 }
 
 /* The next n bytes of content; *got < n only at the end of a sound file. */
-static int source_read(struct source *s, unsigned char *dst, size_t n, size_t *got, rt_error *err)
-{
+static int source_read(struct source *s, unsigned char *dst, size_t n, size_t *got, rt_error *err) {
     *got = 0;
     if (!s->gzip) {
         size_t left = s->file_size - s->at;
@@ -83,7 +80,8 @@ static int source_read(struct source *s, unsigned char *dst, size_t n, size_t *g
         if (status == Z_STREAM_END)
             return NETRT_OK;
         if (status == Z_BUF_ERROR || (status == Z_OK && s->at == s->file_size && *got < n))
-            return rt_fail(err, NETRT_EDATA, "%s is truncated: the gzip data ends too early", s->path);
+            return rt_fail(err, NETRT_EDATA, "%s is truncated: the gzip data ends too early",
+                           s->path);
         if (status != Z_OK)
             return rt_fail(err, status == Z_MEM_ERROR ? NETRT_ELIMIT : NETRT_EDATA,
                            "%s is damaged: %s", s->path,
@@ -92,20 +90,19 @@ static int source_read(struct source *s, unsigned char *dst, size_t n, size_t *g
     return NETRT_OK;
 }
 
-/* --- idx ----------------------------------------------------------------------------------------- */
+/* --- idx -----------------------------------------------------------------------------------------
+ */
 
 struct idx_header {
     int rank;
     uint32_t dim[4];
 };
 
-static uint32_t be32(const unsigned char *p)
-{
+static uint32_t be32(const unsigned char *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static int read_header(struct source *s, struct idx_header *h, rt_error *err)
-{
+static int read_header(struct source *s, struct idx_header *h, rt_error *err) {
     unsigned char buf[16];
     size_t got;
     int code = source_read(s, buf, 4, &got, err);
@@ -128,8 +125,7 @@ static int read_header(struct source *s, struct idx_header *h, rt_error *err)
 
 /* Reads what the header promises, which must be exactly what the file holds. */
 static int read_body(struct source *s, const struct idx_header *h, unsigned char **body,
-                     rt_error *err)
-{
+                     rt_error *err) {
     uint64_t bytes = 1;
     for (int i = 0; i < h->rank; i++)
         if (__builtin_mul_overflow(bytes, (uint64_t)h->dim[i], &bytes))
@@ -162,17 +158,16 @@ static int read_body(struct source *s, const struct idx_header *h, unsigned char
     return code;
 }
 
-static int load_images(rt_dataset *ds, struct rt_table *t, const char *path, rt_error *err)
-{
+static int load_images(rt_dataset *ds, struct rt_table *t, const char *path, rt_error *err) {
     struct source s;
     struct idx_header h = {0};
     int code = source_open(&s, path, err);
     if (code == NETRT_OK)
         code = read_header(&s, &h, err);
     if (code == NETRT_OK && h.rank != 3 && !(h.rank == 4 && (h.dim[3] == 1 || h.dim[3] == 3)))
-        code = rt_fail(err, NETRT_EDATA,
-                       "%s holds %s, not pictures (expected: count, height, width)", path,
-                       h.rank == 1 ? "labels" : "arrays of another rank");
+        code =
+            rt_fail(err, NETRT_EDATA, "%s holds %s, not pictures (expected: count, height, width)",
+                    path, h.rank == 1 ? "labels" : "arrays of another rank");
     if (code == NETRT_OK && h.dim[0] == 0)
         code = rt_fail(err, NETRT_EDATA, "%s holds no pictures", path);
     if (code == NETRT_OK && (h.dim[1] < 1 || h.dim[2] < 1 || h.dim[1] > RT_IMAGE_MAX_SIDE ||
@@ -195,8 +190,7 @@ static int load_images(rt_dataset *ds, struct rt_table *t, const char *path, rt_
 }
 
 static int load_labels(rt_dataset *ds, struct rt_table *t, const char *path, const char *images,
-                       rt_error *err)
-{
+                       rt_error *err) {
     struct source s;
     struct idx_header h = {0};
     int code = source_open(&s, path, err);
@@ -206,7 +200,8 @@ static int load_labels(rt_dataset *ds, struct rt_table *t, const char *path, con
         code = rt_fail(err, NETRT_EDATA, "%s holds no labels (expected: one number per picture)",
                        path);
     if (code == NETRT_OK && h.dim[0] > MAX_ROWS)
-        code = rt_fail(err, NETRT_ELIMIT, "%s: %u labels, the limit is %u", path, h.dim[0], MAX_ROWS);
+        code =
+            rt_fail(err, NETRT_ELIMIT, "%s: %u labels, the limit is %u", path, h.dim[0], MAX_ROWS);
     if (code == NETRT_OK && h.dim[0] != ds->count)
         code = rt_fail(err, NETRT_EDATA, "%s has %u labels, but %s has %lld pictures", path,
                        h.dim[0], images, (long long)ds->count);
@@ -222,16 +217,15 @@ static int load_labels(rt_dataset *ds, struct rt_table *t, const char *path, con
     return NETRT_OK;
 }
 
-/* --- data set operations ------------------------------------------------------------------------- */
+/* --- data set operations -------------------------------------------------------------------------
+ */
 
-int rt_table_label(const rt_dataset *ds, int64_t i)
-{
+int rt_table_label(const rt_dataset *ds, int64_t i) {
     const struct rt_table *t = ds->state;
     return t->labels ? t->labels[i] : -1;
 }
 
-int rt_table_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err)
-{
+int rt_table_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
     const struct rt_table *t = ds->state;
     int code = rt_image_reserve(img, ds->width, ds->height, ds->channels, err);
     if (code != NETRT_OK)
@@ -248,15 +242,13 @@ int rt_table_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err)
     return NETRT_OK;
 }
 
-const char *rt_table_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap)
-{
+const char *rt_table_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap) {
     const struct rt_table *t = ds->state;
     snprintf(buf, cap, "%s[%lld]", t->name, (long long)i);
     return buf;
 }
 
-void rt_table_close(rt_dataset *ds)
-{
+void rt_table_close(rt_dataset *ds) {
     struct rt_table *t = ds->state;
     rt_free(t->pixels);
     rt_free(t->labels);
@@ -264,18 +256,17 @@ void rt_table_close(rt_dataset *ds)
     rt_free(t);
 }
 
-static const struct rt_data_ops idx_ops = {"idx", rt_table_label, rt_table_item, rt_table_name, rt_table_close};
+static const struct rt_data_ops idx_ops = {"idx", rt_table_label, rt_table_item, rt_table_name,
+                                           rt_table_close};
 
-struct rt_table *rt_table_new(rt_dataset *ds, const struct rt_data_ops *ops, rt_error *err)
-{
+struct rt_table *rt_table_new(rt_dataset *ds, const struct rt_data_ops *ops, rt_error *err) {
     struct rt_table *t = rt_alloc_zero(1, sizeof *t, "data table", err);
     ds->state = t;
     ds->ops = ops;
     return t;
 }
 
-int rt_idx_sniff(const char *path)
-{
+int rt_idx_sniff(const char *path) {
     int fd;
     int64_t size;
     rt_error ignored = {0};
@@ -290,8 +281,7 @@ int rt_idx_sniff(const char *path)
 
 /* The first of the spellings of FILE in dir that exists; NULL when none does. */
 static char *find_file(const char *dir, const char *prefix, const char *what, const char *idx,
-                       rt_error *err)
-{
+                       rt_error *err) {
     size_t cap = strlen(dir) + strlen(prefix) + strlen(what) + 40;
     char *path = rt_alloc(cap, 1, "file name", err);
     if (!path)
@@ -307,8 +297,7 @@ static char *find_file(const char *dir, const char *prefix, const char *what, co
     return NULL;
 }
 
-int rt_idx_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found, rt_error *err)
-{
+int rt_idx_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found, rt_error *err) {
     char *train = find_file(dir, "train", "images", "idx3", err);
     char *test = find_file(dir, "t10k", "images", "idx3", err);
     if (!test)
@@ -318,22 +307,23 @@ int rt_idx_open_dir(rt_dataset *ds, const char *dir, const char *split, int *fou
     char *images = want_train ? train : test;
     int code = NETRT_OK;
     if (*found && !images)
-        code = rt_fail(err, NETRT_EDATA, "%s has no %s pictures: expected %s-images-idx3-ubyte[.gz]",
-                       dir, want_train ? "training" : "test", want_train ? "train" : "t10k");
+        code =
+            rt_fail(err, NETRT_EDATA, "%s has no %s pictures: expected %s-images-idx3-ubyte[.gz]",
+                    dir, want_train ? "training" : "test", want_train ? "train" : "t10k");
     if (code == NETRT_OK && images)
         code = rt_idx_open_file(ds, images, err);
     /* A folder in this layout without labels is a mistake; a single file without is not. */
     if (code == NETRT_OK && images && ds->classes == 0)
-        code = rt_fail(err, NETRT_EDATA, "%s: the labels of %s are missing: expected %s", dir, images,
-                       want_train ? "train-labels-idx1-ubyte[.gz]" : "t10k-labels-idx1-ubyte[.gz]");
+        code =
+            rt_fail(err, NETRT_EDATA, "%s: the labels of %s are missing: expected %s", dir, images,
+                    want_train ? "train-labels-idx1-ubyte[.gz]" : "t10k-labels-idx1-ubyte[.gz]");
     rt_free(train);
     rt_free(test);
     return err && err->code ? err->code : code;
 }
 
 /* "a/train-images-idx3-ubyte.gz" -> the labels beside it, NULL when there are none. */
-static char *labels_beside(const char *images, rt_error *err)
-{
+static char *labels_beside(const char *images, rt_error *err) {
     const char *slash = strrchr(images, '/');
     const char *base = slash ? slash + 1 : images;
     const char *at = strstr(base, "-images");
@@ -347,8 +337,7 @@ static char *labels_beside(const char *images, rt_error *err)
     return path;
 }
 
-int rt_idx_open_file(rt_dataset *ds, const char *path, rt_error *err)
-{
+int rt_idx_open_file(rt_dataset *ds, const char *path, rt_error *err) {
     struct rt_table *t = rt_table_new(ds, &idx_ops, err);
     if (!t)
         return NETRT_ELIMIT;

@@ -11,8 +11,7 @@
 
 #include <string.h>
 
-int rt_image_reserve(rt_image *img, int width, int height, int channels, rt_error *err)
-{
+int rt_image_reserve(rt_image *img, int width, int height, int channels, rt_error *err) {
     if (width < 1 || height < 1 || (channels != 1 && channels != 3 && channels != 4))
         return rt_fail(err, NETRT_EDATA, "picture of %d x %d pixels, %d channels", width, height,
                        channels);
@@ -38,14 +37,12 @@ int rt_image_reserve(rt_image *img, int width, int height, int channels, rt_erro
     return NETRT_OK;
 }
 
-void rt_image_free(rt_image *img)
-{
+void rt_image_free(rt_image *img) {
     rt_free(img->data);
     *img = (rt_image){0};
 }
 
-enum rt_image_format rt_image_sniff(const unsigned char *data, size_t size)
-{
+enum rt_image_format rt_image_sniff(const unsigned char *data, size_t size) {
     static const unsigned char png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
     if (size >= 8 && memcmp(data, png, 8) == 0)
         return RT_FORMAT_PNG;
@@ -58,8 +55,7 @@ enum rt_image_format rt_image_sniff(const unsigned char *data, size_t size)
 }
 
 /* Names the formats users try most, so that the message can say what the file is. */
-static const char *foreign_format(const unsigned char *p, size_t n)
-{
+static const char *foreign_format(const unsigned char *p, size_t n) {
     if (n >= 12 && memcmp(p, "RIFF", 4) == 0 && memcmp(p + 8, "WEBP", 4) == 0)
         return "a WebP picture";
     if (n >= 4 && memcmp(p, "GIF8", 4) == 0)
@@ -76,20 +72,22 @@ static const char *foreign_format(const unsigned char *p, size_t n)
 }
 
 int rt_image_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
-                    rt_error *err)
-{
+                    rt_error *err) {
     switch (rt_image_sniff(data, size)) {
-    case RT_FORMAT_PNG: return rt_png_decode(img, data, size, name, err);
-    case RT_FORMAT_JPEG: return rt_jpeg_decode(img, data, size, name, err);
-    case RT_FORMAT_PNM: return rt_pnm_decode(img, data, size, name, err);
-    default: break;
+    case RT_FORMAT_PNG:
+        return rt_png_decode(img, data, size, name, err);
+    case RT_FORMAT_JPEG:
+        return rt_jpeg_decode(img, data, size, name, err);
+    case RT_FORMAT_PNM:
+        return rt_pnm_decode(img, data, size, name, err);
+    default:
+        break;
     }
     return rt_fail(err, NETRT_EDATA, "%s is %s\nhelp: PNG, JPEG, PGM and PPM can be read", name,
                    foreign_format(data, size));
 }
 
-int rt_image_read(rt_image *img, const char *path, rt_error *err)
-{
+int rt_image_read(rt_image *img, const char *path, rt_error *err) {
     unsigned char *data;
     size_t size;
     int code = rt_io_read_file(path, RT_IMAGE_MAX_BYTES, &data, &size, err);
@@ -99,11 +97,11 @@ int rt_image_read(rt_image *img, const char *path, rt_error *err)
     return code;
 }
 
-/* --- geometry and colour ----------------------------------------------------------------------- */
+/* --- geometry and colour -----------------------------------------------------------------------
+ */
 
 int rt_image_crop(rt_image *dst, const rt_image *src, int x, int y, int width, int height,
-                  unsigned char fill, rt_error *err)
-{
+                  unsigned char fill, rt_error *err) {
     int code = rt_image_reserve(dst, width, height, src->channels, err);
     if (code != NETRT_OK)
         return code;
@@ -128,13 +126,11 @@ int rt_image_crop(rt_image *dst, const rt_image *src, int x, int y, int width, i
     return NETRT_OK;
 }
 
-static unsigned char luma(const unsigned char *p)
-{
+static unsigned char luma(const unsigned char *p) {
     return (unsigned char)((p[0] * 19595u + p[1] * 38470u + p[2] * 7471u + 32768u) >> 16);
 }
 
-int rt_image_convert(rt_image *dst, const rt_image *src, int channels, rt_error *err)
-{
+int rt_image_convert(rt_image *dst, const rt_image *src, int channels, rt_error *err) {
     int code = rt_image_reserve(dst, src->width, src->height, channels, err);
     if (code != NETRT_OK)
         return code;
@@ -152,8 +148,7 @@ int rt_image_convert(rt_image *dst, const rt_image *src, int channels, rt_error 
 }
 
 /* EXIF: 1 upright, 2 mirrored, 3 turned by 180, 4 flipped, 5..8 the same with the axes swapped. */
-int rt_image_orient(rt_image *img, int orientation, rt_error *err)
-{
+int rt_image_orient(rt_image *img, int orientation, rt_error *err) {
     if (orientation < 2 || orientation > 8)
         return NETRT_OK;
     int swap = orientation >= 5, w = img->width, h = img->height;
@@ -178,11 +173,11 @@ int rt_image_orient(rt_image *img, int orientation, rt_error *err)
     return NETRT_OK;
 }
 
-/* --- preparation ------------------------------------------------------------------------------- */
+/* --- preparation -------------------------------------------------------------------------------
+ */
 
 /* Size after resize_short: the shorter side becomes that, the longer keeps the aspect. */
-static void short_side(int w, int h, int side, int *nw, int *nh)
-{
+static void short_side(int w, int h, int side, int *nw, int *nh) {
     int64_t longer = (int64_t)side * (w > h ? w : h) / (w > h ? h : w);
     longer = longer > RT_IMAGE_MAX_SIDE ? RT_IMAGE_MAX_SIDE : longer;
     *nw = w > h ? (int)longer : side;
@@ -191,8 +186,7 @@ static void short_side(int w, int h, int side, int *nw, int *nh)
 
 /* Colour and geometry; *out points at in or at one of the two scratch pictures. */
 static int prepare_pixels(const struct rt_prep *prep, const rt_image *in, rt_image tmp[2],
-                          const rt_image **out, rt_error *err)
-{
+                          const rt_image **out, rt_error *err) {
     const rt_image *cur = in;
     int code = NETRT_OK, slot = 0;
     if (cur->channels != prep->channels) {
@@ -210,7 +204,8 @@ static int prepare_pixels(const struct rt_prep *prep, const rt_image *in, rt_ima
     }
     if (code == NETRT_OK) {
         int w = cur->width, h = cur->height;
-        int nw = (prep->crop && w > prep->width) || (prep->pad && w < prep->width) ? prep->width : w;
+        int nw =
+            (prep->crop && w > prep->width) || (prep->pad && w < prep->width) ? prep->width : w;
         int nh =
             (prep->crop && h > prep->height) || (prep->pad && h < prep->height) ? prep->height : h;
         if (nw != w || nh != h) {
@@ -230,25 +225,22 @@ static int prepare_pixels(const struct rt_prep *prep, const rt_image *in, rt_ima
     return code;
 }
 
-static float std_or_one(const struct rt_prep *prep, int c)
-{
+static float std_or_one(const struct rt_prep *prep, int c) {
     return prep->std[c] != 0.0f ? prep->std[c] : 1.0f;
 }
 
 /* value[c][p]: what pixel p of channel c becomes.  One table per call keeps the pixel loop free of
  * divisions and makes every path give the same bits. */
-static void build_table(const struct rt_prep *prep, int c, float table[256])
-{
+static void build_table(const struct rt_prep *prep, int c, float table[256]) {
     double lo = prep->lo, hi = prep->hi, mean = prep->mean[c], std = std_or_one(prep, c);
     for (int p = 0; p < 256; p++)
         table[p] = (float)((lo + (hi - lo) * (double)p / 255.0 - mean) / std);
 }
 
-static int valid_prep(const struct rt_prep *prep, rt_error *err)
-{
+static int valid_prep(const struct rt_prep *prep, rt_error *err) {
     if (prep->channels != 1 && prep->channels != 3)
-        return rt_fail(err, NETRT_EUSAGE, "the network's input has %d channels, pictures have 1 or 3",
-                       prep->channels);
+        return rt_fail(err, NETRT_EUSAGE,
+                       "the network's input has %d channels, pictures have 1 or 3", prep->channels);
     if (prep->height < 1 || prep->width < 1 || prep->height > RT_IMAGE_MAX_SIDE ||
         prep->width > RT_IMAGE_MAX_SIDE || prep->resize_short > RT_IMAGE_MAX_SIDE)
         return rt_fail(err, NETRT_ELIMIT, "input of %d x %d: a side may have %d pixels",
@@ -257,8 +249,7 @@ static int valid_prep(const struct rt_prep *prep, rt_error *err)
 }
 
 int rt_prep_apply(const struct rt_prep *prep, const rt_image *in, float *chw, rt_image scratch[2],
-                  rt_error *err)
-{
+                  rt_error *err) {
     int code = valid_prep(prep, err);
     if (code != NETRT_OK)
         return code;
@@ -288,8 +279,7 @@ int rt_prep_apply(const struct rt_prep *prep, const rt_image *in, float *chw, rt
     return code;
 }
 
-int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, rt_error *err)
-{
+int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, rt_error *err) {
     int code = valid_prep(prep, err);
     if (code == NETRT_OK)
         code = rt_image_reserve(out, prep->width, prep->height, prep->channels, err);
@@ -303,7 +293,9 @@ int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, 
         for (size_t i = 0; i < n; i++) {
             float v = (plane[i] * std + prep->mean[c] - prep->lo) * range;
             /* NaN fails both comparisons and becomes 0. */
-            out->data[i * ch + c] = (unsigned char)(v >= 255.0f ? 255.0f : v > 0.0f ? v + 0.5f : 0.0f);
+            out->data[i * ch + c] = (unsigned char)(v >= 255.0f ? 255.0f
+                                                    : v > 0.0f  ? v + 0.5f
+                                                                : 0.0f);
         }
     }
     return NETRT_OK;

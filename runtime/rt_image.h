@@ -82,9 +82,9 @@ struct rt_prep {
     int crop;                    /* cut the centre when larger than height x width */
     int pad;                     /* surround when smaller, picture in the centre */
     float lo, hi;                /* pixel 0 -> lo, pixel 255 -> hi */
-    float mean[4], std[4];       /* then (v - mean[c]) / std[c], c in RGB order; std 0 counts as 1 */
-    int bgr;                     /* channel planes in the order blue, green, red */
-    int flip;                    /* mirrored left-right (augmentation, set per sample) */
+    float mean[4], std[4]; /* then (v - mean[c]) / std[c], c in RGB order; std 0 counts as 1 */
+    int bgr;               /* channel planes in the order blue, green, red */
+    int flip;              /* mirrored left-right (augmentation, set per sample) */
 };
 
 /* Writes channels * height * width floats, planes first (CHW).  scratch may be NULL; reusing two

@@ -22,38 +22,31 @@
 
 enum { OUT_BUFFER = 1 << 16, MAX_TEMPORARIES = 1000 };
 
-static int system_open(const char *path, int flags, mode_t mode)
-{
+static int system_open(const char *path, int flags, mode_t mode) {
     return open(path, flags | O_CLOEXEC, mode);
 }
 
-static int system_fstat(int fd, struct stat *st)
-{
+static int system_fstat(int fd, struct stat *st) {
     return fstat(fd, st);
 }
 
 #define SYSTEM_TABLE                                                                               \
-    {                                                                                              \
-        system_open, close, system_fstat, read, pread, write, fsync, rename, unlink, mkdir         \
-    }
+    { system_open, close, system_fstat, read, pread, write, fsync, rename, unlink, mkdir }
 const struct rt_io_table rt_io_system = SYSTEM_TABLE;
 struct rt_io_table rt_io = SYSTEM_TABLE;
 
-static int io_fail(rt_error *err, const char *verb, const char *path)
-{
+static int io_fail(rt_error *err, const char *verb, const char *path) {
     int saved = errno;
     return rt_fail(err, NETRT_EIO, "cannot %s %s: %s", verb, path, strerror(saved));
 }
 
-void rt_io_close(int fd)
-{
+void rt_io_close(int fd) {
     if (fd > 2)
         rt_io.close(fd);
 }
 
 /* read() that continues after a signal. */
-static ssize_t read_some(int fd, void *buf, size_t n)
-{
+static ssize_t read_some(int fd, void *buf, size_t n) {
     ssize_t got;
     do
         got = rt_io.read(fd, buf, n);
@@ -64,8 +57,7 @@ static ssize_t read_some(int fd, void *buf, size_t n)
 /* Reads from fd to its end.  hint is the expected size (0 unknown); the buffer starts there and
  * only grows, in doubling steps, while bytes really arrive. */
 static int read_to_end(int fd, const char *path, int64_t hint, int64_t limit, unsigned char **data,
-                       size_t *size, rt_error *err)
-{
+                       size_t *size, rt_error *err) {
     size_t cap = hint > 0 ? (size_t)hint + 1 : 4096, n = 0;
     unsigned char *buf = rt_alloc(cap, 1, path, err);
     if (!buf)
@@ -110,8 +102,7 @@ static int read_to_end(int fd, const char *path, int64_t hint, int64_t limit, un
 }
 
 int rt_io_read_file(const char *path, int64_t limit, unsigned char **data, size_t *size,
-                    rt_error *err)
-{
+                    rt_error *err) {
     *data = NULL;
     *size = 0;
     if (strcmp(path, "-") == 0)
@@ -134,8 +125,7 @@ int rt_io_read_file(const char *path, int64_t limit, unsigned char **data, size_
     return code;
 }
 
-int rt_io_open_read(const char *path, int *fd, int64_t *size, rt_error *err)
-{
+int rt_io_open_read(const char *path, int *fd, int64_t *size, rt_error *err) {
     *fd = rt_io.open(path, O_RDONLY | O_NONBLOCK, 0); /* a fifo must not block the open */
     if (*fd < 0)
         return io_fail(err, "open", path);
@@ -155,8 +145,7 @@ int rt_io_open_read(const char *path, int *fd, int64_t *size, rt_error *err)
     return NETRT_OK;
 }
 
-int rt_io_pread(int fd, const char *path, void *buf, size_t n, int64_t at, rt_error *err)
-{
+int rt_io_pread(int fd, const char *path, void *buf, size_t n, int64_t at, rt_error *err) {
     unsigned char *p = buf;
     while (n > 0) {
         size_t want = n < ((size_t)1 << 30) ? n : (size_t)1 << 30;
@@ -175,10 +164,10 @@ int rt_io_pread(int fd, const char *path, void *buf, size_t n, int64_t at, rt_er
     return NETRT_OK;
 }
 
-/* --- atomic writing ---------------------------------------------------------------------------- */
+/* --- atomic writing ----------------------------------------------------------------------------
+ */
 
-static int write_all(struct rt_out *out, const unsigned char *p, size_t n, rt_error *err)
-{
+static int write_all(struct rt_out *out, const unsigned char *p, size_t n, rt_error *err) {
     while (n > 0) {
         ssize_t put = rt_io.write(out->fd, p, n);
         if (put < 0 && errno == EINTR)
@@ -197,8 +186,7 @@ static int write_all(struct rt_out *out, const unsigned char *p, size_t n, rt_er
     return NETRT_OK;
 }
 
-static void out_release(struct rt_out *out)
-{
+static void out_release(struct rt_out *out) {
     rt_io_close(out->fd);
     rt_free(out->path);
     rt_free(out->tmp);
@@ -206,16 +194,14 @@ static void out_release(struct rt_out *out)
     *out = (struct rt_out){.fd = -1};
 }
 
-void rt_out_abort(struct rt_out *out)
-{
+void rt_out_abort(struct rt_out *out) {
     if (out->tmp && out->fd >= 0)
         rt_io.unlink(out->tmp);
     out_release(out);
 }
 
 /* Where a path really leads: a symbolic link is followed so that the link itself stays. */
-static char *resolve_target(const char *path, rt_error *err)
-{
+static char *resolve_target(const char *path, rt_error *err) {
     struct stat st;
     if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
         char *real = realpath(path, NULL);
@@ -228,8 +214,7 @@ static char *resolve_target(const char *path, rt_error *err)
     return rt_strdup(path, err);
 }
 
-static int open_temporary(struct rt_out *out, rt_error *err)
-{
+static int open_temporary(struct rt_out *out, rt_error *err) {
     static atomic_uint counter;
     size_t cap = strlen(out->path) + 48;
     out->tmp = rt_alloc(cap, 1, "file name", err);
@@ -247,8 +232,7 @@ static int open_temporary(struct rt_out *out, rt_error *err)
     return io_fail(err, "create", out->path);
 }
 
-int rt_out_begin(struct rt_out *out, const char *path, rt_error *err)
-{
+int rt_out_begin(struct rt_out *out, const char *path, rt_error *err) {
     *out = (struct rt_out){.fd = -1};
     out->path = resolve_target(path, err);
     out->buffer = out->path ? rt_alloc(OUT_BUFFER, 1, "output buffer", err) : NULL;
@@ -274,15 +258,13 @@ int rt_out_begin(struct rt_out *out, const char *path, rt_error *err)
     return code;
 }
 
-static int out_flush(struct rt_out *out, rt_error *err)
-{
+static int out_flush(struct rt_out *out, rt_error *err) {
     size_t n = out->fill;
     out->fill = 0;
     return write_all(out, out->buffer, n, err);
 }
 
-int rt_out_write(struct rt_out *out, const void *data, size_t n, rt_error *err)
-{
+int rt_out_write(struct rt_out *out, const void *data, size_t n, rt_error *err) {
     if (out->failed)
         return rt_fail(err, NETRT_EIO, "cannot write %s: an earlier write failed", out->path);
     if (n >= OUT_BUFFER - out->fill) {
@@ -301,8 +283,7 @@ int rt_out_write(struct rt_out *out, const void *data, size_t n, rt_error *err)
 
 /* Makes the rename itself survive a power loss.  File systems that cannot fsync a directory say
  * EINVAL: nothing more can be done there. */
-static int sync_directory(const char *path, rt_error *err)
-{
+static int sync_directory(const char *path, rt_error *err) {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? rt_strndup(path, slash == path ? 1 : (size_t)(slash - path), err)
                       : rt_strdup(".", err);
@@ -323,10 +304,9 @@ static int sync_directory(const char *path, rt_error *err)
     return code;
 }
 
-int rt_out_finish(struct rt_out *out, rt_error *err)
-{
-    int code = out->failed ? rt_fail(err, NETRT_EIO, "cannot write %s", out->path)
-                           : out_flush(out, err);
+int rt_out_finish(struct rt_out *out, rt_error *err) {
+    int code =
+        out->failed ? rt_fail(err, NETRT_EIO, "cannot write %s", out->path) : out_flush(out, err);
     if (code == NETRT_OK && !out->direct && rt_io.fsync(out->fd) < 0)
         code = io_fail(err, "sync", out->path);
     if (code == NETRT_OK && out->fd > 2) {
@@ -346,8 +326,7 @@ int rt_out_finish(struct rt_out *out, rt_error *err)
     return code;
 }
 
-int rt_io_write_file(const char *path, const void *data, size_t n, rt_error *err)
-{
+int rt_io_write_file(const char *path, const void *data, size_t n, rt_error *err) {
     struct rt_out out;
     int code = rt_out_begin(&out, path, err);
     if (code != NETRT_OK)
@@ -360,10 +339,10 @@ int rt_io_write_file(const char *path, const void *data, size_t n, rt_error *err
     return rt_out_finish(&out, err);
 }
 
-/* --- directories ------------------------------------------------------------------------------- */
+/* --- directories -------------------------------------------------------------------------------
+ */
 
-static int make_one(const char *dir, rt_error *err)
-{
+static int make_one(const char *dir, rt_error *err) {
     if (rt_io.mkdir(dir, 0777) == 0)
         return NETRT_OK;
     int saved = errno;
@@ -377,8 +356,7 @@ static int make_one(const char *dir, rt_error *err)
     return io_fail(err, "create directory", dir);
 }
 
-int rt_io_make_dirs(const char *dir, rt_error *err)
-{
+int rt_io_make_dirs(const char *dir, rt_error *err) {
     if (!*dir)
         return rt_fail(err, NETRT_EIO, "cannot create a directory without a name");
     char *path = rt_strdup(dir, err);
@@ -398,8 +376,7 @@ int rt_io_make_dirs(const char *dir, rt_error *err)
     return code;
 }
 
-int rt_io_probe_dir(const char *dir, rt_error *err)
-{
+int rt_io_probe_dir(const char *dir, rt_error *err) {
     int code = rt_io_make_dirs(dir, err);
     if (code != NETRT_OK)
         return code;
@@ -429,8 +406,7 @@ int rt_io_probe_dir(const char *dir, rt_error *err)
 }
 
 /* The process id in "NAME.tmp.PID.N", 0 when name has not that form. */
-static long temporary_owner(const char *name)
-{
+static long temporary_owner(const char *name) {
     const char *at = NULL;
     for (const char *p = name; (p = strstr(p, ".tmp.")) != NULL; p++)
         at = p;
@@ -448,8 +424,7 @@ static long temporary_owner(const char *name)
     return digits > 0 && serial[digits] == 0 ? pid : 0;
 }
 
-int rt_io_remove_stale(const char *dir)
-{
+int rt_io_remove_stale(const char *dir) {
     DIR *d = opendir(dir);
     if (!d)
         return 0;
@@ -470,10 +445,10 @@ int rt_io_remove_stale(const char *dir)
     return removed;
 }
 
-/* --- names ------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------
+ */
 
-int rt_utf8_length(const unsigned char *s)
-{
+int rt_utf8_length(const unsigned char *s) {
     if (s[0] < 0x80)
         return 1;
     int n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
@@ -488,8 +463,7 @@ int rt_utf8_length(const unsigned char *s)
     return n;
 }
 
-char *rt_clean_name(char *dst, size_t cap, const char *s)
-{
+char *rt_clean_name(char *dst, size_t cap, const char *s) {
     const unsigned char *p = (const unsigned char *)s;
     size_t n = 0;
     while (*p && cap > 0) {

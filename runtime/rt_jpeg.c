@@ -11,8 +11,7 @@
 #include <turbojpeg.h>
 
 /* Adobe stores CMYK inverted (255 = no ink), others as it is named. */
-static void cmyk_to_rgb(const unsigned char *src, size_t pixels, int adobe, unsigned char *dst)
-{
+static void cmyk_to_rgb(const unsigned char *src, size_t pixels, int adobe, unsigned char *dst) {
     for (size_t i = 0; i < pixels; i++, src += 4, dst += 3) {
         unsigned white = adobe ? src[3] : 255u - src[3];
         for (int c = 0; c < 3; c++) {
@@ -23,8 +22,7 @@ static void cmyk_to_rgb(const unsigned char *src, size_t pixels, int adobe, unsi
 }
 
 static int decode_pixels(tjhandle handle, rt_image *img, const unsigned char *data, size_t size,
-                         int colour, int adobe, const char *name, rt_error *err)
-{
+                         int colour, int adobe, const char *name, rt_error *err) {
     int cmyk = colour == TJCS_CMYK || colour == TJCS_YCCK;
     int format = cmyk ? TJPF_CMYK : colour == TJCS_GRAY ? TJPF_GRAY : TJPF_RGB;
     int flags = TJFLAG_LIMITSCANS | TJFLAG_STOPONWARNING | TJFLAG_ACCURATEDCT;
@@ -44,8 +42,7 @@ static int decode_pixels(tjhandle handle, rt_image *img, const unsigned char *da
 }
 
 int rt_jpeg_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
-                   rt_error *err)
-{
+                   rt_error *err) {
     tjhandle handle = tjInitDecompress();
     if (!handle)
         return rt_fail(err, NETRT_ELIMIT, "out of memory: JPEG decoder");

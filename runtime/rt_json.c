@@ -1,8 +1,8 @@
 /* rt_json.c: recursive descent over RFC 8259, minus signs, fractions and exponents (see rt_json.h).
  *
- * requires: nothing of the bytes.  ensures: recursion is at most max_depth; each node costs at least
- * one byte of input, and memory grows with the nodes really read; decoded strings fit into one
- * buffer of the input's size, because no escape is shorter than what it stands for.
+ * requires: nothing of the bytes.  ensures: recursion is at most max_depth; each node costs at
+ * least one byte of input, and memory grows with the nodes really read; decoded strings fit into
+ * one buffer of the input's size, because no escape is shorter than what it stands for.
  */
 #include "rt_json.h"
 
@@ -22,23 +22,21 @@ struct parser {
     rt_error *err;
 };
 
-static int bad(struct parser *s, const char *what)
-{
+static int bad(struct parser *s, const char *what) {
     return rt_fail(s->err, NETRT_EDATA, "%s: JSON: %s at byte %zu", s->name, what,
                    (size_t)(s->p - s->start));
 }
 
-static void skip_blank(struct parser *s)
-{
+static void skip_blank(struct parser *s) {
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r'))
         s->p++;
 }
 
-static int new_node(struct parser *s, enum rt_json_kind kind, int32_t *index)
-{
+static int new_node(struct parser *s, enum rt_json_kind kind, int32_t *index) {
     rt_json *doc = s->doc;
     if (doc->n >= s->max_nodes)
-        return rt_fail(s->err, NETRT_ELIMIT, "%s: JSON: more than %d values", s->name, s->max_nodes);
+        return rt_fail(s->err, NETRT_ELIMIT, "%s: JSON: more than %d values", s->name,
+                       s->max_nodes);
     if (doc->n == doc->cap) {
         int32_t cap = doc->cap ? doc->cap * 2 : 64;
         rt_json_node *bigger =
@@ -53,8 +51,7 @@ static int new_node(struct parser *s, enum rt_json_kind kind, int32_t *index)
     return NETRT_OK;
 }
 
-static int hex4(struct parser *s, unsigned *value)
-{
+static int hex4(struct parser *s, unsigned *value) {
     *value = 0;
     if (s->end - s->p < 4)
         return bad(s, "unfinished \\u escape");
@@ -71,8 +68,7 @@ static int hex4(struct parser *s, unsigned *value)
     return NETRT_OK;
 }
 
-static void put_utf8(struct parser *s, unsigned c)
-{
+static void put_utf8(struct parser *s, unsigned c) {
     if (c < 0x80) {
         *s->out++ = (char)c;
         return;
@@ -90,8 +86,7 @@ static void put_utf8(struct parser *s, unsigned c)
     *s->out++ = (char)(0x80 | (c & 63));
 }
 
-static int unicode_escape(struct parser *s)
-{
+static int unicode_escape(struct parser *s) {
     unsigned c, low;
     int code = hex4(s, &c);
     if (code != NETRT_OK)
@@ -115,8 +110,7 @@ static int unicode_escape(struct parser *s)
     return NETRT_OK;
 }
 
-static int escape(struct parser *s)
-{
+static int escape(struct parser *s) {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     if (s->p == s->end)
         return bad(s, "unfinished string");
@@ -134,8 +128,7 @@ static int escape(struct parser *s)
 
 /* One raw character: validated UTF-8.  The bytes are copied aside so that the check may look ahead
  * past the end of the input. */
-static int raw_character(struct parser *s)
-{
+static int raw_character(struct parser *s) {
     unsigned char look[5] = {0};
     size_t left = (size_t)(s->end - s->p);
     memcpy(look, s->p, left < 4 ? left : 4);
@@ -149,8 +142,7 @@ static int raw_character(struct parser *s)
 }
 
 /* At the opening quote. */
-static int parse_string(struct parser *s, const char **string)
-{
+static int parse_string(struct parser *s, const char **string) {
     *string = s->out;
     s->p++;
     for (;;) {
@@ -179,8 +171,7 @@ static int parse_string(struct parser *s, const char **string)
     return NETRT_OK;
 }
 
-static int parse_number(struct parser *s, uint64_t *number)
-{
+static int parse_number(struct parser *s, uint64_t *number) {
     const unsigned char *first = s->p;
     *number = 0;
     while (s->p < s->end && *s->p >= '0' && *s->p <= '9') {
@@ -198,14 +189,12 @@ static int parse_number(struct parser *s, uint64_t *number)
 
 static int parse_value(struct parser *s, int32_t *index);
 
-static int by_string(const void *a, const void *b)
-{
+static int by_string(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* Sorting finds equal keys in n log n, so that 100,000 tensors are no attack. */
-static int check_duplicates(struct parser *s, const rt_json_node *object)
-{
+static int check_duplicates(struct parser *s, const rt_json_node *object) {
     if (object->count < 2)
         return NETRT_OK;
     size_t n = 0;
@@ -226,8 +215,7 @@ static int check_duplicates(struct parser *s, const rt_json_node *object)
     return code;
 }
 
-static int parse_key(struct parser *s, const char **key)
-{
+static int parse_key(struct parser *s, const char **key) {
     skip_blank(s);
     if (s->p == s->end || *s->p != '"')
         return bad(s, "a key in quotes is missing");
@@ -242,8 +230,7 @@ static int parse_key(struct parser *s, const char **key)
 }
 
 /* At the opening bracket of node[self]. */
-static int parse_members(struct parser *s, int32_t self, int object)
-{
+static int parse_members(struct parser *s, int32_t self, int object) {
     unsigned char close = object ? '}' : ']';
     int32_t last = -1;
     s->p++;
@@ -277,8 +264,7 @@ static int parse_members(struct parser *s, int32_t self, int object)
     return object ? check_duplicates(s, &s->doc->node[self]) : NETRT_OK;
 }
 
-static int parse_word(struct parser *s, int32_t index)
-{
+static int parse_word(struct parser *s, int32_t index) {
     static const struct {
         const char *word;
         enum rt_json_kind kind;
@@ -296,8 +282,7 @@ static int parse_word(struct parser *s, int32_t index)
     return bad(s, *s->p == '-' ? "negative number" : "a value is missing");
 }
 
-static int parse_value(struct parser *s, int32_t *index)
-{
+static int parse_value(struct parser *s, int32_t *index) {
     skip_blank(s);
     if (s->p == s->end)
         return bad(s, "the text ends too early");
@@ -329,16 +314,21 @@ static int parse_value(struct parser *s, int32_t *index)
 }
 
 int rt_json_parse(rt_json *doc, const char *bytes, size_t size, int max_depth, int32_t max_nodes,
-                  const char *name, rt_error *err)
-{
+                  const char *name, rt_error *err) {
     *doc = (rt_json){0};
     doc->text = rt_alloc(size + 1, 1, "JSON text", err);
     if (!doc->text)
         return NETRT_ELIMIT;
     const unsigned char *start = (const unsigned char *)bytes;
-    struct parser s = {.doc = doc, .start = start, .p = start, .end = start + size,
-                       .out = doc->text, .max_depth = max_depth, .max_nodes = max_nodes,
-                       .name = name, .err = err};
+    struct parser s = {.doc = doc,
+                       .start = start,
+                       .p = start,
+                       .end = start + size,
+                       .out = doc->text,
+                       .max_depth = max_depth,
+                       .max_nodes = max_nodes,
+                       .name = name,
+                       .err = err};
     int32_t root;
     int code = parse_value(&s, &root);
     if (code == NETRT_OK) {
@@ -351,15 +341,13 @@ int rt_json_parse(rt_json *doc, const char *bytes, size_t size, int max_depth, i
     return code;
 }
 
-void rt_json_free(rt_json *doc)
-{
+void rt_json_free(rt_json *doc) {
     rt_free(doc->node);
     rt_free(doc->text);
     *doc = (rt_json){0};
 }
 
-const rt_json_node *rt_json_get(const rt_json *doc, const rt_json_node *object, const char *key)
-{
+const rt_json_node *rt_json_get(const rt_json *doc, const rt_json_node *object, const char *key) {
     if (object->kind != RT_JSON_OBJECT)
         return NULL;
     for (int32_t i = object->first; i >= 0; i = doc->node[i].next)

@@ -13,7 +13,12 @@
 #include "rt_error.h"
 
 enum rt_json_kind {
-    RT_JSON_NULL, RT_JSON_BOOL, RT_JSON_NUMBER, RT_JSON_STRING, RT_JSON_ARRAY, RT_JSON_OBJECT
+    RT_JSON_NULL,
+    RT_JSON_BOOL,
+    RT_JSON_NUMBER,
+    RT_JSON_STRING,
+    RT_JSON_ARRAY,
+    RT_JSON_OBJECT
 };
 
 typedef struct rt_json_node {
@@ -33,8 +38,8 @@ typedef struct rt_json {
 } rt_json;
 
 /* Parses size bytes; blanks around the value are allowed, anything else after it is not.
- * EDATA: malformed (with byte offset and name); ELIMIT: deeper than max_depth or more than max_nodes
- * values.  On failure doc is {0}. */
+ * EDATA: malformed (with byte offset and name); ELIMIT: deeper than max_depth or more than
+ * max_nodes values.  On failure doc is {0}. */
 int rt_json_parse(rt_json *doc, const char *bytes, size_t size, int max_depth, int32_t max_nodes,
                   const char *name, rt_error *err);
 void rt_json_free(rt_json *doc);

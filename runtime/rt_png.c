@@ -1,9 +1,9 @@
 /* rt_png.c: PNG through libpng: every colour type, depth and interlacing in; 8-bit grey or RGB out.
  *
- * requires: libpng 1.6.  ensures: user limits are set before the first byte is parsed, a header that
- * promises more pixels than its bytes can hold is refused before memory is taken, memory comes from
- * rt_alloc, all failures return (libpng's longjmp does not leave this file).
- * Transparent pixels are laid over white; 16-bit samples are rounded to 8.
+ * requires: libpng 1.6.  ensures: user limits are set before the first byte is parsed, a header
+ * that promises more pixels than its bytes can hold is refused before memory is taken, memory comes
+ * from rt_alloc, all failures return (libpng's longjmp does not leave this file). Transparent
+ * pixels are laid over white; 16-bit samples are rounded to 8.
  */
 #include "rt_image.h"
 
@@ -26,37 +26,32 @@ struct png_job {
     size_t out_size, out_cap;
     unsigned char *raw; /* decoded pixels that still have an alpha channel */
     png_bytep *rows;
-    rt_error memory;   /* failures of rt_alloc inside libpng */
+    rt_error memory; /* failures of rt_alloc inside libpng */
     char message[160];
 };
 
-static void on_error(png_structp png, png_const_charp text)
-{
+static void on_error(png_structp png, png_const_charp text) {
     struct png_job *job = png_get_error_ptr(png);
     strncpy(job->message, text, sizeof job->message - 1);
     png_longjmp(png, 1);
 }
 
-static void on_warning(png_structp png, png_const_charp text)
-{
+static void on_warning(png_structp png, png_const_charp text) {
     (void)png;
     (void)text;
 }
 
-static png_voidp on_alloc(png_structp png, png_alloc_size_t size)
-{
+static png_voidp on_alloc(png_structp png, png_alloc_size_t size) {
     struct png_job *job = png_get_mem_ptr(png);
     return rt_alloc(size, 1, "PNG decoder", &job->memory);
 }
 
-static void on_free(png_structp png, png_voidp p)
-{
+static void on_free(png_structp png, png_voidp p) {
     (void)png;
     rt_free(p);
 }
 
-static void on_read(png_structp png, png_bytep dst, size_t n)
-{
+static void on_read(png_structp png, png_bytep dst, size_t n) {
     struct png_job *job = png_get_io_ptr(png);
     if (n > job->in_size - job->in_at)
         png_error(png, "the file is truncated");
@@ -65,15 +60,13 @@ static void on_read(png_structp png, png_bytep dst, size_t n)
 }
 
 /* Least number of raw bytes that stand behind the header (first bytes of rows left out). */
-static int promises_too_much(struct png_job *job, int64_t width, int64_t height)
-{
+static int promises_too_much(struct png_job *job, int64_t width, int64_t height) {
     int64_t bits = png_get_bit_depth(job->png, job->info) * png_get_channels(job->png, job->info);
     return width * bits / 8 * height > (int64_t)job->in_size * DEFLATE_RATIO;
 }
 
 /* Asks libpng for 8-bit grey or RGB, with alpha where the file has it. */
-static void set_transforms(struct png_job *job)
-{
+static void set_transforms(struct png_job *job) {
     png_set_expand(job->png);
     png_set_scale_16(job->png);
     (void)png_set_interlace_handling(job->png);
@@ -81,8 +74,7 @@ static void set_transforms(struct png_job *job)
 }
 
 /* c over white: c * a + 255 * (1 - a), rounded. */
-static void flatten(const unsigned char *src, rt_image *img, int channels_with_alpha)
-{
+static void flatten(const unsigned char *src, rt_image *img, int channels_with_alpha) {
     size_t n = (size_t)img->width * (size_t)img->height, in = (size_t)channels_with_alpha;
     unsigned char *dst = img->data;
     for (size_t i = 0; i < n; i++, src += in) {
@@ -94,8 +86,7 @@ static void flatten(const unsigned char *src, rt_image *img, int channels_with_a
 
 /* The part that libpng may leave by longjmp; returns here only on success of every step or with the
  * code of a check of ours. */
-static int decode_body(struct png_job *job, rt_image *img, const char *name, rt_error *err)
-{
+static int decode_body(struct png_job *job, rt_image *img, const char *name, rt_error *err) {
     png_set_user_limits(job->png, RT_IMAGE_MAX_SIDE, RT_IMAGE_MAX_SIDE);
     png_set_chunk_cache_max(job->png, MAX_CHUNKS);
     png_set_chunk_malloc_max(job->png, MAX_CHUNK_BYTES);
@@ -138,8 +129,7 @@ static int decode_body(struct png_job *job, rt_image *img, const char *name, rt_
 }
 
 int rt_png_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
-                  rt_error *err)
-{
+                  rt_error *err) {
     struct png_job job = {.in = data, .in_size = size};
     struct png_job *volatile at = &job;
     volatile int code;
@@ -161,10 +151,10 @@ int rt_png_decode(rt_image *img, const unsigned char *data, size_t size, const c
     return code;
 }
 
-/* --- writing ----------------------------------------------------------------------------------- */
+/* --- writing -----------------------------------------------------------------------------------
+ */
 
-static void on_write(png_structp png, png_bytep src, size_t n)
-{
+static void on_write(png_structp png, png_bytep src, size_t n) {
     struct png_job *job = png_get_io_ptr(png);
     if (n > job->out_cap - job->out_size) {
         size_t cap = job->out_cap * 2 + n;
@@ -178,13 +168,11 @@ static void on_write(png_structp png, png_bytep src, size_t n)
     job->out_size += n;
 }
 
-static void on_flush(png_structp png)
-{
+static void on_flush(png_structp png) {
     (void)png;
 }
 
-static void encode_body(struct png_job *job, const rt_image *img)
-{
+static void encode_body(struct png_job *job, const rt_image *img) {
     png_set_write_fn(job->png, job, on_write, on_flush);
     png_set_IHDR(job->png, job->info, (png_uint_32)img->width, (png_uint_32)img->height, 8,
                  img->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
@@ -200,8 +188,7 @@ static void encode_body(struct png_job *job, const rt_image *img)
     png_write_end(job->png, NULL);
 }
 
-int rt_png_encode(const rt_image *img, unsigned char **out, size_t *size, rt_error *err)
-{
+int rt_png_encode(const rt_image *img, unsigned char **out, size_t *size, rt_error *err) {
     *out = NULL;
     *size = 0;
     if (img->channels != 1 && img->channels != 3)
@@ -230,8 +217,7 @@ int rt_png_encode(const rt_image *img, unsigned char **out, size_t *size, rt_err
     return NETRT_OK;
 }
 
-int rt_png_write(const rt_image *img, const char *path, rt_error *err)
-{
+int rt_png_write(const rt_image *img, const char *path, rt_error *err) {
     unsigned char *bytes;
     size_t size;
     int code = rt_png_encode(img, &bytes, &size, err);

@@ -15,14 +15,12 @@ struct reader {
     const unsigned char *p, *end;
 };
 
-static int is_space(unsigned char c)
-{
+static int is_space(unsigned char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 /* Skips blanks and comments, reads a decimal number <= limit; -1 when there is none. */
-static int64_t number(struct reader *r, int64_t limit)
-{
+static int64_t number(struct reader *r, int64_t limit) {
     while (r->p < r->end && (is_space(*r->p) || *r->p == '#')) {
         if (*r->p == '#')
             while (r->p < r->end && *r->p != '\n')
@@ -42,8 +40,7 @@ static int64_t number(struct reader *r, int64_t limit)
 }
 
 static int decode_samples(rt_image *img, struct reader *r, int plain, int64_t max, const char *name,
-                          rt_error *err)
-{
+                          rt_error *err) {
     size_t n = (size_t)img->width * (size_t)img->height * (size_t)img->channels;
     for (size_t i = 0; i < n; i++) {
         int64_t v;
@@ -64,8 +61,7 @@ static int decode_samples(rt_image *img, struct reader *r, int plain, int64_t ma
 }
 
 int rt_pnm_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
-                  rt_error *err)
-{
+                  rt_error *err) {
     if (rt_image_sniff(data, size) != RT_FORMAT_PNM)
         return rt_fail(err, NETRT_EDATA, "%s is no PGM or PPM picture", name);
     struct reader r = {data + 2, data + size};
@@ -88,8 +84,7 @@ int rt_pnm_decode(rt_image *img, const unsigned char *data, size_t size, const c
     return code == NETRT_OK ? decode_samples(img, &r, plain, max, name, err) : code;
 }
 
-int rt_pnm_write(const rt_image *img, const char *path, rt_error *err)
-{
+int rt_pnm_write(const rt_image *img, const char *path, rt_error *err) {
     char header[64];
     int n = snprintf(header, sizeof header, "P%c\n%d %d\n255\n", img->channels == 3 ? '6' : '5',
                      img->width, img->height);

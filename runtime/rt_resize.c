@@ -3,15 +3,9 @@
  * Separable: rows first, then columns.  Each output pixel is a weighted mean of the input pixels
  * under a triangle of half width max(scale, 1); weights are normalised in double and rounded to
  * 22-bit fixed point, sums are rounded to 8 bits after each pass.
- * ensures: equal to Pillow's Image.resize(..., BILINEAR) bit for bit (tests/unit/test_rt_image.c holds
- * values computed with it).  theory: Turkowski, "Filters for common resampling tasks", 1990.
+ * ensures: equal to Pillow's Image.resize(..., BILINEAR) bit for bit (tests/unit/test_rt_image.c
+ * holds values computed with it).  theory: Turkowski, "Filters for common resampling tasks", 1990.
  */
-#ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
-#else
-#pragma GCC optimize("fp-contract=off")
-#endif
-
 #include "rt_image.h"
 
 #include "rt_alloc.h"
@@ -21,28 +15,25 @@
 enum { FIXED_BITS = 22 };
 
 struct kernel {
-    int taps;      /* room per output pixel */
-    int *first;    /* first input pixel of output pixel i */
-    int *count;    /* how many */
-    int *weight;   /* count[i] weights at weight + i * taps */
+    int taps;    /* room per output pixel */
+    int *first;  /* first input pixel of output pixel i */
+    int *count;  /* how many */
+    int *weight; /* count[i] weights at weight + i * taps */
 };
 
-static void kernel_free(struct kernel *k)
-{
+static void kernel_free(struct kernel *k) {
     rt_free(k->first);
     rt_free(k->count);
     rt_free(k->weight);
 }
 
-static double triangle(double x)
-{
+static double triangle(double x) {
     x = x < 0.0 ? -x : x;
     return x < 1.0 ? 1.0 - x : 0.0;
 }
 
 /* Weights that take in pixels to out pixels. */
-static int kernel_make(struct kernel *k, int in, int out, rt_error *err)
-{
+static int kernel_make(struct kernel *k, int in, int out, rt_error *err) {
     double scale = (double)in / (double)out, wide = scale < 1.0 ? 1.0 : scale;
     *k = (struct kernel){.taps = 2 * ((int)wide + 1) + 1};
     size_t taps = (size_t)k->taps;
@@ -78,16 +69,14 @@ static int kernel_make(struct kernel *k, int in, int out, rt_error *err)
     return NETRT_OK;
 }
 
-static unsigned char to_byte(int sum)
-{
+static unsigned char to_byte(int sum) {
     int v = sum >> FIXED_BITS;
     return (unsigned char)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
 /* src has rows rows of in_w pixels; dst gets out_w pixels per row. */
 static void pass_rows(const struct kernel *k, const unsigned char *src, int in_w, int rows,
-                      int channels, unsigned char *dst, int out_w)
-{
+                      int channels, unsigned char *dst, int out_w) {
     size_t ch = (size_t)channels;
     for (int y = 0; y < rows; y++) {
         const unsigned char *row = src + (size_t)y * (size_t)in_w * ch;
@@ -106,8 +95,7 @@ static void pass_rows(const struct kernel *k, const unsigned char *src, int in_w
 
 /* Columns: whole rows are weighted, so the inner loop is contiguous.  acc has stride ints. */
 static void pass_columns(const struct kernel *k, const unsigned char *src, size_t stride, int out_h,
-                         unsigned char *dst, int *acc)
-{
+                         unsigned char *dst, int *acc) {
     for (int y = 0; y < out_h; y++) {
         const int *weight = k->weight + (size_t)y * (size_t)k->taps;
         for (size_t x = 0; x < stride; x++)
@@ -122,8 +110,7 @@ static void pass_columns(const struct kernel *k, const unsigned char *src, size_
     }
 }
 
-int rt_image_resize(rt_image *dst, const rt_image *src, int width, int height, rt_error *err)
-{
+int rt_image_resize(rt_image *dst, const rt_image *src, int width, int height, rt_error *err) {
     int code = rt_image_reserve(dst, width, height, src->channels, err);
     if (code != NETRT_OK)
         return code;

@@ -35,14 +35,12 @@ rt_rng rt_rng_make(uint64_t seed, uint32_t purpose);
 void rt_rng_block(rt_rng rng, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t out[4]);
 
 /* 32 random bits to [0, 1) with 24 bits: every value is exact in float, 1 never occurs. */
-static inline float rt_rng_unit(uint32_t bits)
-{
+static inline float rt_rng_unit(uint32_t bits) {
     return (float)(bits >> 8) * 0x1p-24f;
 }
 
 /* 32 random bits to 0..n-1 (n > 0) by multiplication; bias below n / 2^32. */
-static inline uint32_t rt_rng_below(uint32_t bits, uint32_t n)
-{
+static inline uint32_t rt_rng_below(uint32_t bits, uint32_t n) {
     return (uint32_t)(((uint64_t)bits * n) >> 32);
 }
 

@@ -28,28 +28,25 @@ static const struct {
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 _Static_assert(DTYPES == ST_BOOL + 1, "one row per st_dtype");
 
-const char *st_dtype_name(st_dtype dtype)
-{
+const char *st_dtype_name(st_dtype dtype) {
     return dtypes[dtype].name;
 }
 
-int st_dtype_size(st_dtype dtype)
-{
+int st_dtype_size(st_dtype dtype) {
     return dtypes[dtype].size;
 }
 
-/* --- header -------------------------------------------------------------------------------------- */
+/* --- header --------------------------------------------------------------------------------------
+ */
 
-static int bad_tensor(const st_file *file, const char *name, const char *what, rt_error *err)
-{
+static int bad_tensor(const st_file *file, const char *name, const char *what, rt_error *err) {
     char shown[200];
     return rt_fail(err, NETRT_EDATA, "%s: tensor \"%s\": %s", file->path,
                    rt_clean_name(shown, sizeof shown, name), what);
 }
 
 static int parse_shape(const st_file *file, const rt_json *doc, const rt_json_node *shape,
-                       st_tensor *t, rt_error *err)
-{
+                       st_tensor *t, rt_error *err) {
     if (!shape || shape->kind != RT_JSON_ARRAY)
         return bad_tensor(file, t->name, "shape is missing", err);
     if (shape->count > ST_MAX_RANK)
@@ -68,8 +65,7 @@ static int parse_shape(const st_file *file, const rt_json *doc, const rt_json_no
 
 /* Offsets relative to the start of the data; data_size is what the file has. */
 static int parse_offsets(const st_file *file, const rt_json *doc, const rt_json_node *range,
-                         uint64_t data_size, st_tensor *t, rt_error *err)
-{
+                         uint64_t data_size, st_tensor *t, rt_error *err) {
     if (!range || range->kind != RT_JSON_ARRAY || range->count != 2)
         return bad_tensor(file, t->name, "data_offsets are missing", err);
     const rt_json_node *b = &doc->node[range->first], *e = &doc->node[b->next];
@@ -86,8 +82,7 @@ static int parse_offsets(const st_file *file, const rt_json *doc, const rt_json_
 }
 
 static int parse_tensor(const st_file *file, const rt_json *doc, const rt_json_node *node,
-                        uint64_t data_size, st_tensor *t, rt_error *err)
-{
+                        uint64_t data_size, st_tensor *t, rt_error *err) {
     *t = (st_tensor){.name = node->key};
     if (!*node->key)
         return rt_fail(err, NETRT_EDATA, "%s: a tensor has no name", file->path);
@@ -112,13 +107,11 @@ struct pair {
     const char *key, *value;
 };
 
-static int by_key(const void *a, const void *b)
-{
+static int by_key(const void *a, const void *b) {
     return strcmp(((const struct pair *)a)->key, ((const struct pair *)b)->key);
 }
 
-static int parse_meta(st_file *file, const rt_json *doc, const rt_json_node *meta, rt_error *err)
-{
+static int parse_meta(st_file *file, const rt_json *doc, const rt_json_node *meta, rt_error *err) {
     if (meta->kind != RT_JSON_OBJECT)
         return rt_fail(err, NETRT_EDATA, "%s: __metadata__ is no object", file->path);
     size_t n = (size_t)meta->count;
@@ -144,22 +137,19 @@ static int parse_meta(st_file *file, const rt_json *doc, const rt_json_node *met
     return code;
 }
 
-static int by_offset(const void *a, const void *b)
-{
+static int by_offset(const void *a, const void *b) {
     const st_tensor *x = a, *y = b;
     if (x->offset != y->offset)
         return x->offset < y->offset ? -1 : 1;
     return x->nbytes < y->nbytes ? -1 : x->nbytes > y->nbytes;
 }
 
-static int by_tensor_name(const void *a, const void *b)
-{
+static int by_tensor_name(const void *a, const void *b) {
     return strcmp(((const st_tensor *)a)->name, ((const st_tensor *)b)->name);
 }
 
 /* No overlap, no hole, nothing behind the last tensor. */
-static int check_cover(st_file *file, int64_t data_size, rt_error *err)
-{
+static int check_cover(st_file *file, int64_t data_size, rt_error *err) {
     int64_t at = 0;
     if (file->tensors > 1)
         qsort(file->tensor, (size_t)file->tensors, sizeof(st_tensor), by_offset);
@@ -168,7 +158,8 @@ static int check_cover(st_file *file, int64_t data_size, rt_error *err)
         if (t->offset != at)
             return bad_tensor(file, t->name,
                               t->offset < at ? "its data overlaps another tensor's"
-                                             : "there is a hole before its data", err);
+                                             : "there is a hole before its data",
+                              err);
         at += t->nbytes;
     }
     if (at != data_size)
@@ -179,8 +170,7 @@ static int check_cover(st_file *file, int64_t data_size, rt_error *err)
     return NETRT_OK;
 }
 
-static int parse_header(st_file *file, const char *header, size_t n, rt_error *err)
-{
+static int parse_header(st_file *file, const char *header, size_t n, rt_error *err) {
     int64_t data_start = 8 + (int64_t)n, data_size = file->size - data_start;
     rt_json doc;
     if (header[0] != '{')
@@ -212,11 +202,11 @@ static int parse_header(st_file *file, const char *header, size_t n, rt_error *e
     return code;
 }
 
-/* --- checksum ------------------------------------------------------------------------------------ */
+/* --- checksum ------------------------------------------------------------------------------------
+ */
 
 /* Compares the digits in the metadata with the hash of the file; header is blanked on the way. */
-static int verify(st_file *file, char *header, size_t n, rt_error *err)
-{
+static int verify(st_file *file, char *header, size_t n, rt_error *err) {
     const char *told = st_meta(file, ST_HASH_KEY);
     if (!told) {
         if (st_meta(file, ST_FORMAT_KEY))
@@ -255,10 +245,10 @@ static int verify(st_file *file, char *header, size_t n, rt_error *err)
     return code;
 }
 
-/* --- opening ------------------------------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------------------------------
+ */
 
-static int open_body(st_file *file, int flags, rt_error *err)
-{
+static int open_body(st_file *file, int flags, rt_error *err) {
     uint64_t n;
     if (file->size < 8)
         return rt_fail(err, NETRT_EDATA, "%s is no safetensors file: %lld bytes", file->path,
@@ -272,8 +262,9 @@ static int open_body(st_file *file, int flags, rt_error *err)
                        "help: PyTorch .pt and .bin files must be converted to safetensors first",
                        file->path, (unsigned long long)n);
     if (n < 2 || (int64_t)n > file->size - 8)
-        return rt_fail(err, NETRT_EDATA, "%s is truncated: a header of %llu bytes in a file of %lld",
-                       file->path, (unsigned long long)n, (long long)file->size);
+        return rt_fail(err, NETRT_EDATA,
+                       "%s is truncated: a header of %llu bytes in a file of %lld", file->path,
+                       (unsigned long long)n, (long long)file->size);
     char *header = rt_alloc((size_t)n, 1, "header", err);
     if (!header)
         return NETRT_ELIMIT;
@@ -286,8 +277,7 @@ static int open_body(st_file *file, int flags, rt_error *err)
     return code;
 }
 
-int st_open(st_file *file, const char *path, int flags, rt_error *err)
-{
+int st_open(st_file *file, const char *path, int flags, rt_error *err) {
     *file = (st_file){.fd = -1};
     file->path = rt_strdup(path, err);
     int code = file->path ? rt_io_open_read(path, &file->fd, &file->size, err) : NETRT_ELIMIT;
@@ -298,8 +288,7 @@ int st_open(st_file *file, const char *path, int flags, rt_error *err)
     return code;
 }
 
-void st_close(st_file *file)
-{
+void st_close(st_file *file) {
     if (file->path && file->fd >= 0)
         rt_io_close(file->fd);
     rt_free(file->path);
@@ -310,18 +299,17 @@ void st_close(st_file *file)
     *file = (st_file){.fd = -1};
 }
 
-/* --- questions ----------------------------------------------------------------------------------- */
+/* --- questions -----------------------------------------------------------------------------------
+ */
 
-const st_tensor *st_find(const st_file *file, const char *name)
-{
+const st_tensor *st_find(const st_file *file, const char *name) {
     st_tensor key = {.name = name};
-    return file->tensors ? bsearch(&key, file->tensor, (size_t)file->tensors, sizeof key,
-                                   by_tensor_name)
-                         : NULL;
+    return file->tensors
+               ? bsearch(&key, file->tensor, (size_t)file->tensors, sizeof key, by_tensor_name)
+               : NULL;
 }
 
-const char *st_meta(const st_file *file, const char *key)
-{
+const char *st_meta(const st_file *file, const char *key) {
     for (int lo = 0, hi = file->metas; lo < hi;) {
         int mid = lo + (hi - lo) / 2, order = strcmp(file->meta_key[mid], key);
         if (order == 0)
@@ -335,8 +323,7 @@ const char *st_meta(const st_file *file, const char *key)
 }
 
 int st_read_raw(const st_file *file, const st_tensor *tensor, void *dst, int64_t first,
-                int64_t count, rt_error *err)
-{
+                int64_t count, rt_error *err) {
     if (first < 0 || count < 0 || first > tensor->count || count > tensor->count - first)
         return rt_fail(err, NETRT_EBUG, "%s: elements %lld + %lld of %s", file->path,
                        (long long)first, (long long)count, tensor->name);
@@ -346,8 +333,7 @@ int st_read_raw(const st_file *file, const st_tensor *tensor, void *dst, int64_t
 }
 
 /* IEEE binary16 to binary32: exact.  A subnormal is a 10-bit integer times 2^-24. */
-static float half_to_float(uint16_t h)
-{
+static float half_to_float(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
     uint32_t bits;
     if (exponent == 31)
@@ -363,8 +349,7 @@ static float half_to_float(uint16_t h)
     return f;
 }
 
-static void convert(st_dtype dtype, const unsigned char *src, float *dst, int64_t n)
-{
+static void convert(st_dtype dtype, const unsigned char *src, float *dst, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         if (dtype == ST_F64) {
             double d;
@@ -383,8 +368,8 @@ static void convert(st_dtype dtype, const unsigned char *src, float *dst, int64_
     }
 }
 
-int st_read(const st_file *file, const st_tensor *tensor, float *dst, int64_t count, rt_error *err)
-{
+int st_read(const st_file *file, const st_tensor *tensor, float *dst, int64_t count,
+            rt_error *err) {
     char shown[200];
     rt_clean_name(shown, sizeof shown, tensor->name);
     if (count != tensor->count)

@@ -19,8 +19,19 @@
 #define ST_MAX_HEADER ((int64_t)100000000)
 
 typedef enum st_dtype {
-    ST_F32, ST_F64, ST_F16, ST_BF16,
-    ST_I8, ST_I16, ST_I32, ST_I64, ST_U8, ST_U16, ST_U32, ST_U64, ST_BOOL
+    ST_F32,
+    ST_F64,
+    ST_F16,
+    ST_BF16,
+    ST_I8,
+    ST_I16,
+    ST_I32,
+    ST_I64,
+    ST_U8,
+    ST_U16,
+    ST_U32,
+    ST_U64,
+    ST_BOOL
 } st_dtype;
 const char *st_dtype_name(st_dtype dtype); /* "F32" */
 int st_dtype_size(st_dtype dtype);         /* bytes per element */
@@ -43,7 +54,7 @@ typedef struct st_file {
     st_tensor *tensor; /* sorted by name (byte order) */
     int metas;
     char **meta_key, **meta_value; /* sorted by key */
-    int verified; /* 1: carried a checksum and it is right */
+    int verified;                  /* 1: carried a checksum and it is right */
     void *memory;
 } st_file;
 
@@ -53,8 +64,8 @@ enum { ST_OPEN_NO_CHECKSUM = 1 }; /* flag: do not read the data to verify it */
 int st_open(st_file *file, const char *path, int flags, rt_error *err);
 void st_close(st_file *file); /* file may be {0} */
 
-const st_tensor *st_find(const st_file *file, const char *name);  /* NULL: absent */
-const char *st_meta(const st_file *file, const char *key);        /* NULL: absent */
+const st_tensor *st_find(const st_file *file, const char *name); /* NULL: absent */
+const char *st_meta(const st_file *file, const char *key);       /* NULL: absent */
 
 /* All elements as float; F64, F16, BF16 are converted (round to nearest even), integer types are
  * EDATA.  count must equal tensor->count. */

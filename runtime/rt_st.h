@@ -7,7 +7,8 @@
 #include "rt_error.h"
 
 #define ST_HASH_KEY "netc.xxh3_128"
-#define ST_FORMAT_KEY "netc.format" /* always written: its presence says that a checksum must be */
+#define ST_FORMAT_KEY "netc.format" /* always written: its presence says that a checksum must be   \
+                                     */
 enum { ST_HASH_DIGITS = 32, ST_CHUNK = 1 << 20 };
 
 /* XXH3-128 over length, header (digits blanked) and data. */

@@ -22,15 +22,15 @@
 #include <xxhash.h>
 #pragma GCC diagnostic pop
 
-/* --- checksum ------------------------------------------------------------------------------------ */
+/* --- checksum ------------------------------------------------------------------------------------
+ */
 
 struct st_hash {
     void *block; /* what rt_alloc gave; state is aligned inside it */
     XXH3_state_t *state;
 };
 
-struct st_hash *st_hash_begin(rt_error *err)
-{
+struct st_hash *st_hash_begin(rt_error *err) {
     size_t align = 64, bytes = sizeof(struct st_hash) + sizeof(XXH3_state_t) + align;
     unsigned char *block = rt_alloc_zero(bytes, 1, "checksum", err);
     if (!block)
@@ -43,13 +43,11 @@ struct st_hash *st_hash_begin(rt_error *err)
     return hash;
 }
 
-void st_hash_add(struct st_hash *hash, const void *data, size_t n)
-{
+void st_hash_add(struct st_hash *hash, const void *data, size_t n) {
     XXH3_128bits_update(hash->state, data, n);
 }
 
-void st_hash_end(struct st_hash *hash, char digits[ST_HASH_DIGITS + 1])
-{
+void st_hash_end(struct st_hash *hash, char digits[ST_HASH_DIGITS + 1]) {
     XXH128_hash_t h = {0, 0};
     if (hash) {
         h = XXH3_128bits_digest(hash->state);
@@ -59,7 +57,8 @@ void st_hash_end(struct st_hash *hash, char digits[ST_HASH_DIGITS + 1])
              (unsigned long long)h.low64);
 }
 
-/* --- collecting ---------------------------------------------------------------------------------- */
+/* --- collecting ----------------------------------------------------------------------------------
+ */
 
 struct entry {
     char *name;
@@ -80,14 +79,12 @@ struct st_writer {
     rt_error first; /* of add or meta: reported again by finish */
 };
 
-int st_writer_begin(st_writer **writer, rt_error *err)
-{
+int st_writer_begin(st_writer **writer, rt_error *err) {
     *writer = rt_alloc_zero(1, sizeof **writer, "weights writer", err);
     return *writer ? NETRT_OK : NETRT_ELIMIT;
 }
 
-void st_writer_abort(st_writer *writer)
-{
+void st_writer_abort(st_writer *writer) {
     if (!writer)
         return;
     for (int i = 0; i < writer->entries; i++)
@@ -102,8 +99,7 @@ void st_writer_abort(st_writer *writer)
 }
 
 /* Makes room for one more element; NULL when memory is short. */
-static void *grow(void *array, int n, int *cap, size_t size, rt_error *err)
-{
+static void *grow(void *array, int n, int *cap, size_t size, rt_error *err) {
     if (n < *cap)
         return array;
     int bigger = *cap ? *cap * 2 : 32;
@@ -113,8 +109,7 @@ static void *grow(void *array, int n, int *cap, size_t size, rt_error *err)
     return p;
 }
 
-static int valid_utf8(const char *s)
-{
+static int valid_utf8(const char *s) {
     const unsigned char *p = (const unsigned char *)s;
     while (*p) {
         int n = rt_utf8_length(p);
@@ -125,8 +120,7 @@ static int valid_utf8(const char *s)
     return 1;
 }
 
-static int check_entry(struct entry *e, const char *name, rt_error *err)
-{
+static int check_entry(struct entry *e, const char *name, rt_error *err) {
     if (!*name || strcmp(name, "__metadata__") == 0 || !valid_utf8(name))
         return rt_fail(err, NETRT_EBUG, "a tensor cannot be called \"%s\"", name);
     if (e->rank < 0 || e->rank > ST_MAX_RANK)
@@ -138,16 +132,14 @@ static int check_entry(struct entry *e, const char *name, rt_error *err)
     return NETRT_OK;
 }
 
-static int keep_error(st_writer *writer, const rt_error *err)
-{
+static int keep_error(st_writer *writer, const rt_error *err) {
     if (writer->first.code == NETRT_OK)
         writer->first = *err;
     return err->code;
 }
 
 int st_writer_add(st_writer *writer, const char *name, st_dtype dtype, int rank,
-                  const int64_t *dims, const void *data, rt_error *err)
-{
+                  const int64_t *dims, const void *data, rt_error *err) {
     rt_error local = {0};
     struct entry e = {.dtype = dtype, .rank = rank, .data = data};
     for (int i = 0; i < rank && i < ST_MAX_RANK; i++)
@@ -165,8 +157,7 @@ int st_writer_add(st_writer *writer, const char *name, st_dtype dtype, int rank,
     return rt_fail(err, local.code, "%s", local.text);
 }
 
-int st_writer_meta(st_writer *writer, const char *key, const char *value, rt_error *err)
-{
+int st_writer_meta(st_writer *writer, const char *key, const char *value, rt_error *err) {
     rt_error local = {0};
     struct meta m = {NULL, NULL}, *room = NULL;
     if (!valid_utf8(key) || !valid_utf8(value))
@@ -182,7 +173,8 @@ int st_writer_meta(st_writer *writer, const char *key, const char *value, rt_err
     return rt_fail(err, local.code, "%s", local.text);
 }
 
-/* --- header -------------------------------------------------------------------------------------- */
+/* --- header --------------------------------------------------------------------------------------
+ */
 
 struct text {
     char *p;
@@ -191,8 +183,7 @@ struct text {
     int code;
 };
 
-static void put(struct text *t, const char *s, size_t n)
-{
+static void put(struct text *t, const char *s, size_t n) {
     if (t->code != NETRT_OK)
         return;
     if (n > t->cap - t->n) {
@@ -209,13 +200,11 @@ static void put(struct text *t, const char *s, size_t n)
     t->n += n;
 }
 
-static void puts_text(struct text *t, const char *s)
-{
+static void puts_text(struct text *t, const char *s) {
     put(t, s, strlen(s));
 }
 
-static void put_string(struct text *t, const char *s)
-{
+static void put_string(struct text *t, const char *s) {
     puts_text(t, "\"");
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
@@ -231,15 +220,13 @@ static void put_string(struct text *t, const char *s)
     puts_text(t, "\"");
 }
 
-static void put_number(struct text *t, int64_t v)
-{
+static void put_number(struct text *t, int64_t v) {
     char digits[24];
     snprintf(digits, sizeof digits, "%lld", (long long)v);
     puts_text(t, digits);
 }
 
-static void put_entry(struct text *t, const struct entry *e)
-{
+static void put_entry(struct text *t, const struct entry *e) {
     puts_text(t, ",");
     put_string(t, e->name);
     puts_text(t, ":{\"dtype\":\"");
@@ -256,26 +243,22 @@ static void put_entry(struct text *t, const struct entry *e)
     puts_text(t, "]}");
 }
 
-static int by_name(const void *a, const void *b)
-{
+static int by_name(const void *a, const void *b) {
     return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
 }
 
-static int by_place(const void *a, const void *b)
-{
+static int by_place(const void *a, const void *b) {
     const struct entry *x = a, *y = b;
     int order = st_dtype_size(y->dtype) - st_dtype_size(x->dtype);
     return order ? order : strcmp(x->name, y->name);
 }
 
-static int by_key(const void *a, const void *b)
-{
+static int by_key(const void *a, const void *b) {
     return strcmp(((const struct meta *)a)->key, ((const struct meta *)b)->key);
 }
 
 /* Gives every tensor its place, leaves entries sorted by name; EBUG for equal names. */
-static int place_entries(st_writer *w, rt_error *err)
-{
+static int place_entries(st_writer *w, rt_error *err) {
     int64_t at = 0;
     if (w->entries > 1)
         qsort(w->entry, (size_t)w->entries, sizeof *w->entry, by_place);
@@ -298,8 +281,7 @@ static int place_entries(st_writer *w, rt_error *err)
 }
 
 /* Builds the header with 32 zeros as checksum; *digits_at says where they are. */
-static int build_header(st_writer *w, struct text *t, size_t *digits_at, rt_error *err)
-{
+static int build_header(st_writer *w, struct text *t, size_t *digits_at, rt_error *err) {
     int code = st_writer_meta(w, ST_FORMAT_KEY, "1", err);
     if (code == NETRT_OK)
         code = st_writer_meta(w, ST_HASH_KEY, "00000000000000000000000000000000", err);
@@ -328,11 +310,11 @@ static int build_header(st_writer *w, struct text *t, size_t *digits_at, rt_erro
     return t->code;
 }
 
-/* --- file ---------------------------------------------------------------------------------------- */
+/* --- file ----------------------------------------------------------------------------------------
+ */
 
 static int write_checked(st_writer *w, struct text *t, size_t digits_at, const char *path,
-                         rt_error *err)
-{
+                         rt_error *err) {
     uint64_t n = t->n;
     char digits[ST_HASH_DIGITS + 1];
     struct st_hash *hash = st_hash_begin(err);
@@ -360,8 +342,7 @@ static int write_checked(st_writer *w, struct text *t, size_t digits_at, const c
     return code;
 }
 
-int st_writer_finish(st_writer *writer, const char *path, rt_error *err)
-{
+int st_writer_finish(st_writer *writer, const char *path, rt_error *err) {
     if (!writer)
         return rt_fail(err, NETRT_EBUG, "weights writer was not begun");
     struct text t = {.err = err};

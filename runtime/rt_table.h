@@ -1,4 +1,5 @@
-/* rt_table.h: data sets that are one table of bytes in memory (idx, CIFAR); private to those files. */
+/* rt_table.h: data sets that are one table of bytes in memory (idx, CIFAR); private to those files.
+ */
 #ifndef RT_TABLE_H
 #define RT_TABLE_H
 
