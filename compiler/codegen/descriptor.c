@@ -123,7 +123,8 @@ static Val tensor_array(Program *p) {
     for (ValueId id = 0; id < p->g->nvalue; id++) {
         const Value *v = graph_v(p->g, id);
         p->tensor_of[id] = -1;
-        if (id == 0 || v->kind != VK_RESULT || !v->stored || !(v->name || v->keep))
+        bool made = v->kind == VK_RESULT || v->kind == VK_SEED;
+        if (id == 0 || !made || !v->stored || !(v->name || v->keep))
             continue;
         if (v->pool != POOL_ACT && v->pool != POOL_FIX)
             continue;
@@ -133,7 +134,9 @@ static Val tensor_array(Program *p) {
     return em_c_array(p->e, item, p->ntensors);
 }
 
-static int32_t tensor_index(const Program *p, ValueId v) { return v ? p->tensor_of[v] : -1; }
+static int32_t tensor_index(const Program *p, ValueId v) {
+    return v ? p->tensor_of[graph_resolve(p->g, v)] : -1;
+}
 
 static Val kernel_array(Program *p) {
     Val *item = ARENA_ARRAY(p->keep, p->g->nkernels + 1, Val);
