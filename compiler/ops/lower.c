@@ -38,6 +38,7 @@ static Val storage_of(KernelCtx *k, const Value *v) {
     case VK_NONE:
         BUG("value '%s' has no storage of its own", v->name ? v->name : "?");
     case VK_RESULT:
+    case VK_SEED:
         break;
     }
     if (v->pool == POOL_FIX)
