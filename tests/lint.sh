@@ -98,7 +98,7 @@ table=compiler/front/diag_codes.def
 if [ -f $table ]; then
     row='^ *[A-Z_]+\( *"?[EW][0-9]{4}\>'
     mapfile -t users < <(pick '^(compiler|grammar)/.*\.[chlydef]+$' | grep -vFx $table)
-    comm -3 <(grep -ohE '"[EW][0-9]{4}"' "${users[@]}" | tr -d '"' | sort -u) \
+    comm -3 <(grep -hvE '^ *(\*|/\*|//)' "${users[@]}" | grep -oE '"[EW][0-9]{4}"' | tr -d '"' | sort -u) \
         <(grep -oE "$row" $table | grep -oE '[EW][0-9]{4}' | sort -u) |
         sed -e 's/^\t\(.*\)/\1: explained, but no code reports it/' -e '/:/!s/$/: reported, but not explained/' |
         rule "every diagnostic code has its row in $table"
