@@ -129,6 +129,7 @@ char *arena_vprintf(Arena *arena, const char *format, va_list args)
 {
     va_list again;
 
+    BUG_IF(!format, "no format");
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, again);
     va_end(again);

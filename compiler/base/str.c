@@ -94,6 +94,7 @@ void sb_vprintf(StrBuf *buf, const char *format, va_list args)
 {
     va_list again;
 
+    BUG_IF(!format, "no format");
     va_copy(again, args);
     int length = vsnprintf(NULL, 0, format, again);
     va_end(again);

@@ -29,7 +29,8 @@ typedef struct AstList {
 /* AST_EACH(child, list) { use(child); }   child is an Ast *; break and continue work */
 #define AST_EACH(child, list)                                                                      \
     for (Ast **child##_at = (list).items, *child = NULL;                                           \
-         child##_at < (list).items + (list).count && (child = *child##_at, true); child##_at++)
+         (list).count && child##_at < (list).items + (list).count && (child = *child##_at, true);  \
+         child##_at++)
 
 /* Kind, spelling for messages ("a fork").  Order is the order of the legend below. */
 #define AST_KINDS(X)                                                                               \
