@@ -294,7 +294,8 @@ static void fit(struct path *p, float size, float pen, vec2 shift) {
     transform(p, m);
     vec2 c = centre_of_mass(p);
     b = bounds(p);
-    float middle = (float)SIDE * 0.5f, edge = pen + 0.5f;
+    /* pressure adds up to a third of the radius, the soft edge 0.85; the border row stays free */
+    float middle = (float)SIDE * 0.5f, edge = 1.35f * pen + 1.4f;
     float dx = clamp(middle + shift.x - c.x, edge - b.x0, (float)SIDE - edge - b.x1);
     float dy = clamp(middle + shift.y - c.y, edge - b.y0, (float)SIDE - edge - b.y1);
     for (int i = 0; i < p->n; i++) {
@@ -379,12 +380,12 @@ static void press(struct path *p, struct stream *s, float radius) {
 
 /* Slant, turn, width: the matrix of the affine map. */
 static void affine(struct stream *s, float m[4]) {
-    float angle = clamp(0.11f * bell(s), -0.2618f, 0.2618f); /* radians, at most 15 degrees */
+    float angle = clamp(0.125f * bell(s), -0.2618f, 0.2618f); /* radians, at most 15 degrees */
     float a2 = angle * angle;
     float sn = angle * (1.0f - a2 * (1.0f / 6.0f)),
           cs = 1.0f - a2 * 0.5f + a2 * a2 * (1.0f / 24.0f);
-    float shear = -0.06f + 0.14f * bell(s); /* most people lean to the right: y grows downwards */
-    float wide = 1.0f + 0.13f * bell(s);
+    float shear = -0.06f + 0.17f * bell(s); /* most people lean to the right: y grows downwards */
+    float wide = 1.0f + 0.15f * bell(s);
     /* turn * shear * widen */
     m[0] = cs * wide;
     m[1] = cs * shear - sn;
@@ -431,8 +432,8 @@ void rt_digits_draw(const rt_digits *d, int64_t index, unsigned char *pixels) {
     parse_hand(hands[digit][hand], &sk);
     find_closed(&sk, closed);
     for (int i = 0; i < sk.n; i++) {
-        sk.at[i].x += 1.5f * bell(&s);
-        sk.at[i].y += 1.5f * bell(&s);
+        sk.at[i].x += 2.0f * bell(&s);
+        sk.at[i].y += 2.0f * bell(&s);
     }
     for (int first = 0, i = 1; i <= sk.n; i++) {
         if (i < sk.n && !sk.begin[i])
@@ -442,7 +443,7 @@ void rt_digits_draw(const rt_digits *d, int64_t index, unsigned char *pixels) {
         first = i;
     }
     trace(&sk, closed, &p);
-    bend(&p, &s, 9.0f);
+    bend(&p, &s, 11.0f);
     affine(&s, m);
     transform(&p, m);
     float radius = 1.12f + 0.27f * bell(&s);
