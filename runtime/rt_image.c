@@ -37,6 +37,14 @@ int rt_image_reserve(rt_image *img, int width, int height, int channels, rt_erro
     return NETRT_OK;
 }
 
+int rt_image_reserve_for(rt_image *img, int width, int height, int channels, const char *name,
+                         rt_error *err) {
+    rt_error local = {0};
+    if (rt_image_reserve(img, width, height, channels, &local) == NETRT_OK)
+        return NETRT_OK;
+    return rt_fail(err, local.code, "%s: %s", name, local.text);
+}
+
 void rt_image_free(rt_image *img) {
     rt_free(img->data);
     *img = (rt_image){0};

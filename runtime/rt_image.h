@@ -24,6 +24,9 @@ typedef struct rt_image {
 
 /* Start from rt_image img = {0}.  Makes room for a picture of this size (pixels undefined). */
 int rt_image_reserve(rt_image *img, int width, int height, int channels, rt_error *err);
+/* The same for a decoder: messages begin with the file's name. */
+int rt_image_reserve_for(rt_image *img, int width, int height, int channels, const char *name,
+                         rt_error *err);
 void rt_image_free(rt_image *img); /* leaves {0}, may be called twice */
 
 enum rt_image_format { RT_FORMAT_UNKNOWN, RT_FORMAT_PNG, RT_FORMAT_JPEG, RT_FORMAT_PNM };

@@ -52,7 +52,7 @@ int rt_jpeg_decode(rt_image *img, const unsigned char *data, size_t size, const 
                             &colour) < 0)
         code = rt_fail(err, NETRT_EDATA, "%s: %s", name, tjGetErrorStr2(handle));
     else
-        code = rt_image_reserve(img, width, height, colour == TJCS_GRAY ? 1 : 3, err);
+        code = rt_image_reserve_for(img, width, height, colour == TJCS_GRAY ? 1 : 3, name, err);
     if (code == NETRT_OK)
         code = decode_pixels(handle, img, data, size, colour, adobe, name, err);
     tjDestroy(handle);

@@ -100,7 +100,7 @@ static int decode_body(struct png_job *job, rt_image *img, const char *name, rt_
     set_transforms(job);
     int channels = png_get_channels(job->png, job->info);
     int alpha = channels == 2 || channels == 4;
-    int code = rt_image_reserve(img, width, height, alpha ? channels - 1 : channels, err);
+    int code = rt_image_reserve_for(img, width, height, alpha ? channels - 1 : channels, name, err);
     if (code == NETRT_OK && alpha) {
         size_t pixels = (size_t)width * (size_t)height;
         job->raw = rt_alloc(pixels, (size_t)channels, "picture with transparency", err);

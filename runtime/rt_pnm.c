@@ -80,7 +80,7 @@ int rt_pnm_decode(rt_image *img, const unsigned char *data, size_t size, const c
         return rt_fail(err, NETRT_EDATA,
                        "%s is truncated: %lld x %lld pixels need %lld bytes, %lld are there", name,
                        (long long)width, (long long)height, (long long)need, (long long)have);
-    int code = rt_image_reserve(img, (int)width, (int)height, channels, err);
+    int code = rt_image_reserve_for(img, (int)width, (int)height, channels, name, err);
     return code == NETRT_OK ? decode_samples(img, &r, plain, max, name, err) : code;
 }
 

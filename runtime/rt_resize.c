@@ -42,8 +42,7 @@ static int kernel_make(struct kernel *k, int in, int out, rt_error *err) {
     k->weight = rt_alloc((size_t)out * taps, sizeof(int), "resize weights", err);
     double *exact = rt_alloc(taps, sizeof(double), "resize weights", err);
     if (!k->first || !k->count || !k->weight || !exact) {
-        kernel_free(k);
-        rt_free(exact);
+        rt_free(exact); /* the caller frees k */
         return NETRT_ELIMIT;
     }
     double per_pixel = 1.0 / wide;

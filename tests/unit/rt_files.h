@@ -94,7 +94,8 @@ __attribute__((unused)) static void noise_bytes(unsigned char *p, size_t n) {
     }
 }
 
-/* --- faults: call number fault_at (from 1) of the writing functions fails with fault_errno -------- */
+/* --- faults: call number fault_at (from 1) of the writing functions fails with fault_errno
+ * -------- */
 
 static int fault_at, fault_forever, fault_errno, fault_calls;
 

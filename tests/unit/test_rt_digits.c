@@ -1,4 +1,5 @@
-/* test_rt_digits.c: the drawn digits: fixed bits, layout, variety, and that they can be told apart. */
+/* test_rt_digits.c: the drawn digits: fixed bits, layout, variety, and that they can be told apart.
+ */
 #include "suite.h"
 
 #include <math.h>

@@ -155,7 +155,7 @@ static void atomic_write_survives_faults(void) {
             fault_disarm();
             long n;
             unsigned char *now = get_file(path, &n);
-            int is_new = n == sizeof new && memcmp(now, new, sizeof new) == 0;
+            int is_new = n == sizeof new &&memcmp(now, new, sizeof new) == 0;
             int is_old = n == sizeof old && memcmp(now, old, sizeof old) == 0;
             free(now);
             CU_ASSERT(is_new || is_old);
@@ -248,14 +248,18 @@ static void removes_stale_files(void) {
 static void cleans_names(void) {
     char out[64], tiny[4];
     CU_ASSERT_STRING_EQUAL(rt_clean_name(out, sizeof out, "a\x1b[31m\n\x7f"), "a?[31m??");
-    CU_ASSERT_STRING_EQUAL(rt_clean_name(out, sizeof out, "gr\xC3\xBC\xC3\x9F"), "gr\xC3\xBC\xC3\x9F");
+    CU_ASSERT_STRING_EQUAL(rt_clean_name(out, sizeof out, "gr\xC3\xBC\xC3\x9F"),
+                           "gr\xC3\xBC\xC3\x9F");
     CU_ASSERT_STRING_EQUAL(rt_clean_name(out, sizeof out, "\xC0\x80\xED\xA0\x80"), "?????");
-    CU_ASSERT_STRING_EQUAL(rt_clean_name(out, sizeof out, "\xC2\x9B" "5n"), "?5n");
+    CU_ASSERT_STRING_EQUAL(rt_clean_name(out, sizeof out,
+                                         "\xC2\x9B"
+                                         "5n"),
+                           "?5n");
     CU_ASSERT_STRING_EQUAL(rt_clean_name(tiny, sizeof tiny, "ab\xC3\xBC"), "ab");
 }
 
 SUITE_MAIN(TEST(first_error_wins), TEST(allocator_counts_and_limits), TEST(allocator_injects),
            TEST(slabs_are_aligned_and_zero), TEST(reads_whole_files), TEST(pread_finds_the_end),
            TEST(atomic_write_survives_faults), TEST(full_disk_is_told),
-           TEST(write_errors_name_the_path), TEST(links_stay_links),
-           TEST(makes_and_probes_folders), TEST(removes_stale_files), TEST(cleans_names))
+           TEST(write_errors_name_the_path), TEST(links_stay_links), TEST(makes_and_probes_folders),
+           TEST(removes_stale_files), TEST(cleans_names))

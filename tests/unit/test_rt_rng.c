@@ -1,4 +1,5 @@
-/* test_rt_rng.c: Philox against the library random123, normal numbers against libm, permutations. */
+/* test_rt_rng.c: Philox against the library random123, normal numbers against libm, permutations.
+ */
 #include "suite.h"
 
 #include <math.h>
@@ -116,7 +117,8 @@ static void permutations_are_permutations(void) {
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         uint64_t n = sizes[s];
         unsigned char *seen = calloc(n, 1);
-        rt_perm p = rt_perm_make(n, 42, RT_RNG_SHUFFLE, 3), q = rt_perm_make(n, 42, RT_RNG_SHUFFLE, 4);
+        rt_perm p = rt_perm_make(n, 42, RT_RNG_SHUFFLE, 3),
+                q = rt_perm_make(n, 42, RT_RNG_SHUFFLE, 4);
         uint64_t same = 0;
         for (uint64_t i = 0; i < n; i++) {
             uint64_t j = rt_perm_at(&p, i);
