@@ -195,6 +195,7 @@ Ast *scan_number(ParseState *st, LocRange loc)
         LocRange dotted = {loc.begin, loc.end + 1};
         Diag *diag = diag_error(st->run->diag, dotted, "E0005", "malformed number '%s.'", text);
         diag_help(diag, "write digits on both sides of the point: %s.0", text);
+        st->bad_text = true;
         diag_fixit(diag, dotted, arena_printf(st->run->arena, "%s.0", text));
     }
     num->num.value = strtod(text, &end); /* the compiler never leaves the "C" locale */
@@ -254,6 +255,7 @@ void scan_bad_number(ParseState *st, LocRange loc)
     const char *text = copy_text(st, loc);
     Diag *diag = diag_error(st->run->diag, loc, "E0005", "malformed number '%.40s'", text);
 
+    st->bad_text = true;
     if (text[0] == '.')
         diag_help(diag, "write digits on both sides of the point: 0%.40s", text);
     else if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
@@ -289,6 +291,8 @@ Ast *scan_string(ParseState *st, LocRange loc, bool closed)
     if (!closed) {
         Diag *diag = diag_error(st->run->diag, loc, "E0003", "string without closing '\"'");
         diag_label(diag, "begins here and ends with the line");
+        st->bad_text = true;
+        token_drop_parens(st);
     }
     for (int i = 1; i < end; i++) {
         Loc at = loc.begin + (Loc)i;
@@ -322,6 +326,7 @@ void scan_bad_characters(ParseState *st, LocRange loc)
     const char *quoted = arena_strndup(st->run->arena, text, (size_t)(count ? count : 1));
     Diag *diag;
 
+    st->bad_text = true;
     if ((unsigned char)text[0] < 0x20 || text[0] == 0x7f)
         diag = diag_error(st->run->diag, loc, "E0002", "unexpected control character 0x%02x",
                           (unsigned char)text[0]);

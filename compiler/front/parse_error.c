@@ -16,14 +16,16 @@ typedef struct Group {
     const char *members[16];
 } Group;
 
+enum { EXPRESSION = 3, OPERATION = 4 };
 static const Group groups[] = {
     {"a layer, an input, a section or another part of a net",
      {"name", "'in'", "'['", "'input'", "'output'", "section", "'loss'", "'remove'", "'repeat'"}},
-    {"'net', 'block', 'const', 'variants' or 'include'",
+    {"a net, block, const, variants or include",
      {"'net'", "'block'", "'const'", "'variants'", "'include'"}},
     {"a statement", {"name", "'in'", "'['", "'repeat'", "'if'", "'out'"}},
     {"an expression", {"name", "number", "extent", "string", "'['", "'('", "'-'", "'!'", "'in'"}},
     {"an operation or a name", {"name", "'in'", "'['"}},
+    {"a name", {"name"}},
     {"an operator", {"'+'", "'-'", "'*'", "'/'", "'%'"}},
 };
 
@@ -33,6 +35,12 @@ static const char *const implied[] = {
     "'repeat'", "'out'",    "'||'",  "'&&'",      "'=='",     "'!='",     "'<='",     "'>='",
     "'<'",      "'>'",      "'..'",  "'.'",
 };
+
+/* What else may follow a name at the end of a statement is not what the reader forgot. */
+static const char *const behind_name[] = {"'as'", "'['", "'.'", "'{'"};
+static const char *const separators[] = {"end of statement", "end of file"};
+
+#define LENGTH(array) (int)(sizeof(array) / sizeof *(array))
 
 static int find_name(const char *const *names, int count, const char *name)
 {
@@ -56,37 +64,47 @@ static bool take_group(const char **names, int count, const Group *group)
     return true;
 }
 
-/* Bison quotes single characters itself ("'('"); our aliases look the same. */
-static void expected_words(ParseState *st, StrBuf *out, const char *const *expected, int count)
+static void leave_out(const char **names, int count, const char *const *list, int length)
+{
+    for (int i = 0; i < length; i++) {
+        int at = find_name(names, count, list[i]);
+        if (at >= 0)
+            names[at] = NULL;
+    }
+}
+
+/* "a, b or c" of what was expected; false when it is too much to say.
+ * Bison quotes single characters itself ("'('"); our aliases look the same. */
+static bool expected_words(StrBuf *out, const char *const *expected, int count)
 {
     enum { ROOM = 128, SHOWN = 6 };
     const char *names[ROOM], *words[ROOM];
     int word_count = 0;
     bool grouped = false;
 
-    (void)st;
     count = count > ROOM ? ROOM : count;
     for (int i = 0; i < count; i++)
         names[i] = strcmp(expected[i], "error") == 0 ? NULL : expected[i];
-    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+    for (int i = 0; i < LENGTH(groups); i++) {
         if (take_group(names, count, &groups[i])) {
             words[word_count++] = groups[i].name;
-            grouped = true;
+            grouped |= i < OPERATION; /* names and operators imply nothing */
         }
     }
-    for (size_t i = 0; grouped && i < sizeof implied / sizeof *implied; i++) {
-        int at = find_name(names, count, implied[i]);
-        if (at >= 0)
-            names[at] = NULL;
-    }
+    if (grouped)
+        leave_out(names, count, implied, LENGTH(implied));
+    if (grouped && words[0] != groups[EXPRESSION].name)
+        leave_out(names, count, separators, LENGTH(separators));
+    if (find_name(names, count, "end of statement") >= 0)
+        leave_out(names, count, behind_name, LENGTH(behind_name));
     for (int i = 0; i < count; i++)
         if (names[i])
             words[word_count++] = names[i];
     if (word_count == 0 || word_count > SHOWN)
-        return;
-    sb_puts(out, "; expected ");
+        return false;
     for (int i = 0; i < word_count; i++)
         sb_printf(out, "%s%s", i == 0 ? "" : i + 1 == word_count ? " or " : ", ", words[i]);
+    return true;
 }
 
 static bool is_keyword_token(int token)
@@ -137,7 +155,11 @@ static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected,
 
     if (name_expected && token != T_ID && is_keyword_token(token))
         diag_help(diag, "'%.*s' is a keyword of the language; choose another name", length, text);
-    else if (token == '=' && st->open_count > 0)
+    else if (token == '=' && st->header)
+        diag_help(diag, "equality is written ==");
+    else if (token == '}' && st->open_count == 0)
+        diag_help(diag, "no '{' is open here");
+    else if (token == '=' && st->last != 0 && st->open_count > 0 && !st->header)
         diag_help(diag, "a layer is written 'label: op(..)'; settings stand in a section such as "
                         "train { .. }");
 }
@@ -145,23 +167,28 @@ static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected,
 void report_syntax(ParseState *st, int token, const char *unexpected, LocRange loc,
                    const char *const *expected, int count)
 {
-    StrBuf message = sb_new(st->run->arena);
+    StrBuf wanted = sb_new(st->run->arena);
+    Diag *diag;
     OpenBracket open = guilty_bracket(st, token, loc);
     bool later_line = st->previous_loc.end && token != T_SEP && token != '}' &&
                       line_of(st, loc.begin) > line_of(st, st->previous_loc.end);
     bool after_previous = later_line && open.token;
 
-    if (st->stop) /* a limit was met and reported; what follows is its echo */
+    if (st->stop || st->bad_text) { /* the cause was reported, this is its echo */
+        token_error_seen(st, token);
         return;
+    }
     if (token == T_SEP && loc.end > loc.begin && st->file->text[loc.begin - st->file->base] != ';')
         loc = (LocRange){loc.begin, loc.begin}; /* caret behind the last character */
-    sb_printf(&message, "unexpected %s", found_text(st, token, unexpected, loc));
-    expected_words(st, &message, expected, count);
-    if (after_previous)
-        loc = (LocRange){st->previous_loc.end, st->previous_loc.end};
-    Diag *diag = diag_error(st->run->diag, loc, "E0001", "%s", message.text);
-    if (after_previous)
-        diag_label(diag, "before this line's end");
+    const char *found = found_text(st, token, unexpected, loc);
+    bool listed = expected_words(&wanted, expected, count);
+    if (after_previous && listed) {
+        LocRange end = {st->previous_loc.end, st->previous_loc.end};
+        diag = diag_error(st->run->diag, end, "E0001", "expected %s before %s", wanted.text, found);
+    } else {
+        diag = diag_error(st->run->diag, loc, "E0001", "unexpected %s%s%s", found,
+                          listed ? "; expected " : "", wanted.text);
+    }
     if (open.token)
         diag_note(diag, (LocRange){open.loc, open.loc + 1}, "'%c' opened here", open.token);
     if (!after_previous)

@@ -54,6 +54,8 @@ typedef struct ParseState {
     LocRange last_loc, previous_loc; /* of the last token, and of the one before it */
     RawToken held;    /* token behind inserted ones; kind -1 = none */
     int closing;      /* '}' still to be inserted for braces that were never closed */
+    bool closed;      /* the last of them was inserted, its SEP not yet */
+    bool bad_text;    /* the scanner complained about this statement: syntax errors are its echo */
     bool sep_for_held; /* the last SEP was inserted for the held token */
     bool header;      /* inside the head of a net, block, section, if or repeat */
     bool recovering;  /* a syntax error was reported, the parser is looking for a SEP */
@@ -67,6 +69,7 @@ typedef struct ParseState {
 
 /* tokens.c */
 void token_error_seen(ParseState *st, int lookahead); /* on every syntax error */
+void token_drop_parens(ParseState *st); /* newlines end statements again */
 const char *token_text(const ParseState *st, LocRange loc, int *length);
 bool token_is_keyword_text(const char *word);
 

@@ -175,7 +175,7 @@ static void push_bracket(ParseState *st, int token, LocRange loc)
 }
 
 /* Braces never stand inside ( or [, so a brace proves those unclosed. */
-static void drop_parens(ParseState *st)
+void token_drop_parens(ParseState *st)
 {
     while (st->open_count > 0 && st->open[st->open_count - 1].token != '{')
         st->unclosed = st->open[--st->open_count];
@@ -184,7 +184,7 @@ static void drop_parens(ParseState *st)
 static void track_bracket(ParseState *st, int token, LocRange loc)
 {
     if (token == '{' || token == '}')
-        drop_parens(st);
+        token_drop_parens(st);
     if (token == '(' || token == '[' || token == '{') {
         push_bracket(st, token, loc);
     } else if (token == '}') {
@@ -244,7 +244,7 @@ static bool parens_close_ahead(const ParseState *st)
 void token_error_seen(ParseState *st, int lookahead)
 {
     if (in_parens(st) && !parens_close_ahead(st))
-        drop_parens(st);
+        token_drop_parens(st);
     st->recovering = true;
     if (lookahead == '{' && !st->header)
         net_scan_skip_block(st);
@@ -363,8 +363,12 @@ static RawToken next_token(ParseState *st)
     if (st->closing > 0) {
         if (st->last != T_SEP)
             return inserted(T_SEP, st->held.loc);
-        st->closing--;
+        st->closed = --st->closing == 0;
         return inserted('}', st->held.loc);
+    }
+    if (st->closed) {
+        st->closed = false;
+        return inserted(T_SEP, st->held.loc);
     }
     RawToken token = st->recovering ? next_recovering(st) : next_raw(st);
     st->sep_for_held = false;
@@ -372,7 +376,7 @@ static RawToken next_token(ParseState *st)
         bool in_call = in_parens(st);
         if (in_call && token.kind == 0)
             return token; /* the parser words this one: it knows what it was waiting for */
-        drop_parens(st);
+        token_drop_parens(st);
         report_unclosed_brace(st, st->open[st->open_count - 1].loc, &token);
         st->closing = st->open_count;
         st->held = token;
@@ -380,7 +384,7 @@ static RawToken next_token(ParseState *st)
     }
     if (needs_sep_before(st, token.kind)) {
         if (token.kind == '}')
-            drop_parens(st);
+            token_drop_parens(st);
         st->held = token;
         st->sep_for_held = true;
         return inserted(T_SEP, token.loc);
@@ -397,6 +401,8 @@ int net_ylex(NET_YSTYPE *value, LocRange *loc, ParseState *st)
         return st->last;
     }
     st->unclosed = (OpenBracket){0};
+    if (st->last == T_SEP)
+        st->bad_text = false;
     RawToken token = next_token(st);
     if (token.kind == T_ID && token.name)
         token.kind = word_kind(st, token.name);
