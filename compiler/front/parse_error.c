@@ -16,7 +16,7 @@ typedef struct Group {
     const char *members[16];
 } Group;
 
-enum { EXPRESSION = 3, OPERATION = 4 };
+enum { EXPRESSION = 3, ONE_NAME = 5 };
 static const Group groups[] = {
     {"a layer, an input, a section or another part of a net",
      {"name", "'in'", "'['", "'input'", "'output'", "section", "'loss'", "'remove'", "'repeat'"}},
@@ -88,7 +88,7 @@ static bool expected_words(StrBuf *out, const char *const *expected, int count)
     for (int i = 0; i < LENGTH(groups); i++) {
         if (take_group(names, count, &groups[i])) {
             words[word_count++] = groups[i].name;
-            grouped |= i < OPERATION; /* names and operators imply nothing */
+            grouped |= i != ONE_NAME; /* a name implies nothing */
         }
     }
     if (grouped)
