@@ -1,0 +1,311 @@
+/* grad.c: reverse mode.  Order and accumulation only: each operator's rule is its vjp hook.
+ *
+ * requires: fold and dce have run; ctx names the losses (train) or the score and the seeds (look).
+ * ensures, train: one SGD node per trainable parameter that a loss depends on, reading the sum of
+ * its gradient's parts.  look: per rule a chain from a VK_SEED value of the score's shape down to
+ * the image's diff, every seed layer's diff kept and named "<rule>.<layer>"; a rule that some
+ * operator on the way does not have leaves ctx->refused[rule] and no nodes.
+ * leaves alone: the forward nodes.
+ * theory: reverse accumulation, Linnainmaa 1976; Griewank and Walther 2008, section 3.2; the three
+ * projections: Zeiler and Fergus 2014, Springenberg et al. 2015, Simonyan et al. 2014.
+ */
+#include <string.h>
+
+#include "base/bug.h"
+#include "ir/op.h"
+#include "ops/attrs.h"
+#include "passes/pass.h"
+
+typedef struct Reverse {
+    Graph *g;
+    PassCtx *ctx;
+    Rule rule;
+    uint32_t nforward;   /* nodes and order of the forward part, before anything was added */
+    const NodeId *order;
+    ValueId *diff;       /* per forward value: sum of what flowed in so far */
+    bool *need;          /* per forward value */
+    uint32_t nvalue;     /* forward values: 1 .. nvalue-1 */
+    bool *forked;        /* per value (of any age): this diff was handed to two inputs as it is */
+    uint32_t cap_forked;
+    ValueId *seed_diff;  /* look: per seed */
+    const char *refused;
+} Reverse;
+
+static const char *const rule_name[] = {"train", "gradient", "deconvnet", "guided"};
+
+static const char *text(Graph *g, const char *a, const char *b) {
+    return arena_printf(g->keep, "%s.%s", a, b);
+}
+
+/* Values that some gradient is wanted for, or that lie between those and the roots. */
+static void find_need(Reverse *r) {
+    const Graph *g = r->g;
+    bool look = r->rule != RULE_TRAIN;
+    for (ValueId v = 1; v < r->nvalue; v++) {
+        const Value *x = graph_v(g, v);
+        if (!look && x->kind == VK_PARAM) {
+            const Param *p = &g->params->at[x->slot];
+            r->need[v] = !p->frozen && !p->constant;
+        }
+    }
+    for (uint32_t o = 0; o < r->nforward; o++) {
+        const Node *n = graph_n(g, r->order[o]);
+        bool need = false;
+        for (int i = 0; i < n->nin; i++)
+            need |= r->need[n->in[i]];
+        /* Looking goes down to the loaded image: the result of the first node behind an input. */
+        if (look && op_is(n->op, OPF_N))
+            for (int i = 0; i < n->nin; i++)
+                need |= graph_v(g, n->in[i])->kind == VK_INPUT;
+        for (int k = 0; k < n->nout; k++)
+            if (n->out[k])
+                r->need[n->out[k]] = need;
+    }
+}
+
+static bool is_image(const Reverse *r, const Node *n) {
+    if (r->rule == RULE_TRAIN || !op_is(n->op, OPF_N))
+        return false;
+    for (int i = 0; i < n->nin; i++)
+        if (graph_v(r->g, n->in[i])->kind == VK_INPUT)
+            return true;
+    return false;
+}
+
+/* Nodes that the pass makes carry the layer's label. */
+static void label_from(Graph *g, uint32_t first, const char *label) {
+    for (NodeId id = first; id < g->nnode; id++)
+        if (!graph_n(g, id)->label)
+            graph_n(g, id)->label = label;
+}
+
+static void accumulate(Reverse *r, ValueId v, ValueId dx) {
+    if (!dx)
+        return;
+    if (r->diff[v]) {
+        ValueId in[2] = {r->diff[v], dx};
+        dx = graph_op(r->g, OP_ADD, NULL, 2, in);
+    }
+    r->diff[v] = dx;
+}
+
+static void set_forked(Reverse *r, ValueId v) {
+    if (v >= r->cap_forked) {
+        uint32_t cap = r->g->nvalue * 2;
+        bool *bigger = ARENA_ARRAY(r->ctx->tmp, cap, bool);
+        memcpy(bigger, r->forked, r->cap_forked * sizeof(bool));
+        r->forked = bigger;
+        r->cap_forked = cap;
+    }
+    r->forked[v] = true;
+}
+
+/* An idle dropout is the copy among the operators; fold, which would remove it, has run before. */
+static ValueId copy(Reverse *r, ValueId v) {
+    DropoutAttrs a = {.rate = 0, .scale = 0, .infer = true};
+    return graph_op(r->g, OP_DROPOUT, &a, 1, &v);
+}
+
+/* The diff of forward value v is complete.  A seed may be written over it, and the seed must not
+ * leak into other branches: behind an `add` both branches share one diff, so a seed layer there
+ * gets its own copy. */
+static void complete(Reverse *r, ValueId v) {
+    if (!r->diff[v] || r->rule == RULE_TRAIN)
+        return;
+    for (int i = 0; i < r->ctx->nseeds; i++) {
+        if (r->ctx->seeds[i] != v)
+            continue;
+        if (r->diff[v] < r->cap_forked && r->forked[r->diff[v]])
+            r->diff[v] = copy(r, r->diff[v]);
+        r->seed_diff[i] = r->diff[v];
+    }
+}
+
+/* Same diff handed to two inputs unchanged?  Remember it. */
+static void note_forks(Reverse *r, const ValueId *dx, int nin) {
+    for (int i = 0; i < nin; i++)
+        for (int j = i + 1; j < nin; j++)
+            if (dx[i] && dx[i] == dx[j])
+                set_forked(r, dx[i]);
+}
+
+static bool is_root_loss(const Reverse *r, const Node *n) {
+    for (int i = 0; r->rule == RULE_TRAIN && i < r->ctx->nlosses; i++)
+        if (op_is(n->op, OPF_L) && n->out[0] == r->ctx->losses[i])
+            return true;
+    return false;
+}
+
+static bool refuse(Reverse *r, const Node *n) {
+    r->refused = arena_printf(r->g->keep, "'%s'%s%s%s has no rule in the %s projection",
+                              op_name[n->op], n->label ? " (layer " : "", n->label ? n->label : "",
+                              n->label ? ")" : "", rule_name[r->rule]);
+    return false;
+}
+
+/* One step backwards over node id; false: this rule does not exist for it. */
+static bool reverse_node(Reverse *r, NodeId id) {
+    Graph *g = r->g;
+    const Node *n = graph_n(g, id);
+    const ValueId *in = n->in, *out = n->out; /* these arrays never move; g->node may */
+    int nin = n->nin, nout = n->nout;
+    bool any = is_root_loss(r, n), wanted = false;
+    for (int k = 0; k < nout; k++) {
+        complete(r, out[k]);
+        any |= out[k] && r->diff[out[k]];
+    }
+    n = graph_n(g, id); /* complete() may have added a node */
+    for (int i = 0; i < nin; i++)
+        wanted |= r->need[in[i]];
+    if (!any || !wanted || is_image(r, n))
+        return true;
+    if (op_is(n->op, OPF_N) || !op_def[n->op]->vjp)
+        return refuse(r, n);
+    ValueId *dy = ARENA_ARRAY(r->ctx->tmp, nout, ValueId);
+    ValueId *dx = ARENA_ARRAY(r->ctx->tmp, nin, ValueId);
+    bool *need = ARENA_ARRAY(r->ctx->tmp, nin, bool);
+    for (int k = 0; k < nout; k++)
+        dy[k] = out[k] && !op_is(n->op, OPF_L) ? r->diff[out[k]] : 0;
+    for (int i = 0; i < nin; i++)
+        need[i] = r->need[in[i]];
+    Vjp v = {.g = g, .node = id, .rule = r->rule, .dy = dy, .need = need, .dx = dx};
+    if (!op_def[n->op]->vjp(&v))
+        return refuse(r, graph_n(g, id));
+    note_forks(r, dx, nin);
+    for (int i = 0; i < nin; i++)
+        if (need[i])
+            accumulate(r, in[i], dx[i]);
+    return true;
+}
+
+static bool reverse_all(Reverse *r) {
+    for (uint32_t o = r->nforward; o-- > 0;) {
+        uint32_t first = r->g->nnode;
+        const char *label = graph_n(r->g, r->order[o])->label;
+        bool good = reverse_node(r, r->order[o]);
+        label_from(r->g, first, label);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+static Reverse reverse_new(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order,
+                           uint32_t nforward, uint32_t nvalue) {
+    Reverse r = {.g = g, .ctx = ctx, .rule = rule, .order = order, .nforward = nforward,
+                 .nvalue = nvalue, .cap_forked = g->nvalue};
+    r.diff = ARENA_ARRAY(ctx->tmp, nvalue, ValueId);
+    r.need = ARENA_ARRAY(ctx->tmp, nvalue, bool);
+    r.forked = ARENA_ARRAY(ctx->tmp, r.cap_forked, bool);
+    r.seed_diff = ARENA_ARRAY(ctx->tmp, ctx->nseeds, ValueId);
+    find_need(&r);
+    return r;
+}
+
+/* ---- training ---- */
+
+static void update(Graph *g, ValueId param, ValueId grad) {
+    int slot = graph_v(g, param)->slot;
+    const Param *p = &g->params->at[slot];
+    const char *name = graph_v(g, param)->name ? graph_v(g, param)->name : p->name;
+    if (!graph_v(g, grad)->name)
+        graph_set_name(g, grad, text(g, "d", name));
+    ValueId state = graph_input(g, VK_STATE, DT_F32, graph_v(g, param)->shape, false, slot,
+                                text(g, name, "state"));
+    SgdAttrs a = {.param = slot, .lr_mult = p->lr_mult, .decay_mult = p->decay_mult,
+                  .nesterov = false};
+    ValueId in[3] = {param, grad, state};
+    NodeId id = graph_node(g, OP_SGD, &a, 3, in);
+    graph_n(g, id)->label = p->label;
+}
+
+static void name_diffs(const Reverse *r) {
+    Graph *g = r->g;
+    for (ValueId v = 1; v < r->nvalue; v++) {
+        const char *name = graph_v(g, v)->name;
+        if (name && r->diff[v] && !graph_v(g, r->diff[v])->name)
+            graph_set_name(g, r->diff[v], text(g, "d", name));
+    }
+}
+
+static void grad_train(Graph *g, PassCtx *ctx) {
+    uint32_t nvalue = g->nvalue;
+    Reverse r = reverse_new(g, ctx, RULE_TRAIN, g->order, g->norder, nvalue);
+    if (!reverse_all(&r))
+        BUG("%s", r.refused);
+    name_diffs(&r);
+    for (ValueId v = 1; v < nvalue; v++)
+        if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v])
+            update(g, v, r.diff[v]);
+}
+
+/* ---- looking ---- */
+
+static void kill_from(Graph *g, uint32_t first_node, uint32_t first_value) {
+    for (NodeId id = first_node; id < g->nnode; id++)
+        graph_n(g, id)->dead = true;
+    for (ValueId v = first_value; v < g->nvalue; v++)
+        graph_v(g, v)->kind = VK_NONE;
+}
+
+static void keep_as(Graph *g, ValueId v, Rule rule, const char *name) {
+    graph_v(g, v)->keep = true;
+    if (graph_v(g, v)->name || !name)
+        return;
+    const char *full = text(g, rule_name[rule], name);
+    if (!graph_find(g, full))
+        graph_set_name(g, v, full);
+}
+
+static void project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint32_t nforward,
+                    uint32_t nvalue) {
+    uint32_t first_node = g->nnode, first_value = g->nvalue;
+    const Value *score = graph_v(g, ctx->project_from);
+    ValueId root = graph_input(g, VK_SEED, DT_F32, score->shape, true, (int)rule, NULL);
+    Reverse r = reverse_new(g, ctx, rule, order, nforward, nvalue);
+    r.diff[ctx->project_from] = root;
+    bool good = reverse_all(&r);
+    ValueId image = 0;
+    for (uint32_t o = 0; o < nforward && good && !image; o++)
+        if (is_image(&r, graph_n(g, order[o])))
+            image = graph_n(g, order[o])->out[0];
+    if (good && (!image || !r.diff[image])) {
+        r.refused = "nothing leads from the score back to the image";
+        good = false;
+    }
+    ctx->refused[rule] = r.refused;
+    ctx->image_diff[rule] = good ? r.diff[image] : 0;
+    for (int i = 0; i < ctx->nseeds; i++)
+        ctx->seed_info[rule][i] = (struct SeedInfo){.diff = good ? r.seed_diff[i] : 0};
+    if (!good) {
+        kill_from(g, first_node, first_value);
+        return;
+    }
+    /* The score's own seed and the image first: their names are what everybody asks for. */
+    keep_as(g, r.diff[image], rule, "image");
+    for (int i = 0; i < ctx->nseeds; i++)
+        if (r.seed_diff[i])
+            keep_as(g, r.seed_diff[i], rule, ctx->seed_label[i]);
+    keep_as(g, root, rule, "score");
+}
+
+static void grad_look(Graph *g, PassCtx *ctx) {
+    uint32_t nforward = g->norder, nvalue = g->nvalue;
+    NodeId *order = ARENA_ARRAY(ctx->tmp, nforward, NodeId);
+    memcpy(order, g->order, nforward * sizeof(NodeId));
+    for (int i = 0; i < ctx->nseeds; i++)
+        graph_v(g, ctx->seeds[i])->keep = true;
+    for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
+        ctx->seed_info[rule] = ARENA_ARRAY(g->keep, ctx->nseeds, struct SeedInfo);
+        project(g, ctx, (Rule)rule, order, nforward, nvalue);
+    }
+}
+
+void pass_grad(Graph *g, PassCtx *ctx) {
+    graph_toposort(g);
+    if (ctx->train)
+        grad_train(g, ctx);
+    if (ctx->look && ctx->project_from)
+        grad_look(g, ctx);
+    graph_toposort(g);
+}

@@ -1,0 +1,213 @@
+/* memplan.c: stored values get places in two slabs: ACT (bytes per image) and FIX (bytes).
+ *
+ * requires: schedule.  ensures: values alive at a common position do not overlap, except an
+ * elementwise kernel's result over an operand of equal layout that dies there; offsets and sizes are
+ * multiples of 64; g->act_bytes, g->fix_bytes are the slabs, *_lower_bound the largest sums of live
+ * bytes, below which no assignment can go.
+ * Three greedy best-fit orders are tried (large first, long-lived times large first, early first).
+ * theory: interval packing is NP-hard (dynamic storage allocation, Garey and Johnson SR2); greedy
+ * by size is Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference".
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "ir/op.h"
+#include "passes/pass.h"
+
+typedef struct Buffer { /* values that share one place by in-place reuse */
+    int from, to;
+    int64_t bytes, offset;
+    int rank;           /* place in the creation order: makes sorting stable */
+    PoolKind pool;
+} Buffer;
+
+typedef struct Memplan {
+    Graph *g;
+    Arena *tmp;
+    Life *life;
+    int nlife;
+    int *life_of;       /* per value: 1 + index into life */
+    int *shares;        /* per life: index of the life whose buffer it uses (itself) */
+} Memplan;
+
+static int root(const Memplan *m, int i) {
+    while (m->shares[i] != i)
+        i = m->shares[i];
+    return i;
+}
+
+/* ---- in place ---- */
+
+static bool same_place(const Value *a, const Value *b) {
+    const Layout *x = &a->layout, *y = &b->layout;
+    return a->bytes == b->bytes && a->dtype == b->dtype && a->batched == b->batched &&
+           x->kind == y->kind && x->block == y->block && x->o_tile == y->o_tile &&
+           x->i_block == y->i_block && x->transposed == y->transposed && x->groups == y->groups &&
+           memcmp(x->halo, y->halo, sizeof x->halo) == 0 && shape_equal(&a->shape, &b->shape);
+}
+
+/* Only pure elementwise kernels: each position is read by one task, once, before it is written.
+ * A convolution may compute overlapping tiles twice and would read its own result. */
+static void reuse(Memplan *m, int position) {
+    const Graph *g = m->g;
+    const Kernel *k = &g->kernels[position];
+    ValueId in[64];
+    bool legal = op_is(graph_n(g, k->anchor)->op, OPF_E) && !k->tail;
+    for (int i = 0; i < 1 + k->nchain && legal; i++)
+        legal = op_is(graph_n(g, i ? k->chain[i - 1] : k->anchor)->op, OPF_I);
+    if (!legal)
+        return;
+    ValueId out = graph_n(g, k->nchain ? k->chain[k->nchain - 1] : k->anchor)->out[0];
+    if (!m->life_of[out])
+        return;
+    int n = kernel_inputs(g, k, in, 64);
+    for (int i = 0; i < n && i < 64; i++) {
+        if (!m->life_of[in[i]])
+            continue;
+        int dying = m->life_of[in[i]] - 1;
+        if (m->life[dying].to != position || graph_v(g, in[i])->keep ||
+            !same_place(graph_v(g, in[i]), graph_v(g, out)))
+            continue;
+        m->shares[m->life_of[out] - 1] = dying;
+        return;
+    }
+}
+
+/* ---- placement ---- */
+
+static int order_by;
+
+static int compare(const void *x, const void *y) {
+    const Buffer *a = *(Buffer *const *)x, *b = *(Buffer *const *)y;
+    double wa = (double)a->bytes, wb = (double)b->bytes;
+    if (order_by == 1) {
+        wa *= a->to - a->from + 1;
+        wb *= b->to - b->from + 1;
+    }
+    if (order_by == 2 && a->from != b->from)
+        return a->from < b->from ? -1 : 1;
+    if (wa > wb || wa < wb)
+        return wa > wb ? -1 : 1;
+    return a->rank < b->rank ? -1 : 1;
+}
+
+/* Lowest or tightest gap between the already placed buffers that live at the same time; placed[] is
+ * sorted by offset. */
+static int64_t best_fit(const Buffer *b, Buffer *const *placed, int n) {
+    int64_t end = 0, best = -1, slack = 0;
+    for (int i = 0; i < n; i++) {
+        const Buffer *p = placed[i];
+        if (p->to < b->from || p->from > b->to)
+            continue;
+        int64_t gap = p->offset - end;
+        if (gap >= b->bytes && (best < 0 || gap - b->bytes < slack)) {
+            best = end;
+            slack = gap - b->bytes;
+        }
+        if (p->offset + p->bytes > end)
+            end = p->offset + p->bytes;
+    }
+    return best >= 0 ? best : end;
+}
+
+static int64_t place(Buffer **buffers, int n, Buffer **placed) {
+    int64_t size = 0;
+    for (int i = 0; i < n; i++) {
+        Buffer *b = buffers[i];
+        b->offset = best_fit(b, placed, i);
+        int at = i;
+        for (; at > 0 && placed[at - 1]->offset > b->offset; at--)
+            placed[at] = placed[at - 1];
+        placed[at] = b;
+        if (b->offset + b->bytes > size)
+            size = b->offset + b->bytes;
+    }
+    return size;
+}
+
+static int64_t place_best(Arena *tmp, Buffer **buffers, int n) {
+    Buffer **placed = ARENA_ARRAY(tmp, n, Buffer *);
+    int64_t least = 0, *offset = ARENA_ARRAY(tmp, n, int64_t);
+    for (int how = 0; how < 3; how++) {
+        order_by = how;
+        qsort(buffers, (size_t)n, sizeof *buffers, compare);
+        int64_t size = place(buffers, n, placed);
+        if (how > 0 && size >= least)
+            continue;
+        least = size;
+        for (int i = 0; i < n; i++)
+            offset[buffers[i]->rank] = buffers[i]->offset;
+    }
+    for (int i = 0; i < n; i++)
+        buffers[i]->offset = offset[buffers[i]->rank];
+    return least;
+}
+
+static int64_t lower_bound(Arena *tmp, Buffer *const *buffers, int n, int positions) {
+    int64_t *change = ARENA_ARRAY(tmp, positions + 1, int64_t), now = 0, most = 0;
+    for (int i = 0; i < n; i++) {
+        change[buffers[i]->from] += buffers[i]->bytes;
+        change[buffers[i]->to + 1] -= buffers[i]->bytes;
+    }
+    for (int p = 0; p < positions; p++) {
+        now += change[p];
+        most = now > most ? now : most;
+    }
+    return most;
+}
+
+static void plan_pool(Memplan *m, Buffer *buffers, PoolKind pool, int64_t *size, int64_t *least) {
+    Buffer **mine = ARENA_ARRAY(m->tmp, m->nlife, Buffer *);
+    int n = 0;
+    for (int i = 0; i < m->nlife; i++)
+        if (m->shares[i] == i && buffers[i].pool == pool) {
+            buffers[i].rank = n;
+            mine[n++] = &buffers[i];
+        }
+    *least = lower_bound(m->tmp, mine, n, m->g->nkernels);
+    *size = place_best(m->tmp, mine, n);
+}
+
+static void assign(Memplan *m) {
+    Graph *g = m->g;
+    Buffer *buffers = ARENA_ARRAY(m->tmp, m->nlife, Buffer);
+    for (int i = 0; i < m->nlife; i++) {
+        int r = root(m, i);
+        const Life *l = &m->life[i];
+        Buffer *b = &buffers[r];
+        bool first = b->bytes == 0;
+        b->bytes = l->bytes;
+        b->pool = l->pool;
+        b->from = first || l->from < b->from ? l->from : b->from;
+        b->to = first || l->to > b->to ? l->to : b->to;
+    }
+    plan_pool(m, buffers, POOL_ACT, &g->act_bytes, &g->act_lower_bound);
+    plan_pool(m, buffers, POOL_FIX, &g->fix_bytes, &g->fix_lower_bound);
+    for (int i = 0; i < m->nlife; i++) {
+        Value *x = graph_v(g, m->life[i].value);
+        x->pool = m->life[i].pool;
+        x->offset = buffers[root(m, i)].offset;
+    }
+}
+
+void pass_memplan(Graph *g, PassCtx *ctx) {
+    Memplan m = {.g = g, .tmp = ctx->tmp};
+    m.life = find_lives(g, NULL, ctx->tmp, &m.nlife);
+    m.life_of = ARENA_ARRAY(ctx->tmp, g->nvalue, int);
+    m.shares = ARENA_ARRAY(ctx->tmp, m.nlife, int);
+    for (int i = 0; i < m.nlife; i++) {
+        m.life_of[m.life[i].value] = i + 1;
+        m.shares[i] = i;
+    }
+    for (int p = 0; p < g->nkernels; p++)
+        reuse(&m, p);
+    assign(&m);
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        Value *x = graph_v(g, v);
+        if (x->kind == VK_PARAM || (x->kind == VK_RESULT && !x->same_as && is_update(g, v)))
+            x->pool = POOL_PARAM;
+        else if (x->kind == VK_STATE)
+            x->pool = POOL_STATE;
+    }
+}

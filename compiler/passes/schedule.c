@@ -1,0 +1,311 @@
+/* schedule.c: the order in which kernels run, entries, and where projections start.
+ *
+ * requires: layout.  ensures: g->kernels lie in running order; each entry is a range of them:
+ * "forward", "step", or (look) prepare, record and one per projection; a parameter's update comes
+ * after every reader of the parameter; SeedInfo tells the first kernel behind a seed's diff and the
+ * values of other branches that are alive across that point.
+ * Three list schedules are tried and the one with the smallest peak of live bytes is taken.
+ * theory: list scheduling by register pressure, Goodman and Hsu 1988; with trees it is Sethi and
+ * Ullman 1970.
+ */
+#include <string.h>
+
+#include "base/bug.h"
+#include "ir/op.h"
+#include "passes/pass.h"
+
+/* A typical batch: weighs bytes per image against bytes of gradients when both cannot be least. */
+enum { NOMINAL_BATCH = 64, KERNEL_VALUES = 300 };
+
+typedef enum { AS_BUILT, AS_BUILT_EAGER, LEAST_GROWTH, STRATEGIES } Strategy;
+
+typedef struct List { /* one list of kernels or values per kernel */
+    int *first, *item;
+} List;
+
+typedef struct Sched {
+    Graph *g;
+    Arena *tmp;
+    int n;
+    int *section;
+    List next;       /* kernels that must come after k */
+    List reads;      /* values (of this program's slabs) that k reads */
+    int *waits;      /* scratch per run */
+    int *readers;    /* per value: readers not yet run */
+} Sched;
+
+static int64_t weight_of(const Graph *g, ValueId v) {
+    const Value *x = graph_v(g, v);
+    return x->batched ? x->bytes * NOMINAL_BATCH : x->bytes;
+}
+
+static bool in_slab(const Graph *g, ValueId v) {
+    const Value *x = graph_v(g, v);
+    return x->stored && (x->kind == VK_RESULT || x->kind == VK_SEED) && !is_update(g, v);
+}
+
+/* ---- dependences ---- */
+
+typedef struct Edges {
+    int (*at)[2];
+    int n, cap;
+} Edges;
+
+static void add_edge(Sched *s, Edges *e, int from, int to) {
+    if (e->n == e->cap) {
+        e->cap = e->cap ? e->cap * 2 : 256;
+        void *bigger = arena_array(s->tmp, e->cap, sizeof e->at[0]);
+        if (e->n)
+            memcpy(bigger, e->at, (size_t)e->n * sizeof e->at[0]);
+        e->at = bigger;
+    }
+    e->at[e->n][0] = from;
+    e->at[e->n++][1] = to;
+}
+
+static List to_list(Sched *s, const Edges *e) {
+    List l = {ARENA_ARRAY(s->tmp, s->n + 1, int), ARENA_ARRAY(s->tmp, e->n, int)};
+    int *at = ARENA_ARRAY(s->tmp, s->n, int);
+    for (int i = 0; i < e->n; i++)
+        l.first[e->at[i][0] + 1]++;
+    for (int k = 0; k < s->n; k++) {
+        l.first[k + 1] += l.first[k];
+        at[k] = l.first[k];
+    }
+    for (int i = 0; i < e->n; i++)
+        l.item[at[e->at[i][0]]++] = e->at[i][1];
+    return l;
+}
+
+static void find_dependences(Sched *s) {
+    Graph *g = s->g;
+    UseTable uses = graph_use_table(g, s->tmp);
+    Edges next = {0}, reads = {0};
+    for (int k = 0; k < s->n; k++) {
+        ValueId in[KERNEL_VALUES];
+        int n = kernel_inputs(g, &g->kernels[k], in, KERNEL_VALUES);
+        BUG_IF(n > KERNEL_VALUES, "kernel %s reads %d tensors", g->kernels[k].name, n);
+        for (int i = 0; i < n; i++) {
+            const Value *x = graph_v(g, in[i]);
+            if (x->kind == VK_RESULT)
+                add_edge(s, &next, (int)graph_n(g, x->def)->kernel - 1, k);
+            if (in_slab(g, in[i]))
+                add_edge(s, &reads, k, (int)in[i]);
+        }
+        const Node *anchor = graph_n(g, g->kernels[k].anchor);
+        if (!op_is(anchor->op, OPF_X))
+            continue;
+        for (uint32_t u = uses.first[anchor->in[0]]; u < uses.first[anchor->in[0] + 1]; u++) {
+            int reader = (int)graph_n(g, uses.user[u])->kernel - 1;
+            if (reader != k)
+                add_edge(s, &next, reader, k);
+        }
+    }
+    s->next = to_list(s, &next);
+    s->reads = to_list(s, &reads);
+}
+
+/* ---- list scheduling ---- */
+
+static void restart(Sched *s) {
+    memset(s->waits, 0, (size_t)s->n * sizeof(int));
+    memset(s->readers, 0, s->g->nvalue * sizeof(int));
+    for (int k = 0; k < s->n; k++) {
+        for (int i = s->next.first[k]; i < s->next.first[k + 1]; i++)
+            s->waits[s->next.item[i]]++;
+        for (int i = s->reads.first[k]; i < s->reads.first[k + 1]; i++)
+            s->readers[s->reads.item[i]]++;
+    }
+}
+
+/* Bytes that running k adds to what is alive: its results less what it reads for the last time. */
+static int64_t growth(const Sched *s, int k) {
+    ValueId out[KERNEL_VALUES];
+    int64_t bytes = 0;
+    int n = kernel_outputs(s->g, &s->g->kernels[k], out, KERNEL_VALUES);
+    for (int i = 0; i < n; i++)
+        if (in_slab(s->g, out[i]))
+            bytes += weight_of(s->g, out[i]);
+    for (int i = s->reads.first[k]; i < s->reads.first[k + 1]; i++) {
+        ValueId v = (ValueId)s->reads.item[i];
+        if (s->readers[v] == 1 && !graph_v(s->g, v)->keep)
+            bytes -= weight_of(s->g, v);
+    }
+    return bytes;
+}
+
+static int pick(const Sched *s, const bool *done, int section, Strategy how) {
+    int best = -1;
+    int64_t least = 0;
+    for (int k = 0; k < s->n; k++) {
+        if (done[k] || s->waits[k] || s->section[k] != section)
+            continue;
+        if (how == AS_BUILT)
+            return k;
+        int64_t bytes = growth(s, k);
+        if (how == AS_BUILT_EAGER && bytes <= 0)
+            return k;
+        if (best < 0 || (how == LEAST_GROWTH && bytes < least)) {
+            best = k;
+            least = bytes;
+        }
+    }
+    return best;
+}
+
+static void list_schedule(Sched *s, Strategy how, int *order) {
+    bool *done = ARENA_ARRAY(s->tmp, s->n, bool);
+    int section = 0, placed = 0;
+    restart(s);
+    while (placed < s->n) {
+        int k = pick(s, done, section, how);
+        if (k < 0) {
+            BUG_IF(++section > SECTION_PROJECT + 4, "kernels of '%s' wait for each other",
+                   s->g->name);
+            continue;
+        }
+        done[k] = true;
+        order[placed++] = k;
+        for (int i = s->next.first[k]; i < s->next.first[k + 1]; i++)
+            s->waits[s->next.item[i]]--;
+        for (int i = s->reads.first[k]; i < s->reads.first[k + 1]; i++)
+            s->readers[s->reads.item[i]]--;
+    }
+}
+
+static int64_t peak(const Sched *s, const int *order) {
+    int count;
+    const Life *lives = find_lives(s->g, order, s->tmp, &count);
+    int64_t *change = ARENA_ARRAY(s->tmp, s->n + 1, int64_t), now = 0, most = 0;
+    for (int i = 0; i < count; i++) {
+        change[lives[i].from] += weight_of(s->g, lives[i].value);
+        change[lives[i].to + 1] -= weight_of(s->g, lives[i].value);
+    }
+    for (int p = 0; p < s->n; p++) {
+        now += change[p];
+        most = now > most ? now : most;
+    }
+    return most;
+}
+
+/* ---- results ---- */
+
+static void reorder(Graph *g, const int *order) {
+    Kernel *sorted = ARENA_ARRAY(g->keep, g->nkernels, Kernel);
+    uint32_t n = 0;
+    for (int p = 0; p < g->nkernels; p++) {
+        Kernel *k = &sorted[p];
+        *k = g->kernels[order[p]];
+        for (int i = 0; i < 2 + k->nchain; i++) {
+            NodeId id = i == 0 ? k->anchor : i <= k->nchain ? k->chain[i - 1] : k->tail;
+            if (!id)
+                continue;
+            graph_n(g, id)->kernel = (uint32_t)p + 1;
+            g->order[n++] = id;
+        }
+    }
+    g->kernels = sorted;
+}
+
+static void add_entry(Graph *g, const char *name, int first, int count) {
+    BUG_IF(g->nentries == 8, "too many entries");
+    g->entry[g->nentries++] = (Entry){name, first, count};
+}
+
+static void make_entries(Graph *g, const int *section, const int *order, bool look) {
+    static const char *const name[] = {"prepare", "record", NULL, "project_gradient",
+                                       "project_deconvnet", "project_guided"};
+    g->nentries = 0;
+    if (!look) {
+        add_entry(g, g->name && strcmp(g->name, "train") == 0 ? "step" : "forward", 0,
+                  g->nkernels);
+        return;
+    }
+    for (int s = 0, p = 0; s < 6; s++) {
+        int first = p;
+        while (p < g->nkernels && section[order[p]] == s)
+            p++;
+        if (name[s] && (p > first || s <= SECTION_RECORD))
+            add_entry(g, name[s], first, p - first);
+    }
+}
+
+static const Entry *entry_of(const Graph *g, Rule rule) {
+    static const char *const name[] = {"", "project_gradient", "project_deconvnet",
+                                       "project_guided"};
+    for (int i = 0; i < g->nentries; i++)
+        if (strcmp(g->entry[i].name, name[rule]) == 0)
+            return &g->entry[i];
+    return NULL;
+}
+
+/* Values of the projection, other than the seed's own diff, that kernels before `at` would have
+ * written and kernels from `at` on read: starting at `at` they must be zero. */
+static bool find_live(const Graph *g, const Entry *e, const uint8_t *sections, int section,
+                      struct SeedInfo *info) {
+    info->nlive = 0;
+    for (int k = info->first_kernel; k < e->first + e->count; k++) {
+        ValueId in[KERNEL_VALUES];
+        int n = kernel_inputs(g, &g->kernels[k], in, KERNEL_VALUES);
+        for (int i = 0; i < n; i++) {
+            const Value *x = graph_v(g, in[i]);
+            if (in[i] == info->diff || sections[in[i]] != section)
+                continue;
+            if (x->kind == VK_RESULT && (int)graph_n(g, x->def)->kernel - 1 >= info->first_kernel)
+                continue;
+            int j = 0;
+            while (j < info->nlive && info->live[j] != in[i])
+                j++;
+            if (j < info->nlive)
+                continue;
+            if (info->nlive == (int)(sizeof info->live / sizeof *info->live))
+                return false;
+            info->live[info->nlive++] = in[i];
+        }
+    }
+    return true;
+}
+
+static void find_starts(const Graph *g, PassCtx *ctx) {
+    const uint8_t *sections = graph_sections(g, ctx->tmp);
+    for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
+        const Entry *e = entry_of(g, (Rule)rule);
+        for (int i = 0; ctx->seed_info[rule] && i < ctx->nseeds; i++) {
+            struct SeedInfo *info = &ctx->seed_info[rule][i];
+            info->diff = graph_resolve(g, info->diff);
+            if (!info->diff || !e)
+                continue;
+            const Value *x = graph_v(g, info->diff);
+            info->first_kernel =
+                x->kind == VK_SEED ? e->first : (int)graph_n(g, x->def)->kernel;
+            if (!find_live(g, e, sections, SECTION_PROJECT + rule, info))
+                info->diff = 0; /* more open branches than a seed can name */
+        }
+    }
+}
+
+void pass_schedule(Graph *g, PassCtx *ctx) {
+    Sched s = {.g = g, .tmp = ctx->tmp, .n = g->nkernels};
+    bool look = is_look(g);
+    const uint8_t *sections = graph_sections(g, ctx->tmp);
+    s.section = ARENA_ARRAY(ctx->tmp, s.n, int);
+    for (int k = 0; k < s.n; k++)
+        s.section[k] = look ? kernel_section(g, sections, &g->kernels[k]) : SECTION_RECORD;
+    s.waits = ARENA_ARRAY(ctx->tmp, s.n, int);
+    s.readers = ARENA_ARRAY(ctx->tmp, g->nvalue, int);
+    find_dependences(&s);
+    int *best = NULL;
+    int64_t least = 0;
+    for (int how = 0; how < STRATEGIES; how++) {
+        int *order = ARENA_ARRAY(ctx->tmp, s.n, int);
+        list_schedule(&s, (Strategy)how, order);
+        int64_t bytes = peak(&s, order);
+        if (!best || bytes < least) {
+            best = order;
+            least = bytes;
+        }
+    }
+    make_entries(g, s.section, best, look);
+    reorder(g, best);
+    find_starts(g, ctx);
+}
