@@ -1,0 +1,167 @@
+/* rt_cli.c: common options, opening things, signals (rt_cli.h). */
+#define _GNU_SOURCE
+#include "rt_cli.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rt_alloc.h"
+#include "rt_io.h"
+#include "rt_par.h"
+
+void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0)
+{
+    const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+    memset(cli, 0, sizeof *cli);
+    cli->model = model;
+    cli->program = slash ? slash + 1 : argv0 ? argv0 : model->name;
+    cli->out = "run";
+    cli->seed = -1;
+    cli->max_bad = 1;
+    rt_progress_start(&cli->progress, RT_PROGRESS_AUTO, 0);
+}
+
+int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, int argc, char **argv,
+                 const char **operands, int *noperands, int *code)
+{
+    rt_error err = {0};
+    int help = 0;
+    *code = rt_args_parse(table, n, argc, argv, operands, noperands, &help, &err);
+    rt_progress_start(&cli->progress, cli->progress_kind, cli->quiet);
+    if (help) {
+        rt_args_help(stdout, cli->program, verb, table, n);
+        *code = NETRT_OK;
+        return 0;
+    }
+    if (*code) {
+        rt_report(&cli->progress, &err);
+        fprintf(stderr, "help: %s %s --help lists the options\n", cli->program, verb->name);
+        return 0;
+    }
+    return 1;
+}
+
+static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err)
+{
+    static const char *const name[] = {"best.safetensors", "last.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(buf, size, "%s/%s", cli->out, name[i]);
+        if (access(buf, R_OK) == 0) {
+            cli->weights = buf;
+            return NETRT_OK;
+        }
+    }
+    return rt_fail(err, NETRT_EIO,
+                   "no weights: %s/ holds neither best.safetensors nor last.safetensors\n"
+                   "help: train first (%s train), or name a file with --weights",
+                   cli->out, cli->program);
+}
+
+int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err)
+{
+    char path[4200];
+    netrt_options o = {(int)cli->threads, cli->batch, cli->seed >= 0 ? (uint64_t)cli->seed : 0};
+    int loaded = 0, flags = cli->partial ? NETRT_LOAD_PARTIAL : 0;
+    *m = NULL;
+    if (load && !cli->weights && default_weights(cli, path, sizeof path, err))
+        return err->code;
+    if (netrt_open(cli->model, &o, m, err))
+        return err->code;
+    if (cli->seed == 0) /* 0 means "the spec's" to netrt_open, but is a seed like any other here */
+        (*m)->seed = 0;
+    if (cli->seed == 0 && rt_init_params(*m, 0, err))
+        return err->code;
+    if (cli->weights && rt_weights_load(*m, cli->weights, flags, &loaded, err) == 0 && flags)
+        rt_warn(&cli->progress, "%s: %d tensors taken, the others keep their initial values",
+                cli->weights, loaded);
+    if (cli->weights == path)
+        cli->weights = NULL;
+    if (err->code) {
+        netrt_close(*m);
+        *m = NULL;
+    }
+    return err->code;
+}
+
+int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *err)
+{
+    const rt_train_spec *s = &cli->model->train;
+    const char *uri = cli->data ? cli->data : test ? s->test_data : s->train_data;
+    if (!uri && test && !optional)
+        uri = s->train_data; /* its test part, if it has one */
+    const char *split = test ? (optional && cli->data ? "test" : "any") : "train";
+    *ds = NULL;
+    if (!uri || !uri[0]) {
+        if (optional)
+            return NETRT_OK;
+        return rt_fail(err, NETRT_EUSAGE,
+                       "%s names no data and no --data was given\n"
+                       "help: --data=digits:6000 (drawn digits), a folder with one sub-folder per "
+                       "class,\n      or a folder with MNIST or CIFAR files",
+                       cli->model->spec_file);
+    }
+    rt_error local = {0};
+    if (rt_data_open(uri, split, ds, &local) == 0)
+        return NETRT_OK;
+    if (optional && cli->data && local.code == NETRT_EDATA)
+        return NETRT_OK; /* no second part: train without a test */
+    return rt_fail(err, local.code, "%s", local.text);
+}
+
+void rt_cli_class_names(netrt *m, const rt_dataset *ds)
+{
+    int n = rt_data_classes(ds);
+    rt_error ignored = {0};
+    if (n < 1 || n != m->model->classes || !ds->class_names)
+        return;
+    char **names = rt_alloc((size_t)n, sizeof *names, "class names", &ignored);
+    for (int i = 0; names && i < n; i++)
+        names[i] = (char *)(uintptr_t)rt_data_class_name(ds, i);
+    if (names)
+        rt_set_class_names(m, names, n);
+    rt_free(names);
+}
+
+void rt_cli_skipped(void *context, int64_t sample, const char *why)
+{
+    rt_cli *cli = context;
+    char name[512] = "";
+    cli->skipped++;
+    if (cli->ds)
+        rt_data_name(cli->ds, sample, name, sizeof name);
+    if (cli->skipped <= 10 && strstr(why, name))
+        rt_warn(&cli->progress, "%s, skipped", why);
+    else if (cli->skipped <= 10)
+        rt_warn(&cli->progress, "%s: %s, skipped", name, why);
+    else if (cli->skipped == 11)
+        rt_warn(&cli->progress, "more broken pictures are skipped without a line each");
+}
+
+int rt_cli_print(rt_text *t, rt_error *err)
+{
+    if (rt_text_ok(t, err) && t->size > 0 &&
+        (fwrite(t->data, 1, t->size, stdout) != t->size || fflush(stdout) != 0))
+        rt_fail(err, NETRT_EIO, "standard output cannot be written");
+    rt_text_free(t);
+    return err->code;
+}
+
+volatile int rt_cli_signal;
+
+static void on_signal(int number)
+{
+    rt_cli_signal = number;
+}
+
+void rt_cli_catch(void)
+{
+    struct sigaction a;
+    memset(&a, 0, sizeof a);
+    a.sa_handler = on_signal;
+    a.sa_flags = SA_RESTART | (int)SA_RESETHAND; /* reset: the second one kills */
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}

@@ -1,0 +1,229 @@
+/* rt_eval.c: `NAME eval`: loss, error, top-5, confusion table and per-class figures of a network on
+ * a data set; rt_evaluate is also the test after each training epoch.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rt_alloc.h"
+#include "rt_cli.h"
+#include "rt_io.h"
+#include "rt_par.h"
+#include "rt_svg.h"
+
+static void count(const rt_model *model, rt_score *s, const float *scores, int32_t label)
+{
+    int64_t best = rt_best(model, scores), rank = rt_rank(model, scores, label);
+    s->images++;
+    s->wrong += best != label;
+    s->beyond5 += rank >= 5;
+    if (s->confusion)
+        s->confusion[label * model->classes + best]++;
+}
+
+int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_error *err)
+{
+    netrt *m = feed->m;
+    int64_t total = rt_data_count(feed->ds), classes = m->model->classes;
+    int64_t *confusion = s->confusion;
+    double loss = 0, begun = rt_seconds();
+    rt_dataset *before = cli->ds;
+    memset(s, 0, sizeof *s);
+    s->confusion = confusion;
+    cli->ds = feed->ds;
+    float *scores = rt_alloc((size_t)(feed->cap * classes), sizeof *scores, "scores", err);
+    for (int64_t i = 0; i < total && !err->code; i += feed->cap) {
+        int64_t n = total - i < feed->cap ? total - i : feed->cap;
+        int64_t good = rt_feed_load_range(feed, i, n, rt_cli_skipped, cli);
+        if (good < 1)
+            continue;
+        if (netrt_run(m, RT_FORWARD, "forward", -1, good, err))
+            break;
+        loss += rt_losses(m, RT_FORWARD, good, NULL) * (double)good;
+        if (!rt_scores(m, RT_FORWARD, good, scores))
+            rt_fail(err, NETRT_EUSAGE, "%s has no scores to evaluate", m->model->name);
+        for (int64_t k = 0; k < good && !err->code; k++)
+            count(m->model, s, scores + k * classes, feed->label[k]);
+        double spent = rt_seconds() - begun;
+        rt_progress_tick(&cli->progress, what, i + n, total, "",
+                         spent / (double)(i + n) * (double)(total - i - n));
+    }
+    rt_free(scores);
+    cli->ds = before;
+    s->loss = s->images ? loss / (double)s->images : NAN;
+    return err->code;
+}
+
+/* ---- the verb ---- */
+
+static double percent(int64_t part, int64_t all)
+{
+    return all ? 100.0 * (double)part / (double)all : 0;
+}
+
+static void class_figures(const rt_score *s, int64_t classes, int64_t c, int64_t *have,
+                          int64_t *said, int64_t *right)
+{
+    *have = *said = 0;
+    for (int64_t k = 0; k < classes; k++) {
+        *have += s->confusion[c * classes + k];
+        *said += s->confusion[k * classes + c];
+    }
+    *right = s->confusion[c * classes + c];
+}
+
+static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, int64_t skipped)
+{
+    int64_t classes = m->model->classes;
+    char buf[24];
+    rt_text_add(o, "{\"model\":");
+    rt_text_json(o, m->model->name);
+    rt_text_add(o, ",\"data\":");
+    rt_text_json(o, rt_data_uri(ds));
+    rt_text_printf(o, ",\"images\":%lld,\"skipped\":%lld,\"loss\":", (long long)s->images,
+                   (long long)skipped);
+    rt_text_number(o, s->loss);
+    rt_text_add(o, ",\"error\":");
+    rt_text_number(o, percent(s->wrong, s->images) / 100);
+    if (classes > 5) {
+        rt_text_add(o, ",\"top5_error\":");
+        rt_text_number(o, percent(s->beyond5, s->images) / 100);
+    }
+    rt_text_add(o, ",\"classes\":[");
+    for (int64_t c = 0; c < classes; c++) {
+        int64_t have, said, right;
+        class_figures(s, classes, c, &have, &said, &right);
+        rt_text_add(o, c ? ",{\"name\":" : "{\"name\":");
+        rt_text_json(o, netrt_class_name(m, c, buf));
+        rt_text_printf(o, ",\"images\":%lld,\"predicted\":%lld,\"right\":%lld}", (long long)have,
+                       (long long)said, (long long)right);
+    }
+    rt_text_add(o, "],\"confusion\":[");
+    for (int64_t r = 0; r < classes && classes <= 100; r++) {
+        rt_text_add(o, r ? ",[" : "[");
+        for (int64_t c = 0; c < classes; c++)
+            rt_text_printf(o, "%s%lld", c ? "," : "", (long long)s->confusion[r * classes + c]);
+        rt_text_add(o, "]");
+    }
+    rt_text_add(o, "]}\n");
+}
+
+static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size)
+{
+    char number[24];
+    return rt_clean_name(buf, size, netrt_class_name(m, c, number));
+}
+
+static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped)
+{
+    int64_t classes = m->model->classes;
+    char name[40], number[32];
+    rt_text_printf(o, "%s images", rt_text_count(s->images, number));
+    if (skipped)
+        rt_text_printf(o, " (%lld skipped)", (long long)skipped);
+    rt_text_printf(o, "   loss %.4f   error %.2f%% (%lld wrong)", s->loss,
+                   percent(s->wrong, s->images), (long long)s->wrong);
+    if (classes > 5)
+        rt_text_printf(o, "   top-5 error %.2f%%", percent(s->beyond5, s->images));
+    rt_text_add(o, "\n\n  class                 images    recall precision\n");
+    for (int64_t c = 0; c < classes && classes <= 200; c++) {
+        int64_t have, said, right;
+        class_figures(s, classes, c, &have, &said, &right);
+        rt_text_printf(o, "  %-18.18s %9lld %8.2f%% %8.2f%%\n", clean_class(m, c, name, sizeof name),
+                       (long long)have, percent(right, have), percent(right, said));
+    }
+    if (classes > 20)
+        return;
+    rt_text_add(o, "\n  true \\ predicted");
+    for (int64_t c = 0; c < classes; c++)
+        rt_text_printf(o, " %5.5s", clean_class(m, c, name, sizeof name));
+    for (int64_t r = 0; r < classes; r++) {
+        rt_text_printf(o, "\n  %-16.16s", clean_class(m, r, name, sizeof name));
+        for (int64_t c = 0; c < classes; c++) {
+            int64_t v = s->confusion[r * classes + c];
+            if (v)
+                rt_text_printf(o, " %5lld", (long long)v);
+            else
+                rt_text_add(o, "     .");
+        }
+    }
+    rt_text_add(o, "\n");
+}
+
+static const char *name_of(void *context, int64_t i, char buf[24])
+{
+    return netrt_class_name(context, i, buf);
+}
+
+static int write_confusion(netrt *m, const rt_score *s, const char *path, rt_error *err)
+{
+    rt_text o = {0};
+    char title[200];
+    snprintf(title, sizeof title, "%.100s: %lld of %lld wrong", m->model->name, (long long)s->wrong,
+             (long long)s->images);
+    rt_svg_confusion(&o, title, s->confusion, m->model->classes, name_of, m, 1);
+    if (rt_text_ok(&o, err))
+        rt_io_write_file(path, o.data, o.size, err);
+    rt_text_free(&o);
+    return err->code;
+}
+
+static int run(rt_cli *cli, const char *confusion)
+{
+    rt_error err = {0};
+    netrt *m = NULL;
+    rt_dataset *ds = NULL;
+    rt_feed feed = {0};
+    rt_score s = {0};
+    rt_text out = {0};
+    if (!rt_cli_open(cli, 1, &m, &err) && !rt_cli_data(cli, 1, 0, &ds, &err) &&
+        !rt_feed_open(&feed, m, ds, m->cap, 0, 1, &err)) {
+        int64_t c = m->model->classes;
+        s.confusion = rt_alloc_zero((size_t)(c * c), sizeof(int64_t), "confusion table", &err);
+        if (!m->class_names)
+            rt_cli_class_names(m, ds);
+        if (s.confusion && !rt_evaluate(cli, &feed, &s, "evaluating", &err)) {
+            rt_progress_clear(&cli->progress);
+            if (cli->json)
+                print_json(&out, m, &s, ds, cli->skipped);
+            else
+                print_text(&out, m, &s, cli->skipped);
+            rt_cli_print(&out, &err);
+            if (confusion && !err.code)
+                write_confusion(m, &s, confusion, &err);
+        }
+    }
+    rt_report(&cli->progress, &err);
+    if (feed.m)
+        rt_feed_close(&feed);
+    rt_free(s.confusion);
+    rt_data_close(ds);
+    netrt_close(m);
+    return err.code ? err.code : cli->skipped ? NETRT_EPARTIAL : NETRT_OK;
+}
+
+int rt_verb_eval(rt_cli *cli, int argc, char **argv)
+{
+    const char *confusion = NULL;
+    const rt_arg table[] = {
+        RT_OPT_DATA(cli, "data set; its test part if it has one (default: the spec's)"),
+        RT_OPT_WEIGHTS(cli),
+        RT_OPT_PARTIAL(cli),
+        {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0,
+         "folder of the training run, for the default weights"},
+        {"confusion", 0, RT_ARG_TEXT, "FILE.svg", &confusion, 0, 0,
+         "also draw the confusion table"},
+        RT_OPT_BATCH(cli), RT_OPT_THREADS(cli), RT_OPT_PROGRESS(cli), RT_OPT_QUIET(cli),
+        RT_OPT_JSON(cli)};
+    static const rt_verb verb = {"eval", "loss and errors on labelled data", "[OPTIONS]",
+                                 "eval\neval --weights=run/best.safetensors --data=digits:6000\n"
+                                 "eval --json --confusion=confusion.svg"};
+    const char *operands[argc + 1];
+    int n = 0, code;
+    if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
+                      &code))
+        return code;
+    if (n > 0)
+        cli->data = operands[0];
+    return run(cli, confusion);
+}

@@ -1,0 +1,573 @@
+/* rt_train.c: `NAME train`: epochs of shuffled batches, tests, checkpoints, logs, and the ways a run
+ * can end early (signal, divergence, full disk).
+ *
+ * ensures: the weights after step k are a function of (spec, data, seed, rates, k): not of threads,
+ * of interruptions or of how often a checkpoint is written.  The output directory is proved writable
+ * before step 1.  Weights that are not finite never replace a good checkpoint.
+ */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rt_alloc.h"
+#include "rt_ckpt.h"
+#include "rt_cli.h"
+#include "rt_io.h"
+#include "rt_log.h"
+#include "rt_par.h"
+#include "rt_rng.h"
+
+typedef struct Train {
+    rt_cli *cli;
+    netrt *m;
+    rt_dataset *train_ds, *test_ds;
+    rt_feed feed, test_feed;
+    rt_run_state s;
+    rt_log log;
+    rt_perm perm;
+    int64_t *want;
+    float *scores;
+    int64_t epochs, steps_max, log_every, every_epochs, every_steps; /* every_*: checkpoints */
+    double lr, momentum, decay;                                      /* < 0: the spec's */
+    const char *resume;
+    int resumed, log_warned;
+    int64_t saved_step;                                              /* -1: no checkpoint yet */
+    double begun, ema, row_begun;
+    int64_t first_step, row_images;
+    rt_score test;
+    char ckpt[4200], last[4200], best[4200];
+} Train;
+
+enum { SCAN_FLOATS = 1 << 22 }; /* weights looked at per step in the search for NaN */
+
+static double elapsed(const Train *t)
+{
+    return t->s.seconds + rt_seconds() - t->begun;
+}
+
+/* ---- starting ---- */
+
+static void set_paths(Train *t)
+{
+    snprintf(t->ckpt, sizeof t->ckpt, "%s/checkpoint.safetensors", t->cli->out);
+    snprintf(t->last, sizeof t->last, "%s/last.safetensors", t->cli->out);
+    snprintf(t->best, sizeof t->best, "%s/best.safetensors", t->cli->out);
+}
+
+static int open_data(Train *t, rt_error *err)
+{
+    netrt *m = t->m;
+    if (rt_cli_data(t->cli, 0, 0, &t->train_ds, err) || rt_cli_data(t->cli, 1, 1, &t->test_ds, err))
+        return err->code;
+    size_t cache = (size_t)RT_FEED_CACHE_MB << 20;
+    if (rt_feed_open(&t->feed, m, t->train_ds, m->cap, cache, 1, err))
+        return err->code;
+    if (t->test_ds && rt_feed_open(&t->test_feed, m, t->test_ds, m->cap, cache, 1, err))
+        return err->code;
+    rt_cli_class_names(m, t->train_ds);
+    t->want = rt_alloc((size_t)m->cap, sizeof *t->want, "sample numbers", err);
+    t->scores = rt_alloc((size_t)(m->cap * m->model->classes), sizeof *t->scores, "scores", err);
+    return err->code;
+}
+
+static void fresh_state(Train *t)
+{
+    const rt_train_spec *spec = &t->m->model->train;
+    rt_run_state *s = &t->s;
+    memset(s, 0, sizeof *s);
+    s->samples = rt_data_count(t->train_ds);
+    s->batch = t->m->cap;
+    s->seed = t->m->seed;
+    s->lr = t->lr >= 0 ? t->lr : spec->lr;
+    s->momentum = t->momentum >= 0 ? t->momentum : spec->momentum;
+    s->decay = t->decay >= 0 ? t->decay : spec->decay;
+    rt_plateau_start(&s->plateau);
+    s->best_error = HUGE_VAL;
+}
+
+/* What the command line says must agree with the checkpoint, or the run would not be the same. */
+static int same_run(Train *t, const rt_run_state *now, rt_error *err)
+{
+    rt_run_state *s = &t->s;
+    const char *what = s->samples != now->samples ? "number of training samples"
+                       : s->batch != now->batch   ? "batch"
+                       : s->seed != now->seed     ? "seed"
+                                                  : NULL;
+    if (what) {
+        int64_t then = s->samples != now->samples ? s->samples
+                       : s->batch != now->batch   ? s->batch
+                                                  : (int64_t)s->seed;
+        return rt_fail(err, NETRT_EUSAGE,
+                       "cannot continue %s: its %s is %lld, this command has another\n"
+                       "help: give the command that started the run and add --resume",
+                       t->ckpt, what, (long long)then);
+    }
+    if (s->lr != now->lr || s->momentum != now->momentum || s->decay != now->decay) {
+        rt_warn(&t->cli->progress, "continuing with other rates than the checkpoint's (lr %g)",
+                now->lr);
+        s->lr = now->lr;
+        s->momentum = now->momentum;
+        s->decay = now->decay;
+    }
+    return NETRT_OK;
+}
+
+static int start_or_resume(Train *t, rt_error *err)
+{
+    fresh_state(t);
+    if (t->resume && t->resume[0])
+        snprintf(t->ckpt, sizeof t->ckpt, "%s", t->resume);
+    int exists = access(t->ckpt, F_OK) == 0;
+    if (t->resume && (exists || t->resume[0])) {
+        rt_run_state now = t->s;
+        if (rt_ckpt_load(t->m, t->ckpt, &t->s, err) || same_run(t, &now, err))
+            return err->code;
+        t->resumed = 1;
+        t->saved_step = t->s.step;
+        rt_note(&t->cli->progress, "continuing %s at step %lld, epoch %lld", t->ckpt,
+                (long long)t->s.step, (long long)t->s.epoch);
+        set_paths(t);
+    } else if (t->resume) {
+        rt_note(&t->cli->progress, "no checkpoint in %s/ yet: starting", t->cli->out);
+    } else if (exists) {
+        rt_warn(&t->cli->progress, "%s/ holds an earlier run, which this one replaces "
+                                   "(--resume would continue it)", t->cli->out);
+        rt_io.unlink(t->ckpt); /* it must not be taken for this run's */
+    }
+    return NETRT_OK;
+}
+
+static void log_head(Train *t)
+{
+    const rt_model *model = t->m->model;
+    rt_text o = {0};
+    rt_text_add(&o, "{\"schema\":1,\"model\":");
+    rt_text_json(&o, model->name);
+    rt_text_add(&o, ",\"spec\":");
+    rt_text_json(&o, model->spec_hash);
+    rt_text_printf(&o, ",\"parameters\":%lld,\"seed\":%llu,\"threads\":%d,\"batch\":%lld,\"data\":",
+                   (long long)model->param_count, (unsigned long long)t->s.seed, t->m->threads,
+                   (long long)t->s.batch);
+    rt_text_json(&o, rt_data_uri(t->train_ds));
+    rt_text_add(&o, ",\"target\":");
+    rt_text_json(&o, model->target);
+    rt_text_add(&o, ",\"version\":");
+    rt_text_json(&o, model->version);
+    rt_text_add(&o, "}\n");
+    if (o.data && !t->resumed)
+        rt_log_head(&t->log, o.data);
+    if (o.data)
+        rt_progress_json(&t->cli->progress, o.data);
+    rt_text_free(&o);
+}
+
+static int start(Train *t, rt_error *err)
+{
+    char params[32], train[32], test[32];
+    rt_cli *cli = t->cli;
+    set_paths(t);
+    if (rt_io_make_dirs(cli->out, err) || rt_io_probe_dir(cli->out, err))
+        return err->code;
+    rt_io_remove_stale(cli->out);
+    if (rt_cli_open(cli, 0, &t->m, err) || open_data(t, err) ||
+        rt_program_ready(t->m, RT_TRAIN, t->m->cap, err) || start_or_resume(t, err))
+        return err->code;
+    rt_error broken = {0};
+    if (t->resumed && rt_log_open(&t->log, cli->out, t->s.log_size, &broken))
+        rt_warn(&cli->progress, "%s; starting a new log", broken.text);
+    if (!t->log.csv && rt_log_open(&t->log, cli->out, NULL, err))
+        return err->code;
+    log_head(t);
+    rt_note(&cli->progress, "%s: %s parameters | %s: %s samples%s%s | batch %lld | seed %llu | "
+                            "%d thread%s | %s/ is writable",
+            t->m->model->name, rt_text_count(t->m->model->param_count, params),
+            rt_data_uri(t->train_ds), rt_text_count(t->s.samples, train),
+            t->test_ds ? ", test " : "",
+            t->test_ds ? rt_text_count(rt_data_count(t->test_ds), test) : "",
+            (long long)t->s.batch, (unsigned long long)t->s.seed, t->m->threads,
+            t->m->threads == 1 ? "" : "s", cli->out);
+    return NETRT_OK;
+}
+
+/* ---- saving ---- */
+
+static int diverged(Train *t, const char *what, int64_t n, rt_error *err)
+{
+    char where[256], kept[64] = "no checkpoint had been written";
+    int known = rt_find_nonfinite(t->m, RT_TRAIN, n, where, sizeof where);
+    if (t->saved_step >= 0)
+        snprintf(kept, sizeof kept, "the checkpoint of step %lld is kept",
+                 (long long)t->saved_step);
+    return rt_fail(err, NETRT_EDIVERGED,
+                   "diverged at step %lld: %s is not finite%s%s\n  %s in %s/\n"
+                   "help: try --lr=%g",
+                   (long long)t->s.step, what, known ? ", first in " : "", known ? where : "", kept,
+                   t->cli->out, t->m->lr / 10);
+}
+
+/* Checkpoint and plain weights.  Weights that are not finite are an error of their own. */
+static int save(Train *t, rt_error *err)
+{
+    if (!rt_params_finite(t->m, 0, t->m->model->param_bytes / 4))
+        return diverged(t, "a weight", 1, err);
+    rt_run_state s = t->s;
+    s.seconds = elapsed(t);
+    s.log_size[0] = t->log.size[0];
+    s.log_size[1] = t->log.size[1];
+    if (rt_ckpt_save(t->m, t->ckpt, &s, err) == 0)
+        t->saved_step = s.step;
+    if (!err->code)
+        netrt_save(t->m, t->last, err);
+    return err->code;
+}
+
+/* A checkpoint on the way: failure is a warning, the old file stays, the run goes on. */
+static int save_periodic(Train *t, rt_error *err)
+{
+    rt_error e = {0};
+    if (save(t, &e) == 0)
+        return NETRT_OK;
+    if (e.code == NETRT_EDIVERGED)
+        return rt_fail(err, e.code, "%s", e.text);
+    if (t->saved_step >= 0)
+        rt_warn(&t->cli->progress, "checkpoint at step %lld not written: %s. Kept step %lld",
+                (long long)t->s.step, e.text, (long long)t->saved_step);
+    else
+        rt_warn(&t->cli->progress, "checkpoint at step %lld not written: %s",
+                (long long)t->s.step, e.text);
+    return NETRT_OK;
+}
+
+/* ---- rows ---- */
+
+static void row(Train *t, const char *event, double loss, int64_t images, int64_t wrong,
+                double top5)
+{
+    double now = rt_seconds();
+    rt_row r = {.event = event, .step = t->s.step, .epoch = t->s.epoch, .images = images,
+                .loss = images ? loss : NAN, .lr = t->m->lr, .top5 = top5,
+                .error = images ? (double)wrong / (double)images : NAN, .seconds = elapsed(t)};
+    r.images_per_s = now > t->row_begun ? (double)t->row_images / (now - t->row_begun) : 0;
+    t->row_begun = now;
+    t->row_images = 0;
+    rt_log_row(&t->log, &r);
+    if (t->log.failed && !t->log_warned) {
+        rt_warn(&t->cli->progress, "log not written: %s. Going on without", strerror(t->log.err_no));
+        t->log_warned = 1;
+    }
+    if (t->cli->progress.kind == RT_PROGRESS_JSON) {
+        rt_text o = {0};
+        rt_row_json(&o, &r);
+        if (o.data)
+            rt_progress_json(&t->cli->progress, o.data);
+        rt_text_free(&o);
+    }
+}
+
+static void flush_row(Train *t)
+{
+    rt_sums *r = &t->s.row;
+    if (r->images > 0)
+        row(t, "train", r->loss / (double)r->images, r->images, r->wrong, NAN);
+    memset(r, 0, sizeof *r);
+}
+
+static void tick(Train *t)
+{
+    char head[64], tail[128];
+    if (!rt_progress_due(&t->cli->progress))
+        return;
+    int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch, done = t->s.step;
+    int64_t total = per_epoch * t->epochs;
+    if (t->steps_max > 0 && t->steps_max < total)
+        total = t->steps_max;
+    double spent = rt_seconds() - t->begun, each = spent / (double)(done - t->first_step + 1);
+    double rate = (double)t->s.batch / each;
+    snprintf(head, sizeof head, "epoch %lld/%lld", (long long)(t->s.epoch + 1),
+             (long long)t->epochs);
+    snprintf(tail, sizeof tail, "loss %.4f  err %.1f%%  lr %g  %.*f%s img/s", t->ema,
+             100.0 * (double)t->s.whole.wrong / (double)(t->s.whole.images ? t->s.whole.images : 1),
+             t->m->lr, rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
+             rate >= 1e3 ? "k" : "");
+    rt_progress_tick(&t->cli->progress, head,
+                     (t->s.position + t->s.batch - 1) / t->s.batch, per_epoch, tail,
+                     done < total ? each * (double)(total - done) : -1);
+}
+
+/* ---- the loop ---- */
+
+static int64_t count_wrong(Train *t, int64_t n)
+{
+    int64_t wrong = 0, classes = t->m->model->classes;
+    if (!rt_scores(t->m, RT_TRAIN, n, t->scores))
+        return 0;
+    for (int64_t i = 0; i < n; i++)
+        wrong += rt_best(t->m->model, t->scores + i * classes) != t->feed.label[i];
+    return wrong;
+}
+
+static int check_weights(Train *t, int64_t n, rt_error *err)
+{
+    int64_t floats = t->m->model->param_bytes / 4;
+    int64_t parts = (floats + SCAN_FLOATS - 1) / SCAN_FLOATS, part = t->s.step % (parts ? parts : 1);
+    int64_t lo = part * SCAN_FLOATS, hi = lo + SCAN_FLOATS < floats ? lo + SCAN_FLOATS : floats;
+    if (rt_params_finite(t->m, lo, hi - lo))
+        return NETRT_OK;
+    return diverged(t, "a weight", n, err);
+}
+
+static int one_step(Train *t, rt_error *err)
+{
+    rt_run_state *s = &t->s;
+    int64_t n = s->samples - s->position < s->batch ? s->samples - s->position : s->batch;
+    for (int64_t i = 0; i < n; i++)
+        t->want[i] = (int64_t)rt_perm_at(&t->perm, (uint64_t)(s->position + i));
+    int64_t good = rt_feed_load(&t->feed, t->want, n, s->epoch, rt_cli_skipped, t->cli);
+    if (t->feed.broken * 100 > (int64_t)(t->cli->max_bad * (double)s->samples))
+        return rt_fail(err, NETRT_EDATA,
+                       "%lld of %lld training pictures are broken, more than %g%%\n"
+                       "help: repair the data, or allow more with --max-bad=PERCENT",
+                       (long long)t->feed.broken, (long long)s->samples, t->cli->max_bad);
+    s->position += n;
+    if (good == 0)
+        return NETRT_OK;
+    double loss = 0;
+    t->m->frame.step = s->step;
+    if (rt_step(t->m, good, &loss, err))
+        return err->code;
+    s->step++;
+    if (!isfinite(loss))
+        return diverged(t, "the loss", good, err);
+    if (check_weights(t, good, err))
+        return err->code;
+    int64_t wrong = count_wrong(t, good);
+    s->row.loss += loss * (double)good;
+    s->row.images += good;
+    s->row.wrong += wrong;
+    s->whole.loss += loss * (double)good;
+    s->whole.images += good;
+    s->whole.wrong += wrong;
+    t->row_images += good;
+    t->ema = s->step == t->first_step + 1 ? loss : 0.98 * t->ema + 0.02 * loss;
+    if (s->step % t->log_every == 0)
+        flush_row(t);
+    tick(t);
+    return NETRT_OK;
+}
+
+static void save_best(Train *t, double error)
+{
+    rt_error e = {0};
+    if (!(error < t->s.best_error))
+        return;
+    t->s.best_error = error;
+    t->s.best_epoch = t->s.epoch;
+    if (netrt_save(t->m, t->best, &e))
+        rt_warn(&t->cli->progress, "best weights not written: %s", e.text);
+}
+
+static int end_epoch(Train *t, rt_error *err)
+{
+    rt_run_state *s = &t->s;
+    char text[160] = "", time[24];
+    double images = s->whole.images ? (double)s->whole.images : 1;
+    double train_loss = s->whole.loss / images, train_error = (double)s->whole.wrong / images;
+    flush_row(t);
+    s->epoch++;
+    s->position = 0;
+    memset(&s->whole, 0, sizeof s->whole);
+    double figure = train_error;
+    if (t->test_ds) {
+        if (rt_evaluate(t->cli, &t->test_feed, &t->test, "test", err))
+            return err->code;
+        double tested = t->test.images ? (double)t->test.images : 1;
+        figure = (double)t->test.wrong / tested;
+        row(t, "test", t->test.loss, t->test.images, t->test.wrong,
+            t->m->model->classes > 5 ? (double)t->test.beyond5 / tested : NAN);
+        snprintf(text, sizeof text, "  test loss %.4f  error %.2f%%", t->test.loss, 100 * figure);
+        save_best(t, figure);
+    }
+    rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f  error %.2f%%%s  lr %g  %s",
+            (long long)s->epoch, (long long)t->epochs, (long long)s->step, train_loss,
+            100 * train_error, text, t->m->lr, rt_text_time(elapsed(t), time));
+    if (rt_plateau_epoch(&s->plateau, &t->m->model->train.schedule, figure))
+        rt_note(&t->cli->progress, "no progress: learning rate times %g",
+                t->m->model->train.schedule.factor);
+    if (t->every_epochs > 0 && s->epoch % t->every_epochs == 0 && s->epoch < t->epochs)
+        return save_periodic(t, err);
+    return NETRT_OK;
+}
+
+static void begin_epoch(Train *t)
+{
+    const rt_train_spec *spec = &t->m->model->train;
+    t->perm = rt_perm_make((uint64_t)t->s.samples, t->s.seed, RT_RNG_SHUFFLE, (uint32_t)t->s.epoch);
+    netrt_set_sgd(t->m,
+                  rt_schedule_lr(&spec->schedule, t->s.lr, spec->lr, t->s.epoch, &t->s.plateau),
+                  t->s.momentum, t->s.decay);
+}
+
+/* Runs to the end, to --steps or to a signal. */
+static int loop(Train *t, rt_error *err)
+{
+    rt_run_state *s = &t->s;
+    t->begun = t->row_begun = rt_seconds();
+    t->first_step = s->step;
+    while (s->epoch < t->epochs) {
+        begin_epoch(t);
+        while (s->position < s->samples) {
+            if (rt_cli_signal || (t->steps_max > 0 && s->step >= t->steps_max))
+                return NETRT_OK;
+            if (one_step(t, err))
+                return err->code;
+            if (t->every_steps > 0 && s->step % t->every_steps == 0 && s->position < s->samples &&
+                save_periodic(t, err))
+                return err->code;
+        }
+        if (end_epoch(t, err))
+            return err->code;
+    }
+    return NETRT_OK;
+}
+
+/* ---- ending ---- */
+
+static int result(Train *t, rt_error *err)
+{
+    rt_text o = {0};
+    int tested = t->test_ds && t->test.images > 0;
+    double error = tested ? (double)t->test.wrong / (double)t->test.images : NAN;
+    if (t->cli->json) {
+        rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":",
+                       (long long)t->s.step, (long long)t->s.epoch);
+        rt_text_number(&o, tested ? t->test.loss : NAN);
+        rt_text_add(&o, ",\"test_error\":");
+        rt_text_number(&o, error);
+        rt_text_printf(&o, ",\"skipped\":%lld,\"seconds\":%.3f,\"weights\":",
+                       (long long)t->feed.broken, elapsed(t));
+        rt_text_json(&o, t->last);
+        rt_text_add(&o, "}\n");
+    } else if (!t->cli->quiet) {
+        if (tested)
+            rt_text_printf(&o, "test error %.2f%% (best %.2f%% after epoch %lld)\n", 100 * error,
+                           100 * t->s.best_error, (long long)t->s.best_epoch);
+        rt_text_printf(&o, "weights: %s\n", t->last);
+    }
+    return rt_cli_print(&o, err);
+}
+
+static int finish(Train *t, rt_error *err)
+{
+    char curve[4200], size[24];
+    rt_error plot = {0};
+    double start = rt_seconds();
+    if (save(t, err))
+        return err->code;
+    snprintf(curve, sizeof curve, "%s/loss.svg", t->cli->out);
+    if (!t->log.failed && rt_log_plot(t->log.csv, curve, t->m->model->name, &plot))
+        rt_warn(&t->cli->progress, "no loss curve: %s", plot.text);
+    if (rt_cli_signal) {
+        rt_note(&t->cli->progress,
+                "interrupted after step %lld: saved %s (%s, %.0f ms). Continue with the same "
+                "command and --resume",
+                (long long)t->s.step, t->ckpt,
+                rt_text_bytes_human((double)t->m->model->param_bytes * 2, size),
+                (rt_seconds() - start) * 1e3);
+        return NETRT_OK;
+    }
+    return result(t, err);
+}
+
+static void defaults(Train *t)
+{
+    const rt_train_spec *spec = &t->cli->model->train;
+    int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch;
+    if (t->epochs < 0)
+        t->epochs = spec->epochs > 0 ? spec->epochs : 1;
+    if (t->every_epochs < 0)
+        t->every_epochs = spec->checkpoint_epochs > 0 ? spec->checkpoint_epochs : 1;
+    if (t->log_every <= 0)
+        t->log_every = per_epoch / 10 > 100 ? 100 : per_epoch / 10 > 1 ? per_epoch / 10 : 1;
+}
+
+static int run(Train *t)
+{
+    rt_error err = {0};
+    rt_progress *p = &t->cli->progress;
+    t->saved_step = -1;
+    if (start(t, &err) == 0) {
+        t->cli->ds = t->train_ds;
+        defaults(t);
+        rt_cli_catch();
+        if (t->s.epoch >= t->epochs)
+            rt_note(p, "all %lld epochs are done; --epochs=N with a larger N trains on",
+                    (long long)t->epochs);
+        if (loop(t, &err) == 0)
+            finish(t, &err);
+    }
+    rt_report(p, &err);
+    rt_log_close(&t->log);
+    if (t->m) {
+        if (t->feed.m)
+            rt_feed_close(&t->feed);
+        if (t->test_feed.m)
+            rt_feed_close(&t->test_feed);
+    }
+    rt_data_close(t->train_ds);
+    rt_data_close(t->test_ds);
+    rt_free(t->want);
+    rt_free(t->scores);
+    netrt_close(t->m);
+    return err.code ? err.code : rt_cli_signal ? 128 + rt_cli_signal : NETRT_OK;
+}
+
+int rt_verb_train(rt_cli *cli, int argc, char **argv)
+{
+    Train t;
+    memset(&t, 0, sizeof t);
+    t.cli = cli;
+    t.epochs = t.every_epochs = -1;
+    t.lr = t.momentum = t.decay = -1;
+    const rt_arg table[] = {
+        RT_OPT_DATA(cli, "training data (default: the spec's): digits:N, a folder with one "
+                         "sub-folder per class, or with MNIST or CIFAR files"),
+        {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0, "where results go (default: run)"},
+        {"epochs", 'e', RT_ARG_INT, "N", &t.epochs, 0, 1 << 30, "passes over the data"},
+        RT_OPT_BATCH(cli),
+        {"lr", 0, RT_ARG_REAL, "X", &t.lr, 0, 1, "learning rate"},
+        {"momentum", 0, RT_ARG_REAL, "X", &t.momentum, 0, 1, "momentum"},
+        {"decay", 0, RT_ARG_REAL, "X", &t.decay, 0, 1, "weight decay"},
+        RT_OPT_SEED(cli),
+        {"resume", 'r', RT_ARG_MAYBE, "FILE", &t.resume, 0, 0,
+         "continue from the checkpoint in the output folder (or FILE)"},
+        {"weights", 'w', RT_ARG_TEXT, "FILE", &cli->weights, 0, 0, "start from these weights"},
+        RT_OPT_PARTIAL(cli),
+        {NULL, 0, RT_ARG_REST, NULL, NULL, 0, 0, "How long and how often"},
+        {"steps", 0, RT_ARG_INT, "N", &t.steps_max, 1, INT64_MAX, "stop after step N"},
+        {"checkpoint-epochs", 0, RT_ARG_INT, "N", &t.every_epochs, 0, 1 << 30,
+         "checkpoint every N epochs (default 1; 0: only at the end)"},
+        {"checkpoint-steps", 0, RT_ARG_INT, "N", &t.every_steps, 1, INT64_MAX,
+         "and every N steps"},
+        {"log-steps", 0, RT_ARG_INT, "N", &t.log_every, 1, INT64_MAX, "a log row every N steps"},
+        {"max-bad", 0, RT_ARG_REAL, "PERCENT", &cli->max_bad, 0, 1,
+         "broken pictures tolerated (default 1)"},
+        RT_OPT_THREADS(cli), RT_OPT_PROGRESS(cli), RT_OPT_QUIET(cli), RT_OPT_JSON(cli)};
+    static const rt_verb verb = {
+        "train", "trains the network", "[OPTIONS]",
+        "train\ntrain --data=digits:6000 --epochs=5 --out=run\ntrain --resume\n"
+        "train --data=cifar-10/ --lr=0.01 --seed=2 --out=run2"};
+    const char *operands[argc + 1];
+    int n = 0, code;
+    if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
+                      &code))
+        return code;
+    if (n > 0) {
+        rt_error err = {0};
+        rt_fail(&err, NETRT_EUSAGE, "train takes no operand '%s'\nhelp: data is named by --data=%s",
+                operands[0], operands[0]);
+        return rt_report(&cli->progress, &err);
+    }
+    return run(&t);
+}
