@@ -106,7 +106,7 @@ static void normal_moments(void) {
     double m[5] = {0};
     for (int i = 0; i < N; i++)
         for (int k = 1; k <= 4; k++)
-            m[k] += pow(x[i], k) / N;
+            m[k] += pow((double)x[i], k) / (double)N;
     CU_ASSERT(fabs(m[1]) < 0.012 && fabs(m[2] - 1) < 0.02);
     CU_ASSERT(fabs(m[3]) < 0.06 && fabs(m[4] - 3) < 0.12);
     free(x);
