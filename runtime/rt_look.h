@@ -1,0 +1,61 @@
+/* rt_look.h: the program "look" as functions: record a picture, project an activation to pixels,
+ * scan a data set for the strongest activations.
+ *
+ * theory: Zeiler and Fergus 2014, section 2.1 (deconvnet); Springenberg et al. 2015 (guided);
+ * Simonyan et al. 2014 (gradient).  The three differ in the compiled chains only.
+ */
+#ifndef RT_LOOK_H
+#define RT_LOOK_H
+
+#include "rt_cli.h"
+
+enum { RT_RULE_GRADIENT, RT_RULE_DECONVNET, RT_RULE_GUIDED, RT_RULES };
+extern const char *const rt_rule_names[RT_RULES];
+
+/* Index of a layer a projection can start from, -1 unknown. */
+int rt_seed_find(const rt_model *model, const char *label);
+/* Extents of seed layer `seed` as channels, height, width (rank 1: h = w = 1). */
+void rt_seed_shape(const rt_model *model, int seed, int64_t chw[3]);
+
+/* Room for images of one batch in the look program. */
+typedef struct rt_look {
+    netrt *m;
+    int64_t cap;     /* images per record */
+    float *seed;     /* one layer's values, logical */
+    int64_t seed_room;
+} rt_look;
+int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err);
+void rt_look_close(rt_look *l);
+
+/* Runs "record" on the n images that the frame points to. */
+int rt_look_record(rt_look *l, int64_t n, rt_error *err);
+
+typedef struct rt_unit {
+    int64_t c, y, x;
+} rt_unit;
+/* For each of the n recorded images: seeds unit[i] of the layer with value[i] (0 elsewhere) and runs
+ * the rule down to the image; diff gets n * c*h*w floats of input slot 0, planes first.
+ * EUSAGE: the rule does not exist for this network or layer (text says what to use instead). */
+int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const float *value,
+                    int64_t n, float *diff, rt_error *err);
+
+/* One of the strongest activations of a map. */
+typedef struct rt_peak {
+    float value;
+    int64_t sample; /* -1: none */
+    int64_t y, x;
+} rt_peak;
+enum { RT_TOP = 9 };
+/* top[map * RT_TOP + rank] over `limit` samples (0: all), one peak per image and map; ties go to the
+ * earlier sample and position.  One pass serves all layers in seed[0..nseeds-1]; top[k] must have
+ * room for maps(k) * RT_TOP. */
+int rt_look_scan(rt_cli *cli, rt_look *l, rt_feed *feed, int64_t limit, const int *seed, int nseeds,
+                 rt_peak **top, rt_error *err);
+
+/* Receptive field of a unit on the image: rectangle, possibly reaching over the borders. */
+typedef struct rt_rect {
+    int64_t y, x, h, w;
+} rt_rect;
+rt_rect rt_unit_field(const rt_model *model, int seed, int64_t y, int64_t x);
+
+#endif

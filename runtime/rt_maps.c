@@ -1,0 +1,225 @@
+/* rt_maps.c: sheets of filters and of activation maps.
+ *
+ * Filters: weights of a convolution as little pictures, one scale for the whole sheet, 0 at mid-grey.
+ * A layer that reads the image shows one tile per map (colour for three channels); a deeper layer
+ * shows a matrix, one row per output map, one column per input map.
+ * Activations: every map of every labelled layer for one picture, one scale per layer.
+ */
+#include "rt_viz.h"
+
+#include <string.h>
+
+#include "rt_alloc.h"
+#include "rt_layout.h"
+
+enum { GAP = 2, MATRIX_MAX = 32, TILE_WANTED = 32 };
+#define PAPER 0xffffffu
+#define INK 0x222222u
+#define FAINT 0x666666u
+
+int rt_sheet_header(rt_image *canvas, const char *title, const char *note) {
+    rt_canvas_text(canvas, 8, 8, 2, INK, title);
+    rt_canvas_text(canvas, 8, 29, 1, FAINT, note);
+    return RT_SHEET_HEADER;
+}
+
+static int at_least(int x, int low) {
+    return x > low ? x : low;
+}
+
+/* Whole-number zoom that makes a side about TILE_WANTED pixels. */
+static int zoom_for(int64_t side) {
+    return side >= TILE_WANTED ? 1 : (int)((TILE_WANTED + side - 1) / side);
+}
+
+/* A grid of equally large tiles; tile(i) fills `img`. */
+typedef struct Grid {
+    int columns, rows, tile_w, tile_h, zoom;
+} Grid;
+
+static int grid_canvas(rt_image *canvas, const Grid *g, const char *title, const char *note,
+                       rt_error *err) {
+    int64_t w = 16 + (int64_t)g->columns * (g->tile_w * g->zoom + GAP);
+    int64_t h = RT_SHEET_HEADER + 8 + (int64_t)g->rows * (g->tile_h * g->zoom + GAP);
+    int text = at_least(rt_text_width(title, 2), rt_text_width(note, 1)) + 16;
+    if (w > 20000 || h > 20000)
+        return rt_fail(err, NETRT_ELIMIT, "the sheet would be %lld x %lld pixels\n"
+                       "help: choose fewer maps with --maps=0-63", (long long)w, (long long)h);
+    if (rt_canvas_new(canvas, at_least(at_least((int)w, text), RT_SHEET_MIN_WIDTH), (int)h, PAPER,
+                      err))
+        return err->code;
+    rt_sheet_header(canvas, title, note);
+    return NETRT_OK;
+}
+
+static void grid_put(rt_image *canvas, const Grid *g, int column, int row, const rt_image *tile) {
+    rt_canvas_blit(canvas, 8 + column * (g->tile_w * g->zoom + GAP),
+                   RT_SHEET_HEADER + row * (g->tile_h * g->zoom + GAP), tile, g->zoom);
+}
+
+static int columns_for(int64_t n) {
+    int c = 1;
+    while ((int64_t)c * c < n * 2 && c < 32)
+        c++;
+    return c;
+}
+
+/* ---- filters ---- */
+
+static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
+    int64_t o = p->dim[0], ic = p->dim[1], kh = p->dim[2], kw = p->dim[3], one = ic * kh * kw;
+    float scale = rt_max_abs(w, o * one);
+    Grid g = {.columns = columns_for(o), .tile_w = (int)kw, .tile_h = (int)kh,
+              .zoom = zoom_for(kh > kw ? kh : kw)};
+    g.rows = (int)((o + g.columns - 1) / g.columns);
+    char title[160], note[200], name[128];
+    snprintf(title, sizeof title, "filters of %s", p->label);
+    snprintf(note, sizeof note, "%lld filters %lldx%lld, mid-grey = 0, white = %+.4g, black = %+.4g",
+             (long long)o, (long long)kh, (long long)kw, (double)scale, -(double)scale);
+    rt_image canvas = {0}, tile = {0};
+    if (grid_canvas(&canvas, &g, title, note, err) == 0)
+        for (int64_t i = 0; i < o && !err->code; i++) {
+            rt_canvas_tone(&tile, w + i * one, (int)ic, (int)kh, (int)kw, v->prep.bgr,
+                           RT_TONE_SIGNED, scale, err);
+            if (!err->code)
+                grid_put(&canvas, &g, (int)(i % g.columns), (int)(i / g.columns), &tile);
+        }
+    snprintf(name, sizeof name, "filters-%s", p->label);
+    if (!err->code)
+        rt_viz_write(v, &canvas, name, title, note, err);
+    rt_image_free(&tile);
+    rt_image_free(&canvas);
+    return err->code;
+}
+
+static int filters_matrix(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
+    int64_t o = p->dim[0], ic = p->dim[1], kh = p->dim[2], kw = p->dim[3];
+    int64_t rows = o < MATRIX_MAX ? o : MATRIX_MAX, cols = ic < MATRIX_MAX ? ic : MATRIX_MAX;
+    float scale = rt_max_abs(w, o * ic * kh * kw);
+    Grid g = {.columns = (int)cols, .rows = (int)rows, .tile_w = (int)kw, .tile_h = (int)kh,
+              .zoom = kh <= 8 ? 3 : 1};
+    char title[160], note[200], name[128];
+    snprintf(title, sizeof title, "filters of %s", p->label);
+    snprintf(note, sizeof note,
+             "rows: output maps 0-%lld of %lld, columns: input maps 0-%lld of %lld; mid-grey = 0, "
+             "white = %+.4g", (long long)rows - 1, (long long)o, (long long)cols - 1,
+             (long long)ic, (double)scale);
+    rt_image canvas = {0}, tile = {0};
+    if (grid_canvas(&canvas, &g, title, note, err) == 0)
+        for (int64_t i = 0; i < rows * cols && !err->code; i++) {
+            int64_t r = i / cols, c = i % cols;
+            rt_canvas_tone(&tile, w + (r * ic + c) * kh * kw, 1, (int)kh, (int)kw, 0,
+                           RT_TONE_SIGNED, scale, err);
+            if (!err->code)
+                grid_put(&canvas, &g, (int)c, (int)r, &tile);
+        }
+    snprintf(name, sizeof name, "filters-%s", p->label);
+    if (!err->code)
+        rt_viz_write(v, &canvas, name, title, note, err);
+    rt_image_free(&tile);
+    rt_image_free(&canvas);
+    return err->code;
+}
+
+/* Is `label` in the comma separated list?  A NULL list has everything. */
+static int listed(const char *list, const char *label) {
+    size_t n = strlen(label);
+    for (const char *p = list; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : "")
+        if (strncmp(p, label, n) == 0 && (p[n] == 0 || p[n] == ','))
+            return 1;
+    return list == NULL;
+}
+
+int rt_viz_filters(rt_viz *v, rt_error *err) {
+    const rt_model *model = v->m->model;
+    int shown = 0;
+    for (int i = 0; i < model->nparams && !err->code; i++) {
+        const rt_param *p = &model->param[i];
+        if (p->rank != 4 || (p->flags & RT_PARAM_CONSTANT) || !listed(v->layers, p->label))
+            continue;
+        float *w = rt_alloc((size_t)rt_param_count(p), sizeof *w, "filters", err);
+        if (!w)
+            break;
+        rt_param_read(v->m, i, w);
+        if (p->dim[1] == 1 || p->dim[1] == 3)
+            filters_image(v, p, w, err);
+        else
+            filters_matrix(v, p, w, err);
+        rt_free(w);
+        shown++;
+    }
+    if (!shown && !err->code)
+        rt_fail(err, NETRT_EUSAGE, "no convolution is called '%s'\nhelp: `%s info` lists the layers",
+                v->layers ? v->layers : "", v->cli.program);
+    return err->code;
+}
+
+/* ---- activations ---- */
+
+static int activation_sheet(rt_viz *v, int seed, const float *values, rt_error *err) {
+    int64_t chw[3], shown = 0;
+    rt_seed_shape(v->m->model, seed, chw);
+    int64_t plane = chw[1] * chw[2];
+    float low = 0, top = rt_max_abs(values, chw[0] * plane);
+    for (int64_t i = 0; i < chw[0] * plane; i++)
+        low = values[i] < low ? values[i] : low;
+    int tone = low < 0 ? RT_TONE_SIGNED : RT_TONE_POSITIVE;
+    for (int64_t c = 0; c < chw[0]; c++)
+        shown += rt_viz_wants_map(v, c);
+    const char *label = v->m->model->program[RT_LOOK].seed[seed].label;
+    Grid g = {.columns = columns_for(shown), .tile_w = (int)chw[2], .tile_h = (int)chw[1],
+              .zoom = zoom_for(chw[1] > chw[2] ? chw[1] : chw[2])};
+    g.rows = (int)((shown + g.columns - 1) / g.columns);
+    char title[160], note[200], name[128];
+    snprintf(title, sizeof title, "activations of %s", label);
+    snprintf(note, sizeof note, "%lld maps %lldx%lld, %s, white = %+.4g", (long long)chw[0],
+             (long long)chw[1], (long long)chw[2],
+             tone == RT_TONE_SIGNED ? "mid-grey = 0" : "black = 0", (double)top);
+    rt_image canvas = {0}, tile = {0};
+    int k = 0;
+    if (grid_canvas(&canvas, &g, title, note, err) == 0)
+        for (int64_t c = 0; c < chw[0] && !err->code; c++) {
+            if (!rt_viz_wants_map(v, c))
+                continue;
+            rt_canvas_tone(&tile, values + c * plane, 1, (int)chw[1], (int)chw[2], 0, tone, top,
+                           err);
+            if (!err->code)
+                grid_put(&canvas, &g, k % g.columns, k / g.columns, &tile);
+            k++;
+        }
+    snprintf(name, sizeof name, "activations-%s", label);
+    if (!err->code)
+        rt_viz_write(v, &canvas, name, title, note, err);
+    rt_image_free(&tile);
+    rt_image_free(&canvas);
+    return err->code;
+}
+
+static int wants_layer(const rt_viz *v, int seed) {
+    int64_t chw[3];
+    rt_seed_shape(v->m->model, seed, chw);
+    if (!v->layers && chw[1] * chw[2] == 1 && chw[0] > 4096)
+        return 0;
+    return listed(v->layers, v->m->model->program[RT_LOOK].seed[seed].label);
+}
+
+int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err) {
+    if (rt_feed_load(feed, &at, 1, -1, rt_cli_skipped, &v->cli) != 1)
+        return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
+    if (rt_look_record(&v->look, 1, err))
+        return err->code;
+    const rt_program *p = &v->m->model->program[RT_LOOK];
+    int shown = 0;
+    for (int s = 0; s < p->nseeds && !err->code; s++) {
+        if (!wants_layer(v, s))
+            continue;
+        rt_tensor_read(v->m, RT_LOOK, p->seed[s].tensor, 0, v->look.seed);
+        activation_sheet(v, s, v->look.seed, err);
+        shown++;
+    }
+    memset(v->look.seed, 0, (size_t)v->look.seed_room * sizeof *v->look.seed);
+    if (!shown && !err->code)
+        rt_fail(err, NETRT_EUSAGE, "no layer is called '%s'\nhelp: `%s info` lists the layers",
+                v->layers ? v->layers : "", v->cli.program);
+    return err->code;
+}

@@ -1,0 +1,343 @@
+/* rt_viz.c: the program NAME-viz: command line, layer and map lists, files written. */
+#include "rt_viz.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rt_alloc.h"
+#include "rt_io.h"
+#include "rt_par.h"
+
+/* ---- opening ---- */
+
+int rt_viz_open(rt_viz *v, int64_t cap, rt_error *err) {
+    v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
+    if (!v->made || rt_io_make_dirs(v->cli.out, err) || rt_io_probe_dir(v->cli.out, err))
+        return err->code;
+    if (v->cli.batch == 0)
+        v->cli.batch = cap;
+    const char *out = v->cli.out;
+    v->cli.out = "run"; /* where default weights lie */
+    rt_cli_open(&v->cli, 1, &v->m, err);
+    v->cli.out = out;
+    if (err->code)
+        return err->code;
+    rt_input_prep(v->m->model, 0, &v->prep);
+    if (v->m->model->program[RT_LOOK].nkernels == 0)
+        return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its look program",
+                       v->m->model->name);
+    v->look_open = 1;
+    return rt_look_open(&v->look, v->m, cap, err);
+}
+
+void rt_viz_close(rt_viz *v) {
+    if (v->look_open)
+        rt_look_close(&v->look);
+    netrt_close(v->m);
+    rt_free(v->made);
+}
+
+/* ---- files ---- */
+
+static void safe_name(char *s) {
+    for (; *s; s++)
+        if (*s == '/' || *s == ' ' || (unsigned char)*s < 33)
+            *s = '_';
+}
+
+static rt_made *remember(rt_viz *v, const char *name, const char *ext, const char *title,
+                         const char *note) {
+    static rt_made spill;
+    rt_made *made = v->nmade < RT_MADE_MAX ? &v->made[v->nmade++] : &spill;
+    char clean[200];
+    snprintf(clean, sizeof clean, "%s", name);
+    safe_name(clean);
+    snprintf(made->path, sizeof made->path, "%.300s/%s.%s", v->cli.out, clean, ext);
+    snprintf(made->title, sizeof made->title, "%s", title);
+    snprintf(made->note, sizeof made->note, "%s", note);
+    return made;
+}
+
+int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,
+                 const char *note, rt_error *err) {
+    rt_made *made = remember(v, name, "png", title, note);
+    if (rt_png_write(img, made->path, err) == 0)
+        rt_note(&v->cli.progress, "%s  %d x %d  %s", made->path, img->width, img->height, note);
+    return err->code;
+}
+
+int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title, rt_error *err) {
+    rt_made *made = remember(v, name, "csv", title, "");
+    if (rt_text_ok(t, err) && rt_io_write_file(made->path, t->data, t->size, err) == 0)
+        rt_note(&v->cli.progress, "%s", made->path);
+    return err->code;
+}
+
+/* ---- lists on the command line ---- */
+
+int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err) {
+    const char *from = *list;
+    if (!from || !*from)
+        return 0;
+    size_t n = strcspn(from, ",");
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)(n < 255 ? n : 255), from);
+    *list = from[n] ? from + n + 1 : from + n;
+    *seed = rt_seed_find(v->m->model, name);
+    if (*seed >= 0)
+        return 1;
+    const rt_program *p = &v->m->model->program[RT_LOOK];
+    const char *words[256];
+    int count = p->nseeds < 256 ? p->nseeds : 256;
+    for (int i = 0; i < count; i++)
+        words[i] = p->seed[i].label;
+    const char *near = rt_nearest(name, words, count);
+    rt_fail(err, NETRT_EUSAGE, "no layer is called '%s'%s%s%s\nhelp: `info` lists the layers", name,
+            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return -1;
+}
+
+/* Reads "a" or "a-b" at *s. */
+static int map_range(const char **s, long *lo, long *hi) {
+    char *end;
+    *lo = *hi = strtol(*s, &end, 10);
+    if (end == *s || *lo < 0)
+        return 0;
+    if (*end == '-') {
+        const char *second = end + 1;
+        *hi = strtol(second, &end, 10);
+        if (end == second || *hi < *lo)
+            return 0;
+    }
+    if (*end != 0 && *end != ',')
+        return 0;
+    *s = *end ? end + 1 : end;
+    return 1;
+}
+
+int rt_viz_check_maps(const rt_viz *v, rt_error *err) {
+    long lo, hi;
+    for (const char *s = v->maps; s && *s;)
+        if (!map_range(&s, &lo, &hi))
+            return rt_fail(err, NETRT_EUSAGE, "--maps=%s: write numbers and ranges, as in 0,3,8-15",
+                           v->maps);
+    return NETRT_OK;
+}
+
+int rt_viz_wants_map(const rt_viz *v, int64_t i) {
+    long lo, hi;
+    if (!v->maps || !*v->maps)
+        return 1;
+    for (const char *s = v->maps; *s && map_range(&s, &lo, &hi);)
+        if (i >= lo && i <= hi)
+            return 1;
+    return 0;
+}
+
+int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
+    const rt_model *model = v->m->model;
+    int n = 0;
+    for (int i = 0; i < model->program[RT_LOOK].nseeds && n < max; i++) {
+        const char *label = model->program[RT_LOOK].seed[i].label;
+        for (int p = 0; p < model->nparams; p++)
+            if (model->param[p].rank == 4 && !(model->param[p].flags & RT_PARAM_CONSTANT) &&
+                strcmp(model->param[p].label, label) == 0) {
+                seed[n++] = i;
+                break;
+            }
+    }
+    return n;
+}
+
+/* ---- verbs ---- */
+
+typedef struct Verb {
+    rt_verb help;
+    int (*run)(rt_viz *v, const char **operands, int n, rt_error *err);
+} Verb;
+
+/* Opens the pictures to work on: files and folders named, else the spec's test data. */
+static int open_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
+    if (n > 1)
+        return rt_fail(err, NETRT_EUSAGE, "one picture or folder at a time, please");
+    if (n == 1)
+        v->cli.data = operands[0];
+    if (rt_cli_data(&v->cli, 1, 0, &v->cli.ds, err))
+        return err->code;
+    rt_cli_class_names(v->m, v->cli.ds);
+    return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, 0, 0, err);
+}
+
+static void close_feed(rt_viz *v, rt_feed *feed) {
+    if (feed->m)
+        rt_feed_close(feed);
+    if (v->cli.ds)
+        rt_data_close(v->cli.ds);
+    v->cli.ds = NULL;
+}
+
+static int run_filters(rt_viz *v, const char **operands, int n, rt_error *err) {
+    if (n)
+        return rt_fail(err, NETRT_EUSAGE, "filters takes no file ('%s')", operands[0]);
+    if (rt_viz_open(v, 1, err))
+        return err->code;
+    return rt_viz_filters(v, err);
+}
+
+static int check_sample(const rt_viz *v, rt_error *err) {
+    int64_t count = rt_data_count(v->cli.ds);
+    if (v->sample >= count)
+        return rt_fail(err, NETRT_EUSAGE, "--image=%lld: the data has images 0 to %lld",
+                       (long long)v->sample, (long long)count - 1);
+    return NETRT_OK;
+}
+
+static int run_activations(rt_viz *v, const char **operands, int n, rt_error *err) {
+    rt_feed feed = {0};
+    if (rt_viz_open(v, 1, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
+        check_sample(v, err) == 0)
+        rt_viz_activations(v, &feed, v->sample < 0 ? 0 : v->sample, err);
+    close_feed(v, &feed);
+    return err->code;
+}
+
+/* One picture, or every picture of a folder named on the command line. */
+static int run_project(rt_viz *v, const char **operands, int n, int rule, rt_error *err) {
+    rt_feed feed = {0};
+    if (rt_viz_open(v, 1, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
+        check_sample(v, err) == 0) {
+        int64_t first = v->sample < 0 ? 0 : v->sample;
+        int64_t last = n && v->sample < 0 ? rt_data_count(v->cli.ds) - 1 : first;
+        for (int64_t i = first; i <= last && !err->code; i++)
+            rt_viz_saliency(v, &feed, i, rule, err);
+    }
+    close_feed(v, &feed);
+    return err->code;
+}
+
+static int run_saliency(rt_viz *v, const char **operands, int n, rt_error *err) {
+    return run_project(v, operands, n, RT_RULE_GRADIENT, err);
+}
+
+static int run_guided(rt_viz *v, const char **operands, int n, rt_error *err) {
+    return run_project(v, operands, n, RT_RULE_GUIDED, err);
+}
+
+static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
+    rt_feed feed = {0};
+    int seed[64], nseeds = 0, more = 1;
+    int64_t cap = v->cli.batch > RT_TOP ? v->cli.batch : RT_TOP;
+    if (rt_viz_open(v, cap, err) == 0) {
+        const char *list = v->layers;
+        while (list && nseeds < 64 && (more = rt_viz_next_layer(v, &list, &seed[nseeds], err)) == 1)
+            nseeds++;
+        if (!v->layers)
+            nseeds = rt_viz_conv_layers(v, seed, 64);
+        const char *no = v->m->model->program[RT_LOOK].refused[RT_RULE_DECONVNET];
+        if (!err->code && no)
+            rt_fail(err, NETRT_EUSAGE, "deconvnet is not defined for %s: %s\n"
+                    "help: `%s saliency` shows the true gradient, which every network has",
+                    v->m->model->name, no, v->cli.program);
+    }
+    if (!err->code && open_feed(v, operands, n, &feed, err) == 0)
+        rt_viz_deconv(v, &feed, RT_RULE_DECONVNET, seed, nseeds, err);
+    close_feed(v, &feed);
+    return err->code;
+}
+
+static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
+    if (n)
+        return rt_fail(err, NETRT_EUSAGE, "report takes no file ('%s'); use --data", operands[0]);
+    if (rt_viz_open(v, 64, err))
+        return err->code;
+    return rt_viz_report(v, err);
+}
+
+static const Verb verbs[] = {
+    {{"filters", "the weights of the convolutions as pictures", "[OPTIONS]",
+      "filters --weights=run/last.safetensors\nfilters --layer=conv1 --out=pictures"},
+     run_filters},
+    {{"activations", "what every map answers to one picture", "[OPTIONS] [PICTURE]",
+      "activations cat.jpg\nactivations --image=7 --layer=conv1"},
+     run_activations},
+    {{"deconv", "top 9 activations of each map, projected to pixels (Zeiler, Fergus)",
+      "[OPTIONS] [DATA]", "deconv\ndeconv --layer=conv2 --maps=0-15 --data=mnist"},
+     run_deconv},
+    {{"guided", "guided backpropagation of a class or a map to one picture", "[OPTIONS] [PICTURE]",
+      "guided cat.jpg\nguided --image=7 --class=3"},
+     run_guided},
+    {{"saliency", "largest gradient of the score per pixel", "[OPTIONS] [PICTURE]",
+      "saliency cat.jpg\nsaliency --image=7 --class=3"},
+     run_saliency},
+    {{"report", "all of it on one page, report.html", "[OPTIONS]",
+      "report\nreport --weights=run/best.safetensors --out=out"},
+     run_report},
+};
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+static void overview(FILE *out, const rt_viz *v) {
+    fprintf(out, "Shows what %s (%s) has learned.\n\n", v->cli.model->name, v->cli.model->spec_file);
+    for (int i = 0; i < VERBS; i++)
+        fprintf(out, "  %s %-12s %s\n", v->cli.program, verbs[i].help.name, verbs[i].help.summary);
+    fprintf(out, "\n%s VERB --help tells more.  Exit codes: 0 done, 1 partly, 2 usage, 4 bad data,\n"
+                 "5 file system, 6 limits, 70 a mistake of ours, 130 interrupted.\n", v->cli.program);
+}
+
+static int run_verb(rt_viz *v, const Verb *verb, int argc, char **argv) {
+    const rt_arg table[] = {
+        RT_OPT_WEIGHTS(&v->cli),
+        RT_OPT_DATA(&v->cli, "pictures to use (default: the spec's test data)"),
+        {"out", 'o', RT_ARG_TEXT, "DIR", &v->cli.out, 0, 0, "where files go (default: out)"},
+        {"layer", 'l', RT_ARG_TEXT, "NAMES", &v->layers, 0, 0, "layers, separated by commas"},
+        {"maps", 'm', RT_ARG_TEXT, "LIST", &v->maps, 0, 0, "maps to show: 0,3,8-15 (default: all)"},
+        {"image", 'i', RT_ARG_INT, "N", &v->sample, 0, INT64_MAX, "number of the image in the data"},
+        {"class", 'c', RT_ARG_INT, "N", &v->target, 0, INT64_MAX,
+         "class to explain (default: the one predicted)"},
+        {"limit", 0, RT_ARG_INT, "N", &v->limit, 1, INT64_MAX,
+         "scan only the first N images (default: all)"},
+        RT_OPT_PARTIAL(&v->cli), RT_OPT_THREADS(&v->cli), RT_OPT_BATCH(&v->cli),
+        RT_OPT_SEED(&v->cli), RT_OPT_QUIET(&v->cli), RT_OPT_PROGRESS(&v->cli),
+    };
+    const char **operands = calloc((size_t)argc + 1, sizeof *operands);
+    int n = 0, code = NETRT_OK;
+    rt_error err = {0};
+    if (!operands)
+        return NETRT_ELIMIT;
+    if (rt_cli_parse(&v->cli, &verb->help, table, (int)(sizeof table / sizeof *table), argc, argv,
+                     operands, &n, &code)) {
+        if (rt_viz_check_maps(v, &err) == 0)
+            verb->run(v, operands, n, &err);
+        code = err.code ? rt_report(&v->cli.progress, &err)
+                        : v->cli.skipped ? NETRT_EPARTIAL : NETRT_OK;
+        rt_viz_close(v);
+    }
+    free((void *)operands);
+    return code;
+}
+
+int netrt_viz_main(const rt_model *model, int argc, char **argv) {
+    rt_viz v = {.sample = -1, .target = -1};
+    rt_cli_start(&v.cli, model, argc > 0 ? argv[0] : NULL);
+    v.cli.out = "out";
+    rt_cli_catch();
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        overview(argc < 2 ? stderr : stdout, &v);
+        return argc < 2 ? NETRT_EUSAGE : NETRT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("%s-viz (netc %s, %s, spec %s)\n", model->name, model->version, model->target,
+               model->spec_hash);
+        return NETRT_OK;
+    }
+    const char *words[VERBS];
+    for (int i = 0; i < VERBS; i++) {
+        words[i] = verbs[i].help.name;
+        if (strcmp(argv[1], words[i]) == 0)
+            return run_verb(&v, &verbs[i], argc - 2, argv + 2);
+    }
+    const char *near = rt_nearest(argv[1], words, VERBS);
+    fprintf(stderr, "error: unknown verb '%s'%s%s%s\nhelp: %s --help lists the verbs\n", argv[1],
+            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", v.cli.program);
+    return NETRT_EUSAGE;
+}

@@ -1,0 +1,63 @@
+/* rt_viz.h: what the verbs of NAME-viz share (rt_viz.c, rt_maps.c, rt_deconv.c, rt_saliency.c,
+ * rt_report.c).  A technique writes PNG sheets and a CSV into a folder and names them in a list,
+ * from which the report is made.
+ */
+#ifndef RT_VIZ_H
+#define RT_VIZ_H
+
+#include "rt_canvas.h"
+#include "rt_look.h"
+
+/* One file written, in the order of writing. */
+typedef struct rt_made {
+    char path[512];
+    char title[160];
+    char note[400];   /* how to read it: scale, range, counts */
+} rt_made;
+enum { RT_MADE_MAX = 256 };
+
+typedef struct rt_viz {
+    rt_cli cli;
+    netrt *m;
+    rt_look look;
+    int look_open;
+    struct rt_prep prep;    /* of input slot 0 */
+    int64_t limit;          /* samples to scan, 0 = all */
+    const char *layers;     /* "conv1,conv2", NULL: the technique's default */
+    const char *maps;       /* "0,3,8-15" or NULL: all */
+    int64_t sample;         /* which sample of the data when no picture is named, -1: the first */
+    int64_t target;         /* class to look at, -1: the predicted one */
+    rt_made *made;
+    int nmade;
+} rt_viz;
+
+/* Opens network, weights and look program once. */
+int rt_viz_open(rt_viz *v, int64_t cap, rt_error *err);
+void rt_viz_close(rt_viz *v);
+
+/* Writes img as DIR/name.png and remembers it. */
+int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,
+                 const char *note, rt_error *err);
+int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title, rt_error *err);
+
+/* The next layer of a comma separated list: 1 and the seed index, 0 at the end, -1 unknown. */
+int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err);
+/* Is map `i` among v->maps?  EUSAGE in err when the list cannot be read. */
+int rt_viz_wants_map(const rt_viz *v, int64_t i);
+int rt_viz_check_maps(const rt_viz *v, rt_error *err);
+/* Layers with height and width above 1 that something was computed for ("conv" ops): the default of
+ * activations and deconv.  Returns how many, at most max. */
+int rt_viz_conv_layers(const rt_viz *v, int *seed, int max);
+
+/* Title, sub-title and key of a sheet: draws a header, returns its height. */
+int rt_sheet_header(rt_image *canvas, const char *title, const char *note);
+enum { RT_SHEET_HEADER = 44, RT_SHEET_MIN_WIDTH = 520 };
+
+/* Techniques.  Each may be called by its verb and by the report. */
+int rt_viz_filters(rt_viz *v, rt_error *err);
+int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
+int rt_viz_deconv(rt_viz *v, rt_feed *feed, int rule, const int *seed, int nseeds, rt_error *err);
+int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *err);
+int rt_viz_report(rt_viz *v, rt_error *err);
+
+#endif
