@@ -1,0 +1,322 @@
+/* driver_stages.c: calls the stages behind the parser (driver_stages.h).
+ *
+ * requires: stages are called in the order of driver_stages.h.
+ * ensures:  failures of the world end the run through fatal() with the right exit code.
+ */
+#define _GNU_SOURCE
+#include "driver_stages.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "base/str.h"
+#include "emit/target.h"
+#include "ir/op.h"
+
+/* Absent rooms of an unfinished build are NULL instead of link errors. */
+#pragma weak model_build
+#pragma weak model_pass_ctx
+#pragma weak model_describe
+#pragma weak model_describe_json
+#pragma weak passes_run
+#pragma weak passes_help
+#pragma weak pass_exists
+#pragma weak pass_run_one
+#pragma weak params_place
+#pragma weak plan_print
+#pragma weak graph_print
+#pragma weak graph_dot
+#pragma weak graph_parse
+#pragma weak codegen_module
+#pragma weak link_model
+#pragma weak header_print
+#pragma weak emit_finish
+#pragma weak emit_object
+#pragma weak emit_asm
+#pragma weak emit_ll
+#pragma weak emit_free
+#pragma weak emit_host_cpu
+#pragma weak target_find
+#pragma weak op_find
+#pragma weak op_name
+#pragma weak op_def
+#pragma weak op_flags
+
+static _Noreturn void missing(const char *what)
+{
+    fatal(NETC_BUG, "this build of netc has no %s", what);
+}
+
+bool stage_model_exists(void)
+{
+    return model_build != NULL;
+}
+
+bool stage_model(Compile *c, bool forward_only)
+{
+    const Options *o = c->options;
+    ModelOptions options = {.net = o->net,
+                            .variant = o->variant,
+                            .define = o->defines,
+                            .ndefine = o->define_count,
+                            .strict_shapes = o->strict_shapes,
+                            .forward_only = forward_only};
+
+    if (!model_build)
+        missing("semantic analysis");
+    bug_context("checking the network");
+    c->model = model_build(c->keep, c->diag, c->ast, &options);
+    bug_context(NULL);
+    return c->model != NULL;
+}
+
+void stage_describe(const Compile *c, FILE *out)
+{
+    if (!model_describe || !model_describe_json)
+        missing("layer table");
+    if (c->options->json)
+        model_describe_json(c->model, out);
+    else
+        model_describe(c->model, out);
+}
+
+int stage_target(Compile *c, const char *fallback)
+{
+    char why[256];
+    const char *name = c->options->target ? c->options->target : fallback;
+
+    if (!target_find)
+        missing("table of targets");
+    if (target_find(c->keep, name, &c->target, why, sizeof why))
+        return NETC_OK;
+    fprintf(stderr, "netc: error: %s\n", why);
+    return NETC_USAGE;
+}
+
+static void prepare_pass(Compile *c, PassCtx *pass)
+{
+    pass->tmp = c->tmp;
+    pass->target = &c->target;
+    pass->dump = c->options->dump;
+    pass->stop_after = c->options->stop_after;
+    pass->time = c->options->time_passes;
+    pass->verify = true;
+    pass->dump_file = stdout;
+}
+
+void stage_passes(Compile *c)
+{
+    if (!passes_run || !model_pass_ctx || !params_place)
+        missing("optimiser");
+    for (int mode = 0; mode < MODEL_MODES; mode++) {
+        if (!c->model->mode[mode].graph)
+            continue;
+        model_pass_ctx(c->model, mode, &c->pass[mode]);
+        prepare_pass(c, &c->pass[mode]);
+        if (!passes_run(c->model->mode[mode].graph, &c->pass[mode]))
+            c->stopped = true;
+    }
+    if (!c->stopped)
+        params_place(&c->model->params);
+}
+
+/* What the program asks of the processor before it starts (rt_model.cpu_needs). */
+static const char *cpu_needs(const Target *t)
+{
+    if (t->broadcast_load)
+        return "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq";
+    if (strcmp(t->name, "x86-64-v3") == 0)
+        return "avx2,fma,bmi,bmi2";
+    if (t->vector == 8)
+        return "avx2,fma";
+    return strcmp(t->name, "x86-64-v2") == 0 ? "sse4.2,ssse3,popcnt" : "";
+}
+
+void stage_module(Compile *c, const char *symbol)
+{
+    CodegenInput input = {.model = c->model,
+                          .ctx = c->pass,
+                          .target = &c->target,
+                          .symbol = symbol,
+                          .cpu_needs = cpu_needs(&c->target)};
+
+    if (!codegen_module)
+        missing("code generator");
+    bug_context("generating code");
+    c->emit = codegen_module(c->keep, &input);
+    bug_context(NULL);
+}
+
+void stage_optimize(Compile *c)
+{
+    char why[1024];
+
+    if (!emit_finish)
+        missing("code generator");
+    if (!emit_finish(c->emit, c->options->opt_level, why, sizeof why))
+        BUG("%s", why);
+}
+
+void stage_write(Compile *c, EmitKind kind, const char *path)
+{
+    char why[1024] = "";
+    bool ok = false;
+
+    if (!emit_object || !emit_asm || !emit_ll)
+        missing("code generator");
+    if (kind == EMIT_OBJ)
+        ok = emit_object(c->emit, path, why, sizeof why);
+    else if (kind == EMIT_ASM)
+        ok = emit_asm(c->emit, path, why, sizeof why);
+    else
+        ok = emit_ll(c->emit, path, why, sizeof why);
+    if (!ok)
+        fatal(NETC_IO, "%s", why);
+}
+
+void stage_link(Compile *c, const char *object, LinkKind kind, const char *output)
+{
+    char why[4096];
+    LinkPlan plan = {.object = object, .output = output, .verbose = c->options->verbose};
+
+    if (!link_model)
+        missing("linker");
+    if (!link_model(&plan, kind, why, sizeof why))
+        fatal(NETC_IO, "cannot link '%s': %s", output, why);
+}
+
+void stage_header(Compile *c, const char *name, FILE *out)
+{
+    if (!header_print)
+        missing("header writer");
+    header_print(c->model, name, out);
+}
+
+void stage_print_graph(Compile *c, EmitKind kind, FILE *out)
+{
+    const Graph *graph = c->model->mode[c->options->mode].graph;
+
+    if (!graph_print || !graph_dot || !plan_print)
+        missing("graph printer");
+    if (!graph)
+        fatal(NETC_USAGE, "'%s' has no %s program", c->model->name,
+              c->options->mode == MODEL_TRAIN ? "training (it has no loss)" : "such");
+    if (kind == EMIT_DOT)
+        graph_dot(graph, out);
+    else if (kind == EMIT_PLAN)
+        plan_print(graph, &c->target, out);
+    else
+        graph_print(graph, out);
+}
+
+int stage_run_pass(Compile *c, const char *text, FILE *out)
+{
+    const char *error = NULL;
+    PassCtx pass = {0};
+
+    if (!graph_parse || !pass_run_one || !graph_print)
+        missing("graph reader");
+    if (!stage_pass_exists(c->options->run_pass)) {
+        fprintf(stderr, "netc: error: unknown pass '%s'\nhelp: netc --help-passes lists them\n",
+                c->options->run_pass);
+        return NETC_USAGE;
+    }
+    Graph *graph = graph_parse(c->keep, text, &error);
+    if (!graph) {
+        fprintf(stderr, "netc: error: %s: %s\n", c->options->operands[0], error);
+        return NETC_USAGE;
+    }
+    prepare_pass(c, &pass);
+    pass.train = c->options->mode == MODEL_TRAIN;
+    pass.look = c->options->mode == MODEL_LOOK;
+    if (!pass_run_one(graph, &pass, c->options->run_pass)) {
+        fprintf(stderr, "netc: error: pass '%s' does not apply to a graph in this state\n",
+                c->options->run_pass);
+        return NETC_USAGE;
+    }
+    graph_print(graph, out);
+    return NETC_OK;
+}
+
+void stage_help_passes(FILE *out)
+{
+    fputs("ast        the parser; print with: netc emit --as=ast\n"
+          "model      names, shapes, graphs; print with: netc emit --as=graph\n",
+          out);
+    if (passes_help)
+        passes_help(out);
+}
+
+bool stage_pass_exists(const char *name)
+{
+    return pass_exists && pass_exists(name);
+}
+
+/* ---- operations, for explain ---- */
+static bool is_spec_op(int op)
+{
+    return (op_flags[op] & OPF_U) != 0;
+}
+
+const char *stage_nearest_op(const char *word)
+{
+    const char *names[OP_COUNT];
+    int count = 0;
+
+    for (int op = 1; op_find && op < OP_COUNT; op++)
+        if (is_spec_op(op))
+            names[count++] = op_name[op];
+    return nearest_name(word, names, count);
+}
+
+static void explain_attr(const AttrDesc *attr, FILE *out)
+{
+    if (attr->internal)
+        return;
+    fprintf(out, "  %-12s %s", attr->name, attr->doc ? attr->doc : "");
+    if (attr->choices)
+        fprintf(out, " (%s)", attr->choices);
+    if (attr->dflt)
+        fprintf(out, ", default %s", attr->dflt[0] ? attr->dflt : "none");
+    else
+        fputs(", required", out);
+    fputc('\n', out);
+}
+
+bool stage_explain_op(const char *name, FILE *out)
+{
+    int op = op_find ? op_find(name) : OP_NONE;
+
+    if (op == OP_NONE || !is_spec_op(op) || !op_def[op])
+        return false;
+    const OpDef *def = op_def[op];
+    fprintf(out, "%s: %s\n", name, def->title ? def->title : "");
+    if (def->formula)
+        fprintf(out, "\n    %s\n", def->formula);
+    if (def->doc)
+        fprintf(out, "\n%s\n", def->doc);
+    if (def->nattrs > 0)
+        fputs("\narguments:\n", out);
+    for (int i = 0; i < def->nattrs; i++)
+        explain_attr(&def->attrs[i], out);
+    if (def->theory)
+        fprintf(out, "\nsource: %s\n", def->theory);
+    return true;
+}
+
+void stage_list_ops(FILE *out)
+{
+    for (int op = 1; op_find && op < OP_COUNT; op++)
+        if (is_spec_op(op) && op_def[op])
+            fprintf(out, "%-16s %s\n", op_name[op], op_def[op]->title ? op_def[op]->title : "");
+}
+
+void stage_host(FILE *out)
+{
+    char cpu[128] = "unknown", features[8192];
+
+    if (emit_host_cpu)
+        emit_host_cpu(cpu, sizeof cpu, features, sizeof features);
+    fprintf(out, "LLVM 19, host %s\n", cpu);
+}

@@ -1,0 +1,52 @@
+/* driver_stages.h: the stages behind the parser, as the driver calls them.
+ *
+ * Each stage is one function of another room (front/model.h, passes/passes.h, codegen/codegen.h),
+ * reached through a weak reference: a build that lacks a room still checks syntax and prints trees, and
+ * says plainly what it lacks.
+ */
+#ifndef DRIVER_STAGES_H
+#define DRIVER_STAGES_H
+
+#include "codegen/codegen.h"
+#include "driver.h"
+
+/* One spec on its way. */
+typedef struct Compile {
+    Arena *keep, *tmp;
+    const Options *options;
+    Sources *sources;
+    DiagCtx *diag;
+    Ast *ast;
+    Model *model;
+    Target target;
+    PassCtx pass[MODEL_MODES];
+    bool stopped; /* --stop-after was reached: everything asked for has been done */
+    Emit *emit;
+} Compile;
+
+bool stage_model_exists(void);
+/* sema and build: fills c->model; false after reported errors. */
+bool stage_model(Compile *c, bool forward_only);
+void stage_describe(const Compile *c, FILE *out);
+/* Sets c->target from --target-cpu or the default given. */
+int stage_target(Compile *c, const char *fallback);
+/* All passes over all graphs of the model, then the parameters' places; sets c->stopped. */
+void stage_passes(Compile *c);
+/* The LLVM module of the planned model, before optimisation; symbol is the exported rt_model. */
+void stage_module(Compile *c, const char *symbol);
+void stage_optimize(Compile *c);
+/* EMIT_LL, EMIT_ASM, EMIT_OBJ to a path ("-" = stdout, not for objects). */
+void stage_write(Compile *c, EmitKind kind, const char *path);
+void stage_link(Compile *c, const char *object, LinkKind kind, const char *output);
+void stage_header(Compile *c, const char *name, FILE *out);
+void stage_print_graph(Compile *c, EmitKind kind, FILE *out); /* EMIT_GRAPH, EMIT_DOT, EMIT_PLAN */
+/* --run-pass: text of a graph in, one pass, text out. */
+int stage_run_pass(Compile *c, const char *text, FILE *out);
+void stage_help_passes(FILE *out);
+bool stage_pass_exists(const char *name);
+bool stage_explain_op(const char *name, FILE *out); /* false: no such operation */
+void stage_list_ops(FILE *out);
+const char *stage_nearest_op(const char *word);
+void stage_host(FILE *out); /* "host: ..." lines of --version */
+
+#endif
