@@ -168,6 +168,9 @@ bool ref_run(RefRun *r) {
         bool done = node->dead || (node->out[0] && r->value[node->out[0]]);
         ok = done || evaluate_node(r, busy, n);
     }
+    for (ValueId v = 1; ok && v < r->g->nvalue; v++) /* inputs that no node reads: if given */
+        if (!r->value[v] && graph_v(r->g, v)->kind != VK_RESULT && !given(r, v))
+            r->error[0] = 0;
     free(busy);
     return ok;
 }

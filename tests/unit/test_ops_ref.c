@@ -115,7 +115,7 @@ static void run_open(Run *x, int op, int i) {
             x->data[k] = calloc((size_t)n, sizeof(double));
         x->r.input[k] = x->data[k];
         if (x->c.kind[k] == REF_DATA || x->c.kind[k] == REF_WEIGHT)
-            ref_fill_distinct(x->data[k], n, 2, seed);
+            ref_fill_distinct(x->data[k], n, 1.9, seed);
         else
             ref_fill_int(x->data[k], n, 0, x->c.kind[k] == REF_MASK ? 1 : (int)x->c.limit - 1,
                          seed);
