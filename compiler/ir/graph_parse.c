@@ -659,10 +659,24 @@ static void links(Reader *r, Param *p) {
     p->links = l;
 }
 
+static void initialisation(Reader *r, Param *p) {
+    static const char *const rule[] = {"zero", "fill", "uniform", "gaussian", "table"};
+    int i = 0;
+    while (i < 5 && !accept(r, rule[i]))
+        i++;
+    if (i == 5)
+        fail(r, "unknown initialisation");
+    p->init = (InitKind)i;
+    p->init_a = real(r);
+    p->init_b = real(r);
+}
+
 static void param_fields(Reader *r, Param *p) {
     for (;;) {
         if (accept(r, "split"))
             p->split = shape(r);
+        else if (accept(r, "init"))
+            initialisation(r, p);
         else if (accept(r, "lr"))
             p->lr_mult = real(r);
         else if (accept(r, "decay"))
@@ -711,17 +725,6 @@ static void param(Reader *r) {
     p->lr_mult = p->decay_mult = 1;
     p->name = quoted(r);
     p->shape = p->split = shape(r);
-    if (accept(r, "init")) {
-        static const char *const rule[] = {"zero", "fill", "uniform", "gaussian", "table"};
-        int i = 0;
-        while (i < 5 && !accept(r, rule[i]))
-            i++;
-        if (i == 5)
-            fail(r, "unknown initialisation");
-        p->init = (InitKind)i;
-        p->init_a = real(r);
-        p->init_b = real(r);
-    }
     param_fields(r, p);
 }
 

@@ -25,23 +25,18 @@ static bool is_one(const int64_t x[2]) {
 }
 
 static bool computes_nothing(const Graph *g, const Node *n) {
-    switch (n->op) {
-    case OP_DROPOUT: {
+    if (n->op == OP_DROPOUT) {
         const DropoutAttrs *a = n->attrs;
         return a->rate == 0 || (a->infer && a->scale == 0);
     }
-    case OP_CONCAT:
-        return n->nin == 1;
-    case OP_FLATTEN:
-        return graph_v(g, n->in[0])->shape.rank == 1;
-    case OP_AVGPOOL: {
+    if (n->op == OP_AVGPOOL) {
         const PoolAttrs *a = n->attrs;
         return is_one(a->kernel) && is_one(a->stride) && !a->pad[0] && !a->pad[1] && !a->pad[2] &&
                !a->pad[3];
     }
-    default:
-        return false;
-    }
+    if (n->op == OP_FLATTEN)
+        return graph_v(g, n->in[0])->shape.rank == 1;
+    return n->op == OP_CONCAT && n->nin == 1;
 }
 
 static NodeId def_of(const Graph *g, ValueId v, int op) {

@@ -301,8 +301,32 @@ static void grad_look(Graph *g, PassCtx *ctx) {
     }
 }
 
+/* dce has dropped results that nobody reads yet; rules may want them (switches of max pooling). */
+static void restore_results(Graph *g, PassCtx *ctx) {
+    for (uint32_t o = 0; o < g->norder; o++) {
+        NodeId id = g->order[o];
+        for (int k = 1; k < graph_n(g, id)->nout; k++) {
+            const Node *n = graph_n(g, id);
+            if (n->out[k])
+                continue;
+            Shape *in = ARENA_ARRAY(ctx->tmp, n->nin, Shape);
+            for (int i = 0; i < n->nin; i++)
+                in[i] = graph_v(g, n->in[i])->shape;
+            Infer inf = {.attrs = n->attrs, .nin = n->nin, .in = in};
+            BUG_IF(!op_infer(n->op, &inf), "%s refuses its inputs", op_name[n->op]);
+            ValueId *out = n->out;
+            bool batched = graph_v(g, out[0])->batched;
+            out[k] = graph_input(g, VK_RESULT, inf.out_type[k], inf.out[k], batched, 0, NULL);
+            graph_v(g, out[k])->def = id;
+            graph_v(g, out[k])->def_index = k;
+        }
+    }
+}
+
 void pass_grad(Graph *g, PassCtx *ctx) {
     graph_toposort(g);
+    if (ctx->train || ctx->look)
+        restore_results(g, ctx);
     if (ctx->train)
         grad_train(g, ctx);
     if (ctx->look && ctx->project_from)

@@ -35,15 +35,8 @@ bool is_update(const Graph *g, ValueId v) {
 /* ---- batched values ---- */
 
 static bool reads_plain(int op, int input) {
-    switch (op) {
-    case OP_CONV2D:
-    case OP_DENSE:
-    case OP_CONV2D_BWD_WEIGHTS:
-    case OP_DENSE_BWD_WEIGHTS:
-        return input == 0;
-    default:
-        return false;
-    }
+    return input == 0 && (op == OP_CONV2D || op == OP_DENSE || op == OP_CONV2D_BWD_WEIGHTS ||
+                          op == OP_DENSE_BWD_WEIGHTS);
 }
 
 static bool may_be_plain(const Graph *g, const UseTable *uses, ValueId v) {
