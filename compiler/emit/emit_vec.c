@@ -135,3 +135,22 @@ Val em_u32_to_unit(Emit *e, Val v) {
     Val top = LLVMBuildLShr(e->b, v, emit_int_like(e, v, 8), "");
     return em_fmul(e, LLVMBuildSIToFP(e->b, top, e->vf32, ""), em_vec(e, 0x1p-24));
 }
+
+/* Eklundh's method: exchange the off-diagonal quarters, then inside each quarter, and so on. */
+void em_transpose(Emit *e, Val *rows) {
+    int w = e->target->vector;
+    for (int s = w / 2; s >= 1; s /= 2)
+        for (int r = 0; r < w; ++r) {
+            if (r & s)
+                continue;
+            LLVMValueRef upper[64], lower[64];
+            for (int l = 0; l < w; ++l) {
+                upper[l] = em_i32(e, l & s ? w + l - s : l);
+                lower[l] = em_i32(e, l & s ? w + l : l + s);
+            }
+            Val a = rows[r], b = rows[r + s];
+            rows[r] = LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(upper, (unsigned)w), "");
+            rows[r + s] =
+                LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(lower, (unsigned)w), "");
+        }
+}

@@ -446,8 +446,31 @@ static void objects(void) {
     remove("test_emit_1.s");
 }
 
-/* A malformed module is refused with a reason, not compiled. */
-static void verifier(void) {
+static void transpose(void) {
+    EACH_TARGET {
+        Emit *e = begin();
+        Val a[2], rows[64];
+        em_func_begin(e, "f", "pp", a, true);
+        int w = target.vector;
+        for (int i = 0; i < w; ++i)
+            rows[i] = em_load(e, a[0], i * w, false);
+        em_transpose(e, rows);
+        for (int i = 0; i < w; ++i)
+            em_store(e, a[1], i * w, rows[i], false);
+        em_func_end(e);
+        Fn1 f = (Fn1)(uintptr_t)done(e, "f");
+        float in[256], out[256];
+        for (int i = 0; i < 256; ++i)
+            in[i] = (float)i;
+        f(in, out);
+        for (int i = 0; i < w * w; ++i)
+            CU_ASSERT_EQUAL(out[i], in[i % w * w + i / w]);
+        emit_free(e);
+    }
+}
+
+/* A symbol that does not exist is reported by its name. */
+static void missing_symbol(void) {
     EACH_TARGET {
         Emit *e = begin();
         Val a[2];
@@ -463,4 +486,4 @@ static void verifier(void) {
 }
 
 SUITE_MAIN(TEST(targets), TEST(arithmetic), TEST(flow), TEST(memory), TEST(math), TEST(math_edges),
-           TEST(philox), TEST(data), TEST(objects), TEST(verifier))
+           TEST(philox), TEST(data), TEST(objects), TEST(transpose), TEST(missing_symbol))

@@ -1,0 +1,92 @@
+/* conv.h: what the files of convolution and dense layers share (private to them).
+ *
+ * Every one of these ops is seen as one problem: `o` output channels per group are sums over `i`
+ * input channels and kernel taps, for every pixel of an image; a dense layer is a convolution whose
+ * kernel covers the whole source, so its output has one pixel and the images take the pixels'
+ * place. Register tiles follow Goto and van de Geijn, "Anatomy of high-performance matrix
+ * multiplication" (2008), and Georganas et al., "Anatomy of high-performance deep learning
+ * convolutions on SIMD architectures" (2018): pixels x output vectors of accumulators, one
+ * broadcast per pixel.
+ */
+#ifndef OPS_CONV_H
+#define OPS_CONV_H
+
+#include "base/bug.h"
+#include "ops/hooks.h"
+#include "ops/lower.h"
+
+typedef struct ConvProblem {
+    int64_t groups, i, o;   /* channels per group: of src, of dst (forward's meaning) */
+    int64_t src[2], dst[2]; /* height, width */
+    int64_t kernel[2], stride[2], pad[2] /* top, left */, dilation[2];
+    bool bias;
+} ConvProblem;
+/* The problem behind a CONV2D*, DENSE* node. */
+ConvProblem conv_problem(const Graph *g, const Node *node);
+/* One output pixel per image: images are the pixels of the register tile. */
+bool conv_by_images(const ConvProblem *p);
+bool conv_back_by_images(const ConvProblem *p);
+
+static inline int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+static inline int64_t min64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t max64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* ---- tiles (conv_tiles.c) ---- */
+enum { TILE_MAX_PIXELS = 28, TILE_MAX_VECTORS = 4, TILE_MAX_ACC = 32 };
+/* Pixels per register tile with `oc` output vectors: accumulators + oc + one broadcast fit. */
+int tile_max_pixels(const Target *t, int oc);
+/* Rough cycles of one step (one input channel of one tap) of a tile. */
+double tile_cycles(int pixels, int oc);
+/* Images per register tile with oc output vectors. */
+int tile_images(const Target *t, int oc);
+/* Input channels unrolled in the innermost body: divides every trip count that can occur. */
+int tile_unroll(int64_t channels, int64_t block);
+/* Backward weights: accumulators are kernel columns x input channels. */
+typedef struct BwwTile {
+    int cols, channels;
+} BwwTile;
+BwwTile tile_bww(const Target *t, int oc, int64_t kw, int64_t channels);
+
+/* ---- the register tile (tile.c) ---- */
+typedef struct NestLoop {
+    Val extent;
+    int64_t src, wgt; /* steps in floats */
+} NestLoop;
+/* acc[p][j] += sum over loops and channels of src[pixel p] * weights[vector j].
+ * loop[0] is the loop over channel blocks when `partial`: its last pass has last_channels. */
+typedef struct Nest {
+    NestLoop loop[3];
+    int n;
+    int64_t channels, last_channels; /* of a block; of the last block */
+    bool partial;
+    int64_t src, wgt; /* steps per channel */
+    int unroll;
+    Val from, to;     /* range of loop[0]; of the channels if there is no loop */
+    Val blocks;       /* partial: the number of blocks */
+    int64_t prefetch; /* floats ahead to prefetch weights, 0: none */
+} Nest;
+typedef struct RegTile {
+    int pixels, oc;
+    const int64_t *offset; /* of each pixel, floats from src */
+    Val acc[TILE_MAX_ACC]; /* [pixel * oc + vector] */
+} RegTile;
+void tile_sum(Emit *e, RegTile *t, const Nest *nest, Val src, Val weights);
+/* acc = bias vectors, or zero when bias is NULL */
+void tile_start(Emit *e, RegTile *t, Val bias);
+/* Adds a loop to the nest; a loop of one pass disappears. */
+void nest_loop(Nest *nest, Val extent, int64_t src, int64_t wgt);
+
+/* ---- lowerings ---- */
+void lower_images(KernelCtx *k, const ConvProblem *p, bool backward); /* dense_lower.c */
+void choose_images_tile(const ConvProblem *p, Kernel *k, const Target *t, int o_tile,
+                        bool backward);
+void choose_bww(const Graph *g, Kernel *k, const Target *t); /* conv_bww_lower.c */
+bool epi_has_halo(const Epi *ep);
+
+#endif

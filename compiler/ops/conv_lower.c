@@ -1,0 +1,294 @@
+/* conv_lower.c: direct convolution, forward and backward data (see conv.h).
+ *
+ * Both are gathers: dst[q * phases + r] sums src[first(r) + q * step + j * tap] over the taps j of
+ * phase r.  Forward has one phase.  Backward data has one phase per residue of the stride, each
+ * with the kernel taps that reach it: k * dilation = r + pad (mod stride); Dumoulin and Visin, "A
+ * guide to convolution arithmetic" (2016), section 4. requires: halos of src cover every window.
+ * ensures: each dst element written once, by one task.
+ */
+#include "ops/conv.h"
+
+/* One phase along one axis: its number of taps, the first one, the source index it meets at q = 0.
+ */
+typedef struct Phase {
+    int64_t taps, first_tap, first;
+} Phase;
+
+typedef struct Direction {
+    int64_t phases, extent; /* dst index = q * phases + r < extent */
+    int64_t step, tap;      /* source steps per q, per tap */
+    int64_t tap_step;       /* kernel taps between two of a phase */
+    Phase *phase;
+    Val table; /* the phases as data, when there are several */
+} Direction;
+
+typedef struct Direct {
+    KernelCtx *k;
+    Emit *e;
+    View src;
+    WeightView w;
+    Epi ep;
+    Val bias; /* NULL: none */
+    Direction y, x;
+    int64_t channels; /* summed over, per group */
+    int64_t produced; /* dst channels per group */
+    /* of the task at hand */
+    Val n, cb, group;
+    Val src_at, w_at, bias_at;
+    int oc;
+} Direct;
+
+static int64_t gcd(int64_t a, int64_t b) {
+    return b ? gcd(b, a % b) : a;
+}
+
+static Direction forward_direction(const ConvProblem *p, int d, Arena *keep) {
+    Direction a = {1, p->dst[d], p->stride[d], p->dilation[d], 1, ARENA_NEW(keep, Phase), NULL};
+    a.phase[0] = (Phase){p->kernel[d], 0, -p->pad[d]};
+    return a;
+}
+
+static Direction backward_direction(const ConvProblem *p, int d, Arena *keep) {
+    int64_t s = p->stride[d], dil = p->dilation[d], g = gcd(s, dil);
+    Direction a = {s, p->src[d], 1, -dil / g, s / g, ARENA_ARRAY(keep, s, Phase), NULL};
+    for (int64_t r = 0; r < s; ++r) {
+        int64_t k = 0;
+        while (k < p->kernel[d] && (r + p->pad[d] - k * dil) % s != 0)
+            ++k;
+        if (k < p->kernel[d])
+            a.phase[r] =
+                (Phase){ceil_div(p->kernel[d] - k, a.tap_step), k, (r + p->pad[d] - k * dil) / s};
+    }
+    return a;
+}
+
+/* Reads must stay inside the halo that the layout pass gave the source. */
+static void check_halo(const Direction *a, int64_t extent, int before, int after) {
+    for (int64_t r = 0; r < a->phases; ++r) {
+        const Phase *ph = &a->phase[r];
+        int64_t last_q = (a->extent - 1 - r) / a->phases;
+        if (ph->taps == 0 || r >= a->extent)
+            continue;
+        int64_t end = ph->first + (ph->taps - 1) * a->tap;
+        int64_t lo = min64(ph->first, end), hi = max64(ph->first, end) + last_q * a->step;
+        BUG_IF(lo < -before || hi >= extent + after,
+               "convolution reads [%lld, %lld] of %lld with halo %d, %d", (long long)lo,
+               (long long)hi, (long long)extent, before, after);
+    }
+}
+
+/* Field `field` of phase r: a constant when r is. */
+static Val phase_field(Emit *e, Direction *a, Val r, int field) {
+    int64_t c;
+    if (em_const_i64(r, &c)) {
+        const Phase *ph = &a->phase[c];
+        return em_i64(e, field == 0 ? ph->taps : field == 1 ? ph->first_tap : ph->first);
+    }
+    if (!a->table)
+        a->table = em_c_bytes(e, a->phase, (size_t)a->phases * sizeof(Phase), 8);
+    Val at = em_ptr_bytes(e, a->table, em_mul(e, r, em_i64(e, sizeof(Phase))));
+    return em_load_i64(e, at, 8 * field);
+}
+
+/* A loop that disappears when it has one pass. */
+static Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name) {
+    l->impl = NULL;
+    if (from + step >= to)
+        return em_i64(e, from);
+    *l = em_for(e, em_i64(e, from), em_i64(e, to), step, name, NULL, 0);
+    return l->i;
+}
+
+static void loop_end(Emit *e, Loop *l) {
+    if (l->impl)
+        em_for_end(e, l, NULL, 0);
+}
+
+/* One register tile of rows x cols pixels at (q, x) of phase (ry, rx). */
+static void emit_tile(Direct *d, int rows, int cols, Val q, Val ry, Val x, Val rx) {
+    Emit *e = d->e;
+    const View *s = &d->src;
+    int64_t offset[TILE_MAX_ACC];
+    for (int i = 0; i < rows * cols; ++i)
+        offset[i] = i / cols * d->y.step * s->row + i % cols * d->x.step * s->pixel;
+    RegTile t = {.pixels = rows * cols, .oc = d->oc, .offset = offset};
+    tile_start(e, &t, d->bias_at);
+    int64_t block = d->w.layout.i_block, blocks = ceil_div(d->channels, block);
+    Nest nest = {.channels = block,
+                 .last_channels = d->channels - (blocks - 1) * block,
+                 .partial = d->channels % block != 0,
+                 .src = s->block == 1 ? s->cblock : 1,
+                 .wgt = d->w.row,
+                 .unroll = d->k->k->tile.unroll,
+                 .from = em_i64(e, 0),
+                 .blocks = em_i64(e, blocks)};
+    int64_t w_row = d->w.kw * d->w.tap;
+    nest_loop(&nest, nest.blocks, s->cblock, d->w.block);
+    nest_loop(&nest, phase_field(e, &d->y, ry, 0), d->y.tap * s->row, d->y.tap_step * w_row);
+    nest_loop(&nest, phase_field(e, &d->x, rx, 0), d->x.tap * s->pixel, d->x.tap_step * d->w.tap);
+    nest.to = nest.n ? nest.loop[0].extent : em_i64(e, block);
+    Val sy = em_add(e, phase_field(e, &d->y, ry, 2), em_mul(e, q, em_i64(e, d->y.step)));
+    Val sx = em_add(e, phase_field(e, &d->x, rx, 2), em_mul(e, x, em_i64(e, d->x.step)));
+    Val src =
+        em_ptr(e, d->src_at,
+               em_add(e, em_mul(e, sy, em_i64(e, s->row)), em_mul(e, sx, em_i64(e, s->pixel))));
+    Val w = em_ptr(e, d->w_at,
+                   em_add(e, em_mul(e, phase_field(e, &d->y, ry, 1), em_i64(e, w_row)),
+                          em_mul(e, phase_field(e, &d->x, rx, 1), em_i64(e, d->w.tap))));
+    tile_sum(e, &t, &nest, src, w);
+    epi_tile(d->k, &d->ep, d->n, d->cb, em_add(e, em_mul(e, q, em_i64(e, d->y.phases)), ry),
+             em_add(e, em_mul(e, x, em_i64(e, d->x.phases)), rx));
+    for (int i = 0; i < rows * cols; ++i)
+        for (int j = 0; j < d->oc; ++j)
+            epi_emit(d->k, &d->ep, t.acc[i * d->oc + j], 0, j, i / cols * d->y.phases,
+                     i % cols * d->x.phases);
+}
+
+/* The columns of phases [from, to), all of which have `count` pixels. */
+static void emit_columns(Direct *d, int rows, Val q, Val ry, int64_t from, int64_t to,
+                         int64_t count) {
+    Emit *e = d->e;
+    if (from >= to || count <= 0)
+        return;
+    int64_t most = d->k->k->tile.ow;
+    int64_t cols = ceil_div(count, ceil_div(count, most)), rest = count % cols;
+    Loop phase, tile;
+    Val rx = loop_begin(e, &phase, from, to, 1, "phase.x");
+    Val x = loop_begin(e, &tile, 0, count - rest, cols, "x");
+    emit_tile(d, rows, (int)cols, q, ry, x, rx);
+    loop_end(e, &tile);
+    if (rest)
+        emit_tile(d, rows, (int)rest, q, ry, em_i64(e, count - rest), rx);
+    loop_end(e, &phase);
+}
+
+/* `rows` rows starting at q of phase ry: halos, then the columns, phases with one more pixel first.
+ */
+static void emit_rows(Direct *d, int rows, Val q, Val ry) {
+    Emit *e = d->e;
+    for (int r = 0; r < rows; ++r) {
+        Val at = em_mul(e, em_add(e, q, em_i64(e, r)), em_i64(e, d->y.phases));
+        epi_row(d->k, &d->ep, d->n, d->cb, d->oc, em_add(e, at, ry));
+    }
+    int64_t count = d->x.extent / d->x.phases, more = d->x.extent % d->x.phases;
+    emit_columns(d, rows, q, ry, 0, more, count + 1);
+    emit_columns(d, rows, q, ry, more, d->x.phases, count);
+}
+
+/* A band of rows for one tile of output channels. */
+static void emit_band(Direct *d, Val band) {
+    Emit *e = d->e;
+    const Tile *tile = &d->k->k->tile;
+    Loop phase;
+    Val ry = loop_begin(e, &phase, 0, min64(d->y.phases, d->y.extent), 1, "phase.y");
+    /* rows of this phase: (extent - 1 - ry) / phases + 1 */
+    Val count =
+        em_add(e, em_div(e, em_sub(e, em_i64(e, d->y.extent - 1), ry), em_i64(e, d->y.phases)),
+               em_i64(e, 1));
+    Val from = em_imin(e, em_mul(e, band, em_i64(e, tile->rows)), count);
+    Val to = em_imin(e, em_add(e, from, em_i64(e, tile->rows)), count);
+    if (tile->oh > 1) {
+        Val whole =
+            em_mul(e, em_div(e, em_sub(e, to, from), em_i64(e, tile->oh)), em_i64(e, tile->oh));
+        Val middle = em_add(e, from, whole);
+        Loop q = em_for(e, from, middle, tile->oh, "y", NULL, 0);
+        emit_rows(d, tile->oh, q.i, ry);
+        em_for_end(e, &q, NULL, 0);
+        from = middle;
+    }
+    if (tile->oh == 1 || d->y.phases > 1 || d->y.extent % tile->oh) {
+        Loop q = em_for(e, from, to, 1, "y", NULL, 0);
+        emit_rows(d, 1, q.i, ry);
+        em_for_end(e, &q, NULL, 0);
+    }
+    loop_end(e, &phase);
+}
+
+/* task -> image, (group, tile of output channels), band of rows */
+static void decode_task(Direct *d, Val task, int64_t bands, Val *tile, Val *band) {
+    Emit *e = d->e;
+    KernelCtx *k = d->k;
+    int64_t tiles = d->w.layout.groups * d->w.o_tiles;
+    Val rest;
+    if (k->k->oc_outer) {
+        Val per_tile = em_mul(e, k->n, em_i64(e, bands));
+        *tile = em_div(e, task, per_tile);
+        split_index(e, em_rem(e, task, per_tile), bands, &d->n, band);
+        return;
+    }
+    split_index(e, task, tiles, &rest, tile);
+    split_index(e, rest, bands, &d->n, band);
+}
+
+static void emit_tasks(Direct *d) {
+    KernelCtx *k = d->k;
+    Emit *e = d->e;
+    int width = em_width(e), full = d->w.layout.o_tile / width;
+    int64_t blocks = ceil_div(d->produced, width);
+    int last = (int)(blocks - (d->w.o_tiles - 1) * full);
+    int64_t rows = ceil_div(d->y.extent, d->y.phases), bands = ceil_div(rows, k->k->tile.rows);
+    Loop task = task_loop(k);
+    Val tile, band, ot;
+    decode_task(d, task.i, bands, &tile, &band);
+    split_index(e, tile, d->w.o_tiles, &d->group, &ot);
+    d->cb = em_add(e, em_mul(e, d->group, em_i64(e, blocks)), em_mul(e, ot, em_i64(e, full)));
+    Val first_cb = em_mul(e, d->group, em_i64(e, ceil_div(d->channels, width)));
+    d->src_at = view_at(k, &d->src, d->n, first_cb, em_i64(e, 0), em_i64(e, 0));
+    d->w_at = em_ptr(
+        e, d->w.base,
+        em_add(e, em_mul(e, d->group, em_i64(e, d->w.group)), em_mul(e, ot, em_i64(e, d->w.tile))));
+    d->bias_at = d->bias ? em_ptr(e, d->bias, em_mul(e, d->cb, em_i64(e, width))) : NULL;
+    d->oc = full;
+    if (last == full) {
+        emit_band(d, band);
+    } else {
+        If f = em_if(e, em_icmp(e, EM_LT, ot, em_i64(e, d->w.o_tiles - 1)));
+        emit_band(d, band);
+        em_else(e, &f);
+        d->oc = last;
+        emit_band(d, band);
+        em_endif(e, &f);
+    }
+    task_end(k, &task);
+}
+
+static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
+    Direct d = {.k = k, .e = k->e};
+    Arena *keep = k->g->keep;
+    d.src = view_of(k, k->node->in[0]);
+    d.w = weights_of(k, k->node->in[1]);
+    d.bias = p->bias && !backward ? bias_at(k, k->node->in[2]) : NULL;
+    d.channels = backward ? p->o : p->i;
+    d.produced = backward ? p->i : p->o;
+    d.y = backward ? backward_direction(p, 0, keep) : forward_direction(p, 0, keep);
+    d.x = backward ? backward_direction(p, 1, keep) : forward_direction(p, 1, keep);
+    const int *halo = d.src.layout.halo;
+    check_halo(&d.y, d.src.h, halo[0], halo[1]);
+    check_halo(&d.x, d.src.w, halo[2], halo[3]);
+    epi_open(k, &d.ep);
+    emit_tasks(&d);
+}
+
+void lower_conv(KernelCtx *k) {
+    ConvProblem p = conv_problem(k->g, k->node);
+    if (conv_by_images(&p))
+        lower_images(k, &p, false);
+    else
+        lower_direct(k, &p, false);
+}
+
+void lower_conv_bwd_data(KernelCtx *k) {
+    ConvProblem p = conv_problem(k->g, k->node);
+    if (conv_back_by_images(&p))
+        lower_images(k, &p, true);
+    else
+        lower_direct(k, &p, true);
+}
+
+void lower_dense(KernelCtx *k) {
+    lower_conv(k);
+}
+
+void lower_dense_bwd_data(KernelCtx *k) {
+    lower_conv_bwd_data(k);
+}

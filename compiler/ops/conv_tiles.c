@@ -1,0 +1,327 @@
+/* conv_tiles.c: which register tile, which weights layout, which tasks: convolution and dense.
+ *
+ * requires: shapes and attributes.  ensures: the weights layout is a pure function of attributes,
+ * shapes and target, hence equal in every program of a model; every tile fits the register file.
+ * Cost of a tile step: the larger of FMAs at two per cycle, loads at two per cycle and four cycles
+ * of latency hidden; it reproduces the rates measured for 14x2, 9x3, 6x4 and 28x1 on AVX-512.
+ */
+#include "ops/conv.h"
+
+int tile_max_pixels(const Target *t, int oc) {
+    int left = t->registers - (t->fma ? 0 : 1) - oc - 1;
+    int pixels = left / oc, most = t->registers >= 32 ? TILE_MAX_PIXELS : 12;
+    return pixels < 1 ? 1 : pixels > most ? most : pixels;
+}
+
+double tile_cycles(int pixels, int oc) {
+    double fma = 0.5 * pixels * oc, load = 0.5 * (pixels + oc);
+    double c = fma > load ? fma : load;
+    return (c > 4 ? c : 4) + 0.6;
+}
+
+int tile_images(const Target *t, int oc) {
+    static const int size[] = {16, 8, 6, 4, 3, 2};
+    for (int i = 0; i < 6; ++i)
+        if (size[i] <= tile_max_pixels(t, oc))
+            return size[i];
+    return 1;
+}
+
+int tile_unroll(int64_t channels, int64_t block) {
+    int64_t rest = channels % block;
+    for (int u = 4; u > 1; --u)
+        if (rest % u == 0 && block % u == 0)
+            return u;
+    return 1;
+}
+
+/* Best rows x columns of a tile over an h x w plane; returns cycles per step for the plane. */
+static double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int *rows, int *cols) {
+    int most = tile_max_pixels(t, oc);
+    double best = 0;
+    for (int r = 1; r <= most && r <= h; ++r) {
+        int64_t n = ceil_div(w, min64(w, most / r)), c = ceil_div(w, n), rest = w % c;
+        double row = (double)(w / c) * tile_cycles(r * (int)c, oc);
+        double one = (double)(w / c) * tile_cycles((int)c, oc);
+        if (rest) {
+            row += tile_cycles(r * (int)rest, oc);
+            one += tile_cycles((int)rest, oc);
+        }
+        double cost = (double)(h / r) * row + (double)(h % r) * one;
+        if (best > 0 && cost > 0.985 * best)
+            continue;
+        best = cost;
+        *rows = r;
+        *cols = (int)c;
+    }
+    return best;
+}
+
+/* Cycles per step for 16 images. */
+static double plan_images(const Target *t, int oc) {
+    int p = tile_images(t, oc), rest = 16 % p;
+    double cost = 16 / p * tile_cycles(p, oc);
+    for (int v = 8; v >= 1; v /= 2)
+        if (rest & v)
+            cost += tile_cycles(v, oc);
+    return cost;
+}
+
+/* Output vectors per tile for `channels` channels over h x w pixels (h = 0: images). */
+static int choose_vectors(const Target *t, int64_t channels, int64_t h, int64_t w) {
+    static const int order[2][4] = {{2, 3, 4, 1}, {4, 3, 2, 1}};
+    int64_t blocks = ceil_div(channels, t->vector);
+    double best = 0;
+    int found = 1, rows, cols;
+    for (int k = 0; k < 4; ++k) {
+        int oc = order[h == 0][k];
+        if (oc > blocks)
+            continue;
+        double one = h ? plan_plane(t, oc, h, w, &rows, &cols) : plan_images(t, oc);
+        int rest = (int)(blocks % oc);
+        double cost = one * (double)(blocks / oc);
+        if (rest) /* the last tile has fewer vectors and the same pixels */
+            cost += one * tile_cycles(tile_max_pixels(t, oc), rest) /
+                    tile_cycles(tile_max_pixels(t, oc), oc);
+        if (best > 0 && cost > 0.98 * best)
+            continue;
+        best = cost;
+        found = oc;
+    }
+    return found;
+}
+
+/* ---- the problem ---- */
+static ConvProblem dense_problem(const Graph *g, const Node *node) {
+    ConvProblem p = {.groups = 1,
+                     .dst = {1, 1},
+                     .stride = {1, 1},
+                     .dilation = {1, 1},
+                     .bias = ((const DenseAttrs *)node->attrs)->bias};
+    ValueId src = node->op == OP_DENSE_BWD_DATA ? node->out[0] : node->in[0];
+    ValueId dst = node->op == OP_DENSE            ? node->out[0]
+                  : node->op == OP_DENSE_BWD_DATA ? node->in[0]
+                                                  : node->in[1];
+    int64_t h, w;
+    shape_chw(&graph_v(g, src)->shape, &p.i, &p.src[0], &p.src[1]);
+    shape_chw(&graph_v(g, dst)->shape, &p.o, &h, &w);
+    p.kernel[0] = p.src[0];
+    p.kernel[1] = p.src[1];
+    return p;
+}
+
+ConvProblem conv_problem(const Graph *g, const Node *node) {
+    if (node->op == OP_DENSE || node->op == OP_DENSE_BWD_DATA || node->op == OP_DENSE_BWD_WEIGHTS)
+        return dense_problem(g, node);
+    const ConvAttrs *a = node->attrs;
+    ConvProblem p = {.groups = a->groups, .bias = a->bias && node->op == OP_CONV2D};
+    ValueId src = node->op == OP_CONV2D_BWD_DATA ? node->out[0] : node->in[0];
+    ValueId dst = node->op == OP_CONV2D            ? node->out[0]
+                  : node->op == OP_CONV2D_BWD_DATA ? node->in[0]
+                                                   : node->in[1];
+    shape_chw(&graph_v(g, src)->shape, &p.i, &p.src[0], &p.src[1]);
+    shape_chw(&graph_v(g, dst)->shape, &p.o, &p.dst[0], &p.dst[1]);
+    p.i /= a->groups;
+    p.o /= a->groups;
+    for (int d = 0; d < 2; ++d) {
+        p.kernel[d] = a->kernel[d];
+        p.stride[d] = a->stride[d];
+        p.dilation[d] = a->dilation[d];
+        p.pad[d] = a->pad[2 * d];
+    }
+    return p;
+}
+
+bool conv_by_images(const ConvProblem *p) {
+    return p->dst[0] == 1 && p->dst[1] == 1;
+}
+
+/* Every pixel of diff_src then meets at most one tap; only without padding is it exactly one. */
+bool conv_back_by_images(const ConvProblem *p) {
+    return conv_by_images(p) && p->pad[0] == 0 && p->pad[1] == 0 && p->dilation[0] == 1 &&
+           p->dilation[1] == 1 && p->kernel[0] == p->src[0] && p->kernel[1] == p->src[1];
+}
+
+/* ---- weights layouts ---- */
+static void forward_layout(const ConvProblem *p, const Target *t, Layout *out) {
+    int oc = conv_by_images(p) ? choose_vectors(t, p->o, 0, 0)
+                               : choose_vectors(t, p->o, p->dst[0], p->dst[1]);
+    *out = (Layout){.kind = LAYOUT_WEIGHTS,
+                    .o_tile = oc * t->vector,
+                    .i_block = (int)min64(p->i, t->vector),
+                    .groups = (int)p->groups};
+}
+
+static void transposed_layout(const ConvProblem *p, const Target *t, Layout *out) {
+    int oc = conv_back_by_images(p) ? choose_vectors(t, p->i, 0, 0)
+                                    : choose_vectors(t, p->i, ceil_div(p->src[0], p->stride[0]),
+                                                     ceil_div(p->src[1], p->stride[1]));
+    *out = (Layout){.kind = LAYOUT_WEIGHTS,
+                    .transposed = true,
+                    .o_tile = oc * t->vector,
+                    .i_block = (int)min64(p->o, t->vector),
+                    .groups = (int)p->groups};
+}
+
+bool weights_conv(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    const Node *node = graph_n(g, n);
+    ConvProblem p = conv_problem(g, node);
+    bool mask = input == 2 + (p.bias ? 1 : 0); /* the 0/1 table beside the weights */
+    if (input != 1 && !mask)
+        return false;
+    forward_layout(&p, t, out);
+    return true;
+}
+
+bool weights_conv_bwd_data(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    if (input != 1)
+        return false;
+    ConvProblem p = conv_problem(g, graph_n(g, n));
+    transposed_layout(&p, t, out);
+    return true;
+}
+
+bool weights_conv_bwd_weights(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    if (input != -1)
+        return false;
+    ConvProblem p = conv_problem(g, graph_n(g, n));
+    forward_layout(&p, t, out);
+    return true;
+}
+
+bool weights_dense(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    return input == 1 && weights_conv(g, n, input, t, out);
+}
+
+bool weights_dense_bwd_data(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    return weights_conv_bwd_data(g, n, input, t, out);
+}
+
+bool weights_dense_bwd_weights(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    return weights_conv_bwd_weights(g, n, input, t, out);
+}
+
+/* The output is laid out as its reader wants it; the input is a parameter, laid out by its layer.
+ */
+bool weights_transpose_weights(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
+    if (input != -1)
+        return false;
+    ValueId v = graph_n(g, n)->out[0];
+    for (NodeId u = 1; u < g->nnode; ++u) {
+        const Node *node = graph_n(g, u);
+        if (node->dead || node->nin < 2 || node->in[1] != v)
+            continue;
+        if (node->op == OP_CONV2D_BWD_DATA || node->op == OP_DENSE_BWD_DATA)
+            return weights_conv_bwd_data(g, u, 1, t, out);
+    }
+    return false;
+}
+
+/* ---- tiles and tasks of forward and backward data ---- */
+static int weights_tile(const Graph *g, ValueId v) {
+    const Value *value = graph_v(g, v);
+    const Layout *l = value->kind == VK_PARAM ? &g->params->at[value->slot].layout : &value->layout;
+    BUG_IF(l->kind != LAYOUT_WEIGHTS, "convolution over weights without a layout");
+    return l->o_tile;
+}
+
+enum { TASKS_WANTED = 32 };
+
+/* h x w: pixels of one phase; src_row: bytes of one row of all source channels; step: source rows
+ * per row; span: rows a window covers. */
+static void choose_direct(const Target *t, Kernel *k, int oc, int64_t tiles, int64_t h, int64_t w,
+                          int64_t src_row, int64_t step, int64_t span) {
+    int rows = 1, cols = 1;
+    plan_plane(t, oc, h, w, &rows, &cols);
+    k->tile.ow = cols;
+    k->tile.oh = rows;
+    k->tile.oc = oc;
+    int64_t bands = ceil_div(TASKS_WANTED, tiles), band = ceil_div(h, min64(bands, h));
+    if (!k->oc_outer) /* the band of source rows stays in L2 while the tiles of channels pass */
+        while (band > rows && (band * step + span) * src_row > t->l2 / 2)
+            --band;
+    band = min64(ceil_div(band, rows) * rows, ceil_div(h, rows) * rows);
+    k->tile.rows = (int)band;
+    k->tasks_per = tiles * ceil_div(h, band);
+    k->tasks_block = 1;
+    k->algorithm = "direct";
+}
+
+void choose_conv(const Graph *g, Kernel *k, const Target *t) {
+    const Node *node = graph_n(g, k->anchor);
+    ConvProblem p = conv_problem(g, node);
+    int o_tile = weights_tile(g, node->in[1]);
+    if (conv_by_images(&p)) {
+        choose_images_tile(&p, k, t, o_tile, false);
+        return;
+    }
+    int64_t src_row = 4 * p.src[1] * p.i * p.groups;
+    int64_t weights = 4 * p.groups * p.o * p.i * p.kernel[0] * p.kernel[1];
+    k->oc_outer = weights > src_row * p.src[0];
+    k->why = k->oc_outer ? "weights exceed the source: output tiles outermost"
+                         : "source bands stay in L2";
+    int64_t plain = graph_v(g, node->in[0])->layout.kind == LAYOUT_PLAIN;
+    k->tile.unroll = plain ? (int)min64(p.i, 4) : tile_unroll(p.i, min64(p.i, t->vector));
+    choose_direct(t, k, o_tile / t->vector, p.groups * ceil_div(p.o, o_tile), p.dst[0], p.dst[1],
+                  src_row, p.stride[0], p.kernel[0]);
+}
+
+void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
+    const Node *node = graph_n(g, k->anchor);
+    ConvProblem p = conv_problem(g, node);
+    int o_tile = weights_tile(g, node->in[1]);
+    if (conv_back_by_images(&p)) {
+        choose_images_tile(&p, k, t, o_tile, true);
+        return;
+    }
+    int64_t src_row = 4 * p.dst[1] * p.o * p.groups;
+    int64_t weights = 4 * p.groups * p.o * p.i * p.kernel[0] * p.kernel[1];
+    k->oc_outer = weights > src_row * p.dst[0];
+    k->why = p.stride[0] * p.stride[1] > 1 ? "one stride-1 convolution per phase of the stride"
+                                           : "forward with turned, transposed weights";
+    k->tile.unroll = tile_unroll(p.o, min64(p.o, t->vector));
+    choose_direct(t, k, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
+                  ceil_div(p.src[0], p.stride[0]), ceil_div(p.src[1], p.stride[1]), src_row, 1,
+                  ceil_div(p.kernel[0] * p.dilation[0], p.stride[0]));
+}
+
+void choose_dense(const Graph *g, Kernel *k, const Target *t) {
+    choose_conv(g, k, t);
+}
+
+void choose_dense_bwd_data(const Graph *g, Kernel *k, const Target *t) {
+    choose_conv_bwd_data(g, k, t);
+}
+
+void choose_conv_bwd_weights(const Graph *g, Kernel *k, const Target *t) {
+    choose_bww(g, k, t);
+}
+
+void choose_dense_bwd_weights(const Graph *g, Kernel *k, const Target *t) {
+    choose_bww(g, k, t);
+}
+
+/* ---- backward weights ---- */
+BwwTile tile_bww(const Target *t, int oc, int64_t kw, int64_t channels) {
+    int most = tile_max_pixels(t, oc);
+    BwwTile best = {1, 1};
+    double cost = 0;
+    for (int c = 1; c <= most && c <= channels; ++c) {
+        int64_t ci = ceil_div(channels, ceil_div(channels, c));
+        for (int x = 1; x * ci <= most && x <= kw; ++x) {
+            int64_t a = channels % ci, b = kw % x;
+            double now = (double)(channels / ci * (kw / x)) * tile_cycles((int)ci * x, oc);
+            if (a)
+                now += (double)(kw / x) * tile_cycles((int)a * x, oc);
+            if (b)
+                now += (double)(channels / ci) * tile_cycles((int)(ci * b), oc);
+            if (a && b)
+                now += tile_cycles((int)(a * b), oc);
+            if (cost > 0 && now > 0.985 * cost)
+                continue;
+            cost = now;
+            best = (BwwTile){x, (int)ci};
+        }
+    }
+    return best;
+}
