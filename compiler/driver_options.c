@@ -39,7 +39,7 @@ static const VerbRow verbs[VERB_COUNT] = {
                     "  netc build lenet5.net -o bin/lenet --target-cpu=native\n"
                     "  netc build lenet5.net --lib           makes liblenet5.a and lenet5.h\n",
                     1, 1},
-    [VERB_RUN] = {"run", "FILE [-- ARGS]", "compile for this machine and run the program at once",
+    [VERB_RUN] = {"run", "FILE [OPTIONS] [-- ARGS]", "compile for this machine and run the program at once",
                   "  netc run lenet.net -- train --epochs 2\n"
                   "  netc run lenet.net -- info\n",
                   1, 1},
@@ -131,7 +131,7 @@ static const OptionRow table[] = {
     {"mode", 0, OPT_CHOICE, V(EMIT), "MODE", "forward|train|look", FIELD(mode),
      "which program: forward, train or look"},
     {"json", 0, OPT_FLAG, V(DESCRIBE), NULL, NULL, FIELD(json), "JSON instead of a table"},
-    {"Werror", 'W', OPT_FLAG, SPEC, NULL, NULL, FIELD(werror), "warnings are errors (-Werror)"},
+    {"Werror", 'W', OPT_FLAG, SPEC, NULL, NULL, FIELD(werror), "warnings are errors"},
     {"strict-shapes", 0, OPT_FLAG, SPEC, NULL, NULL, FIELD(strict_shapes),
      "discarded input cells are errors"},
     {"diagnostics", 0, OPT_CHOICE, SPEC, "FORMAT", "text|json", FIELD(diag_format),
@@ -142,7 +142,7 @@ static const OptionRow table[] = {
     {"verbose", 'v', OPT_FLAG, ANY, NULL, NULL, FIELD(verbose), "say what is done"},
     {"dump", 0, OPT_TEXT, COMPILE, "PASS,..", NULL, FIELD(dump),
      "print the graph after these passes, or all"},
-    {"stop-after", 0, OPT_TEXT, COMPILE, "PASS", NULL, FIELD(stop_after),
+    {"stop-after", 0, OPT_TEXT, SPEC, "PASS", NULL, FIELD(stop_after),
      "stop after this pass (ast, model, ...)"},
     {"run-pass", 0, OPT_TEXT, V(EMIT), "PASS", NULL, FIELD(run_pass),
      "FILE is a graph; run one pass on it"},
@@ -424,7 +424,7 @@ static void help_option(const OptionRow *row, FILE *out)
 
     if (row->letter && row->letter != 'W')
         snprintf(letter, sizeof letter, "-%c, ", row->letter);
-    snprintf(left, sizeof left, "%s--%s%s%s%s", letter, row->name, row->value ? open : "",
+    snprintf(left, sizeof left, "%s%s%s%s%s%s", letter, row->letter == 'W' ? "-" : "--", row->name, row->value ? open : "",
              row->value ? row->value : "", row->kind == OPT_MAYBE ? "]" : "");
     fprintf(out, "  %-30s %s\n", left, row->help);
 }
@@ -433,8 +433,9 @@ void options_help_verb(Verb verb, FILE *out)
 {
     const VerbRow *row = &verbs[verb];
 
-    fprintf(out, "netc %s: %s\n\nExamples:\n%s\nUsage: netc %s %s [OPTIONS]\n\nOptions:\n", row->name,
-            row->summary, row->examples, row->name, row->operands);
+    fprintf(out, "netc %s: %s\n\nExamples:\n%s\nUsage: netc %s %s%s\n\nOptions:\n", row->name,
+            row->summary, row->examples, row->name, row->operands,
+            strstr(row->operands, "OPTIONS") ? "" : " [OPTIONS]");
     for (int i = 0; i < OPTION_COUNT; i++)
         if (table[i].verbs & 1u << verb)
             help_option(&table[i], out);

@@ -32,10 +32,10 @@ const char *temp_folder(Arena *arena)
     const char *text = arena_printf(arena, "%s/netc-XXXXXX", base && *base ? base : "/tmp");
     if (strlen(text) >= sizeof name)
         fatal(NETC_IO, "TMPDIR is too long");
-    strcpy(name, text);
+    memcpy(name, text, strlen(text) + 1);
     if (!mkdtemp(name))
         fatal(NETC_IO, "cannot make a temporary folder '%s': %s", name, strerror(errno));
-    strcpy(folder, name);
+    memcpy(folder, name, strlen(name) + 1);
     return folder;
 }
 
@@ -44,7 +44,7 @@ const char *temp_path(Arena *arena, const char *name)
     const char *path = arena_printf(arena, "%s/%s", temp_folder(arena), name);
 
     BUG_IF(file_count == MOST_FILES || strlen(path) >= LONGEST, "temporary file '%s'", name);
-    strcpy(files[file_count], path);
+    memcpy(files[file_count], path, strlen(path) + 1);
     file_count++;
     return path;
 }

@@ -1,12 +1,14 @@
 /* explain.c: `netc explain CODE`: finds and prints the rows of diag_codes.def.
  *
- * requires: nothing.  ensures: output is plain text, at most as wide as its rows.
+ * requires: nothing.  ensures: output is plain text of at most 80 columns.
  */
 #include "front/explain.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { WIDTH = 78 };
 
 static const DiagCode codes[] = {
 #define DIAG_CODE(code, title, text, wrong, right) {code, title, text, wrong, right},
@@ -47,7 +49,24 @@ const DiagCode *explain_find(const char *code)
     return NULL;
 }
 
-static void print_indented(const char *title, const char *text, FILE *out)
+/* Paragraphs of the table wrapped anew, so that rows may break lines where their source looks best. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    int column = 0;
+
+    while (*text) {
+        size_t length = strcspn(text, " \n");
+        if (column > 0 && column + 1 + (int)length > WIDTH) {
+            fputc('\n', out);
+            column = 0;
+        }
+        column += fprintf(out, "%s%.*s", column ? " " : "", (int)length, text);
+        text += length + (text[length] != 0);
+    }
+    fputc('\n', out);
+}
+
+static void print_example(const char *title, const char *text, FILE *out)
 {
     fprintf(out, "\n%s\n", title);
     while (*text) {
@@ -63,11 +82,12 @@ bool explain_print(const char *code, FILE *out)
 
     if (!row)
         return false;
-    fprintf(out, "%s: %s\n\n%s\n", row->code, row->title, row->text);
+    fprintf(out, "%s: %s\n\n", row->code, row->title);
+    print_wrapped(row->text, out);
     if (row->wrong)
-        print_indented("wrong:", row->wrong, out);
+        print_example("wrong:", row->wrong, out);
     if (row->right)
-        print_indented("right:", row->right, out);
+        print_example("right:", row->right, out);
     return true;
 }
 
