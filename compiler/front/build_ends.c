@@ -1,0 +1,515 @@
+/* build_ends.c: where a net begins and ends: inputs, outputs, losses, metrics; and one whole walk.
+ *
+ * requires: sema_net's lists.  ensures: the score (what the softmax or argmin is taken of) is known;
+ * values that the runtime reads are marked keep; layers that nothing uses are reported (W0401).
+ */
+#include <string.h>
+
+#include "front/sema.h"
+
+static Tensor *leaf(Build *b, TensorKind kind, ValueId v, const char *name, LocRange loc) {
+    Tensor *t = ARENA_NEW(b->arena, Tensor);
+    t->kind = kind;
+    t->v = v;
+    t->shape = graph_v(b->g, v)->shape;
+    t->name = t->text = name;
+    t->loc = loc;
+    t->field = (Field){{1, 1}, {1, 1}, {0, 0}, false};
+    return t;
+}
+
+/* ---- inputs ---- */
+
+static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
+    Val v = expr_eval(b, s, e);
+    if (v.kind == V_CALL && eq(v.text, "dim")) {
+        diag_help(diag_error(b->diag, v.loc, "E0801", "not built yet: dim(..), sizes chosen at run "
+                             "time"), "write the size as a number");
+        return false;
+    }
+    return expr_int(b, &v, "an extent of an input", 1, LIMIT_DIM, out);
+}
+
+static bool shape_rank(Build *b, const Ast *type, int rank) {
+    static const char *const why[6] = {
+        NULL, "vector inputs (write [N, 1, 1])", "inputs of rank 2 (sequences; write [C, 1, L])",
+        NULL, "inputs of rank 4 (volumes and video)", "inputs of rank 5"};
+    if (rank == 3)
+        return true;
+    if (rank < 1 || rank > 5) {
+        diag_error(b->diag, type->loc, "E0304",
+                   "an input has 1 to 4 extents, as in f32[channels, height, width], got %d", rank);
+        return false;
+    }
+    diag_help(diag_error(b->diag, type->loc, "E0801", "not built yet: %s", why[rank]),
+              "images are f32[channels, height, width]; the batch is never written");
+    return false;
+}
+
+/* [C, H, W] of an input, from its type or from `set image.shape = [..]`. */
+static bool input_shape(Build *b, const Member *m, Shape *shape) {
+    const Ast *type = m->ast->input.type;
+    const AstList *dims = &type->type.dims;
+    Scope *s = m->scope;
+    const Ast *at = type;
+    const Member *set = map_get(&b->net->shapes, m->ast->name);
+    if (set) {
+        at = set->ast->kind == AST_SET ? set->ast->set.value : set->ast;
+        s = set->scope;
+        if (at->kind != AST_LIST) {
+            diag_error(b->diag, at->loc, "E0111", "a shape is a list: [3, 224, 224]");
+            return false;
+        }
+        dims = &at->list.items;
+    }
+    if (!shape_rank(b, at, dims->count))
+        return false;
+    *shape = (Shape){.rank = dims->count};
+    int64_t elems = 1;
+    for (int i = 0; i < dims->count; i++) {
+        if (!dim_value(b, s, dims->items[i], &shape->dim[i]))
+            return false;
+        if (__builtin_mul_overflow(elems, shape->dim[i], &elems) || elems > LIMIT_ELEMENTS) {
+            diag_error(b->diag, at->loc, "E0305", "an image of more than %lld numbers",
+                       (long long)LIMIT_ELEMENTS);
+            return false;
+        }
+    }
+    return true;
+}
+
+static Tensor *image_input(Build *b, const Member *m) {
+    const Ast *in = m->ast;
+    Shape shape;
+    if (!input_shape(b, m, &shape))
+        return tensor_poison(b, in->loc);
+    if (b->mg->image) {
+        diag_error(b->diag, in->loc, "E0801", "not built yet: several image inputs");
+        return tensor_poison(b, in->loc);
+    }
+    ValueId raw = graph_input(b->g, VK_INPUT, DT_F32, shape, true, 0, NULL);
+    ValueId v = graph_op(b->g, OP_LOAD_INPUT, NULL, 1, &raw);
+    Node *n = graph_n(b->g, graph_v(b->g, v)->def);
+    n->label = in->name;
+    n->loc = in->loc;
+    graph_set_name(b->g, v, in->name);
+    b->mg->image = v;
+    if (b->mode == MODEL_FORWARD) {
+        ModelInput *x = ARENA_NEW(b->arena, ModelInput);
+        x->name = in->name;
+        x->shape = shape;
+        b->m->input = x;
+        b->m->ninputs = 1;
+    }
+    return leaf(b, TENSOR_IMAGE, v, in->name, in->loc);
+}
+
+static Tensor *class_input(Build *b, const Member *m) {
+    const Ast *in = m->ast;
+    const AstList *dims = &in->input.type->type.dims;
+    int64_t classes;
+    const Member *set = map_get(&b->net->shapes, in->name);
+    if (dims->count != 1 || set) {
+        LocRange loc = set ? set->ast->loc : in->input.type->loc;
+        if (set)
+            diag_error(b->diag, loc, "E0801", "not built yet: a class label per pixel");
+        else
+            diag_error(b->diag, loc, "E0304", "class takes one number: class[10]");
+        return tensor_poison(b, in->loc);
+    }
+    if (!dim_value(b, m->scope, dims->items[0], &classes))
+        return tensor_poison(b, in->loc);
+    int slot = b->mode == MODEL_FORWARD ? b->m->nlabels : 0;
+    if (b->mode == MODEL_FORWARD) {
+        if (slot == 2) {
+            diag_error(b->diag, in->loc, "E0801", "not built yet: more than two class labels");
+            return tensor_poison(b, in->loc);
+        }
+        if (!b->m->label)
+            b->m->label = ARENA_ARRAY(b->arena, 2, ModelLabel);
+        b->m->label[b->m->nlabels++] = (ModelLabel){in->name, classes};
+    }
+    for (int i = 0; i < b->m->nlabels; i++)
+        if (eq(b->m->label[i].name, in->name))
+            slot = i;
+    ValueId v = graph_input(b->g, VK_LABEL, DT_I32, (Shape){.rank = 0}, true, slot, in->name);
+    Tensor *t = leaf(b, TENSOR_CLASS, v, in->name, in->loc);
+    t->classes = classes;
+    return t;
+}
+
+static void run_input(Build *b, const Member *m) {
+    static const char *const types[] = {"f32", "class"};
+    const char *type = m->ast->input.type->name;
+    Tensor *t;
+    if (spec_op(m->ast->name) != OP_NONE || map_has(&b->blocks, m->ast->name)) {
+        diag_error(b->diag, m->ast->name_loc, "E0112", "'%s' is the name of an operation",
+                   m->ast->name);
+        return;
+    }
+    if (eq(type, "f32")) {
+        t = image_input(b, m);
+        if (!b->flow)
+            b->flow = t;
+    } else if (eq(type, "class")) {
+        t = class_input(b, m);
+    } else {
+        const Ast *at = m->ast->input.type;
+        Diag *d = diag_error(b->diag, at->loc, "E0103",
+                             type ? "unknown type '%s'; an input is f32[C, H, W] or class[N]"
+                                  : "an input needs a type: f32[C, H, W] or class[N]%.0s",
+                             type ? type : "");
+        if (type)
+            diag_suggest(d, at->name_loc, nearest_name(type, types, 2));
+        t = tensor_poison(b, at->loc);
+        if (!b->flow)
+            b->flow = t;
+    }
+    label_declare(b, m->ast->name, m->ast->name_loc, t);
+}
+
+/* ---- outputs ---- */
+
+/* argmax(x), argmin(x): which value decides, and in which direction. */
+static Tensor *winner(Build *b, const Val *v, bool *smallest) {
+    static const char *const one[] = {"value"};
+    Val x;
+    *smallest = v->text[3] == 'm' && v->text[4] == 'i';
+    if (!call_args(b, v, one, 1, 1, &x))
+        return NULL;
+    if (x.kind == V_TENSOR && x.tensor->kind == TENSOR_LAYER)
+        return x.tensor;
+    diag_error(b->diag, x.loc, "E0111", "%s takes a layer, got %s", v->text,
+               x.kind == V_NAME ? arena_printf(b->arena, "the unknown name '%s'", x.text)
+                                : val_kind_text(&x));
+    return NULL;
+}
+
+static bool is_winner(const Val *v) {
+    return v->kind == V_CALL && (eq(v->text, "argmax") || eq(v->text, "argmin"));
+}
+
+static Tensor *score_of(Build *b, const Val *v, bool *smallest) {
+    *smallest = false;
+    if (is_winner(v))
+        return winner(b, v, smallest);
+    if (v->kind == V_TENSOR && v->tensor->kind == TENSOR_LAYER)
+        return v->tensor;
+    if (v->kind == V_TENSOR && v->tensor->poison)
+        return v->tensor;
+    if (v->kind == V_NAME || v->kind == V_CALL) {
+        const char **all = ARENA_ARRAY(b->arena, b->order.len + 3, const char *);
+        int n = 0;
+        for (; n < b->order.len; n++)
+            all[n] = b->order.data[n]->name;
+        if (v->kind == V_CALL) {
+            all[n++] = "argmax";
+            all[n++] = "argmin";
+            all[n++] = "softmax";
+        }
+        Diag *d = diag_error(b->diag, v->loc, v->kind == V_NAME ? "E0103" : "E0104",
+                             v->kind == V_NAME ? "unknown layer '%s'" : "unknown operation '%s'",
+                             v->text);
+        diag_suggest(d, v->kind == V_CALL ? v->ast->call.callee->loc : v->loc,
+                     nearest_name(v->text, all, n));
+    } else if (v->kind != V_BAD) {
+        diag_error(b->diag, v->loc, "E0111", "a layer is wanted here, got %s", val_kind_text(v));
+    }
+    return NULL;
+}
+
+/* Marks t and all it depends on; values were made in topological order. */
+static void reach(Build *b, Tensor *t) {
+    t->reached = true;
+    for (int i = b->tensors.len - 1; i >= 0; i--)
+        for (int k = 0; b->tensors.data[i]->reached && k < b->tensors.data[i]->nin; k++)
+            b->tensors.data[i]->in[k]->reached = true;
+}
+
+static void keep(Build *b, Tensor *t) {
+    if (t && t->v)
+        graph_v(b->g, t->v)->keep = true;
+}
+
+static void set_score(Build *b, Tensor *t, bool smallest, const char *name) {
+    const Node *def = t->v ? graph_n(b->g, graph_v(b->g, t->v)->def) : NULL;
+    if (t->poison)
+        return;
+    b->score = t;
+    if (def && def->op == OP_SOFTMAX) {
+        b->prob = t;
+        b->score = t->in[0];
+    }
+    reach(b, t);
+    if (b->mode != MODEL_FORWARD)
+        return;
+    b->m->smallest_wins = smallest;
+    b->m->output_name = name ? name : t->name;
+    b->m->classes = b->score->shape.rank == 1 ? b->score->shape.dim[0] : 0;
+}
+
+static void run_output(Build *b, const Member *m) {
+    const AstList *args = &m->ast->output.args;
+    if (args->count > 1)
+        diag_error(b->diag, args->items[1]->loc, "E0801", "not built yet: several outputs");
+    const Ast *arg = args->items[0];
+    Val v = expr_eval(b, m->scope, arg->arg.value);
+    bool smallest;
+    Tensor *t = score_of(b, &v, &smallest);
+    if (t)
+        set_score(b, t, smallest, arg->name);
+    if (arg->name && map_has(&b->labels, arg->name))
+        diag_error(b->diag, arg->name_loc, "E0113", "'%s' is a layer's label already", arg->name);
+}
+
+/* ---- losses and metrics ---- */
+
+static void unknown_loss(Build *b, const Ast *call) {
+    const char *all[OP_COUNT];
+    int n = 0;
+    for (int op = OP_NONE + 1; op < OP_COUNT; op++)
+        if (op_is(op, OPF_U) && op_is(op, OPF_L))
+            all[n++] = op_name[op];
+    const char *name = call->name ? call->name : ast_text(b->arena, call->call.callee);
+    if (eq(name, "hinge") || eq(name, "l1") || eq(name, "nll")) {
+        unknown_operation(b, call, "hinge");
+        return;
+    }
+    Diag *d = diag_error(b->diag, call->call.callee->loc, "E0104", "'%s' is not a loss", name);
+    diag_suggest(d, call->call.callee->loc, nearest_name(name, all, n));
+    StrBuf list = sb_new(b->arena);
+    for (int i = 0; i < n; i++)
+        sb_printf(&list, "%s%s", i ? ", " : "", all[i]);
+    diag_help(d, "losses: %s", list.text);
+}
+
+static void check_loss(Build *b, const Ast *call, const Tensor *loss) {
+    const Tensor *x = loss->in[0], *label = loss->in[1];
+    const Node *def = graph_n(b->g, graph_v(b->g, x->v)->def);
+    int64_t n = x->shape.rank == 1 ? x->shape.dim[0] : 0;
+    if (n && n != label->classes) {
+        Diag *d = diag_error(b->diag, call->loc, "E0334",
+                             "%s: '%s' has %lld values, '%s' has %lld classes", call->name, x->name,
+                             (long long)n, label->name, (long long)label->classes);
+        diag_note(d, label->loc, "the label is declared here");
+        note_derivation(b, d, x);
+    }
+    if (def->op == OP_SOFTMAX && eq(call->name, "cross_entropy")) {
+        Diag *d = diag_warning(b->diag, call->loc, "W0402",
+                               "cross_entropy contains the softmax; '%s' is one already", x->name);
+        diag_help(d, "give it '%s'", x->in[0]->name);
+    }
+}
+
+static void run_loss(Build *b, const Member *m) {
+    const Ast *call = m->ast->loss.call;
+    int op = call->name ? spec_op(call->name) : OP_NONE;
+    if (op == OP_NONE || !op_is(op, OPF_L)) {
+        unknown_loss(b, call);
+        return;
+    }
+    if (b->mg->nlosses == 8) {
+        diag_error(b->diag, m->ast->loc, "E0130", "more than 8 losses");
+        return;
+    }
+    Naming naming = {.param = m->ast->name, .row = m->ast->name};
+    Tensor *t = build_op(b, m->scope, call, op, (Flow){0}, &naming);
+    if (t->poison)
+        return;
+    check_loss(b, call, t);
+    reach(b, t);
+    graph_set_name(b->g, t->v, arena_printf(b->arena, "loss.%s", m->ast->name));
+    keep(b, t);
+    b->mg->loss_name[b->mg->nlosses] = m->ast->name;
+    b->mg->loss[b->mg->nlosses++] = t->v;
+    const Node *def = graph_n(b->g, graph_v(b->g, t->in[0]->v)->def);
+    if (!b->score) /* no output declared: the first loss says what the net computes */
+        set_score(b, def->op == OP_SOFTMAX ? t->in[0]->in[0] : t->in[0], op == OP_LENET_MAP, NULL);
+}
+
+static void metric_value(Build *b, const Ast *call, const Val *v, const Val *label,
+                         rt_metric *out) {
+    bool smallest;
+    Tensor *t = score_of(b, v, &smallest);
+    if (!t || t->poison)
+        return;
+    reach(b, t);
+    if (label->kind != V_TENSOR || label->tensor->kind != TENSOR_CLASS) {
+        if (label->kind != V_TENSOR || !label->tensor->poison)
+            diag_error(b->diag, label->loc, "E0111", "%s compares with a class label, got %s",
+                       call->name,
+                       label->kind == V_NAME ? label->text : val_kind_text(label));
+        return;
+    }
+    if (!b->score)
+        set_score(b, t, smallest, NULL);
+    out->smallest_wins = smallest;
+    if (t != b->score && t != b->prob) {
+        Diag *d = diag_error(b->diag, v->loc, "E0801",
+                             "not built yet: a metric of '%s', which is not the output", t->name);
+        diag_help(d, "the output is made from '%s'", b->score->name);
+    } else if (smallest != b->m->smallest_wins) {
+        diag_error(b->diag, v->loc, "E0111", "the output takes the %s value, this metric the %s",
+                   b->m->smallest_wins ? "smallest" : "largest", smallest ? "smallest" : "largest");
+    }
+}
+
+static void run_metric(Build *b, const Member *m, rt_metric *out) {
+    static const char *const error_args[] = {"value", "label"}, *const top_args[] = {"value",
+                                                                                      "label", "k"},
+                             *const known[] = {"error_rate", "topk"};
+    const Ast *call = m->ast->loss.call;
+    Val v = {.kind = V_CALL, .loc = call->loc, .text = call->name, .ast = call, .scope = m->scope};
+    Val a[3];
+    int64_t k = 1;
+    out->name = m->ast->name;
+    if (eq(call->name, "error_rate")) {
+        out->kind = RT_METRIC_ERROR_RATE;
+        if (!call_args(b, &v, error_args, 2, 2, a))
+            return;
+        if (!is_winner(&a[0]) && a[0].kind == V_TENSOR && !a[0].tensor->poison) {
+            diag_help(diag_error(b->diag, a[0].loc, "E0111",
+                                 "error_rate compares a decision with the label"),
+                      "write argmax(%s), or argmin where the smallest value wins",
+                      a[0].tensor->name);
+            return;
+        }
+    } else if (eq(call->name, "topk")) {
+        out->kind = RT_METRIC_TOPK;
+        if (!call_args(b, &v, top_args, 3, 3, a) ||
+            !expr_int(b, &a[2], "k of topk", 1, LIMIT_DIM, &k))
+            return;
+    } else {
+        Diag *d = diag_error(b->diag, call->call.callee->loc, "E0104", "'%s' is not a metric",
+                             call->name ? call->name : ast_text(b->arena, call->call.callee));
+        if (call->name)
+            diag_suggest(d, call->call.callee->loc, nearest_name(call->name, known, 2));
+        diag_help(d, "metrics: error_rate(argmax(x), label), topk(x, label, k = 5)");
+        return;
+    }
+    out->k = (int32_t)k;
+    metric_value(b, call, &a[0], &a[1], out);
+    if (out->kind == RT_METRIC_TOPK && b->m->classes && k > b->m->classes)
+        diag_error(b->diag, a[2].loc, "E0303", "k = %lld, but the output has %lld values",
+                   (long long)k, (long long)b->m->classes);
+}
+
+static void run_metrics(Build *b) {
+    int n = b->net->metrics.len;
+    if (b->mode != MODEL_FORWARD)
+        return;
+    b->m->metric = ARENA_ARRAY(b->arena, n, rt_metric);
+    b->m->nmetrics = n;
+    for (int i = 0; i < n; i++)
+        run_metric(b, &b->net->metrics.data[i], &b->m->metric[i]);
+}
+
+/* ---- after the walk ---- */
+
+static void warn_dead(Build *b) {
+    const char *outputs = b->score ? b->score->name : NULL;
+    for (int i = 0; i < b->order.len && outputs; i++) {
+        LabelInfo *l = b->order.data[i];
+        if (!l->tensor || l->tensor->poison || l->tensor->reached || l->removed)
+            continue;
+        Diag *d = diag_warning(b->diag, l->loc, "W0401", "'%s' is never used", l->name);
+        diag_note(d, LOC_NONE, "reachable outputs: %s",
+                  b->m->output_name ? b->m->output_name : outputs);
+    }
+}
+
+static void collect_seeds(Build *b) {
+    VEC(ModelSeed) seeds = {0};
+    for (int i = 0; i < b->order.len && seeds.len < 256; i++) {
+        const LabelInfo *l = b->order.data[i];
+        const Tensor *t = l->tensor;
+        if (!t || t->poison || t->kind != TENSOR_LAYER || !t->reached || l->removed)
+            continue;
+        bool twice = false;
+        for (int k = 0; k < seeds.len; k++)
+            twice |= seeds.data[k].value == t->v;
+        if (twice)
+            continue;
+        vec_push(b->arena, &seeds, ((ModelSeed){l->name, t->v, t->field}));
+        graph_v(b->g, t->v)->keep = true;
+    }
+    b->mg->seed = seeds.data;
+    b->mg->nseeds = seeds.len;
+}
+
+static void need_ends(Build *b) {
+    if (b->score || b->mode != MODEL_FORWARD)
+        return;
+    if (b->net->outputs.len || b->net->losses.len || b->net->metrics.len)
+        return; /* they have errors of their own */
+    if (!b->flow || b->flow->kind != TENSOR_LAYER) {
+        if (!b->flow || !b->flow->poison)
+            diag_error(b->diag, b->net->decl->name_loc, "E0121", "net '%s' has no layer",
+                       b->net->decl->name);
+        return;
+    }
+    Diag *d = diag_warning(b->diag, b->net->decl->name_loc, "W0403",
+                           "net '%s' has neither output nor loss: '%s' is taken as the output",
+                           b->net->decl->name, b->flow->name);
+    diag_help(d, "write output y = softmax(%s)", b->flow->name);
+}
+
+static void check_freezes(Build *b) {
+    for (int i = 0; i < b->net->freezes.len; i++) {
+        const FreezeMark *m = &b->net->freezes.data[i];
+        if (m->used || map_has(&b->labels, m->pattern))
+            continue;
+        const char **all = ARENA_ARRAY(b->arena, b->order.len + 1, const char *);
+        for (int k = 0; k < b->order.len; k++)
+            all[k] = b->order.data[k]->name;
+        Diag *d = diag_error(b->diag, m->loc, "E0114",
+                             m->glob ? "no layer matches \"%s\"" : "no layer '%s' to freeze",
+                             m->pattern);
+        if (!m->glob)
+            diag_suggest(d, m->loc, nearest_name(m->pattern, all, b->order.len));
+    }
+}
+
+void build_walk(Build *b) {
+    Net *net = b->net;
+    static const char *const names[MODEL_MODES] = {"forward", "train", "look"};
+    b->g = graph_new(b->arena, names[b->mode], net->name, &b->m->params);
+    b->mg = &b->m->mode[b->mode];
+    b->mg->graph = b->g;
+    b->labels = map_new(b->arena);
+    b->values = map_new(b->arena);
+    b->owners = map_new(b->arena);
+    b->order.len = b->tensors.len = 0;
+    b->dropouts = b->expansion = 0;
+    b->flow = b->score = b->prob = NULL;
+    net->scope->instance->counters = map_new(b->arena);
+    net->file->counters = map_new(b->arena);
+    for (int i = 0; i < net->inputs.len; i++)
+        run_input(b, &net->inputs.data[i]);
+    build_items(b);
+    if (b->limit_hit)
+        return;
+    for (int i = 0; i < net->outputs.len; i++)
+        run_output(b, &net->outputs.data[i]);
+    for (int i = 0; i < net->losses.len && b->mode != MODEL_LOOK; i++)
+        run_loss(b, &net->losses.data[i]);
+    run_metrics(b);
+    need_ends(b);
+    if (!b->score && b->flow && b->flow->kind == TENSOR_LAYER && !b->flow->poison)
+        set_score(b, b->flow, false, NULL);
+    if (b->mode == MODEL_FORWARD) {
+        check_freezes(b);
+        if (diag_errors(b->diag) == 0)
+            warn_dead(b);
+    }
+    if (b->mode == MODEL_LOOK)
+        collect_seeds(b);
+    keep(b, b->score);
+    b->mg->score = b->score ? b->score->v : 0;
+    if (b->mode == MODEL_FORWARD && b->prob) {
+        keep(b, b->prob);
+        b->mg->prob = b->prob->v;
+        if (!graph_v(b->g, b->prob->v)->name)
+            graph_set_name(b->g, b->prob->v, b->m->output_name);
+    }
+}

@@ -1,0 +1,88 @@
+/* build_notes.c: the notes that explain a refused layer: where its input's shape comes from, in
+ * which block instance it stands, and which operation may have been meant.
+ */
+#include <string.h>
+
+#include "front/sema.h"
+
+const char *shape_text(Arena *arena, const Shape *s) {
+    char buf[128];
+    shape_print(s, buf, sizeof buf);
+    return arena_strdup(arena, buf);
+}
+
+/* "input: pool2 256x13x13 <- conv2 256x26x26 <- .. <- image 3x224x224"; stages that neither have a
+ * label nor change the shape are left out. */
+void note_derivation(Build *b, Diag *d, const Tensor *t) {
+    StrBuf text = sb_new(b->arena);
+    const Tensor *last = NULL;
+    int hops = 0;
+    for (; t && !t->poison; t = t->from) {
+        bool inner = t->from && t->name == t->text && shape_equal(&t->shape, &t->from->shape);
+        if (last && (inner || (shape_equal(&t->shape, &last->shape) && t->name == t->text)))
+            continue;
+        if (hops == 5 && t->from)
+            continue;
+        if (last)
+            sb_puts(&text, hops == 5 ? " <- .. <- " : " <- ");
+        sb_printf(&text, "%s %s", t->name, shape_text(b->arena, &t->shape));
+        last = t;
+        hops += hops < 5;
+    }
+    if (last)
+        diag_note(d, LOC_NONE, "input: %s", text.text);
+}
+
+void note_trace(Diag *d, const Trace *trace) {
+    for (int shown = 0; trace && shown < 4; trace = trace->up, shown++)
+        diag_note(d, trace->at, "in block '%s' instantiated here", trace->block);
+}
+
+typedef struct Later {
+    const char *name, *instead;
+} Later;
+/* Operations that the language plans and that are not built. */
+static const Later later[] = {
+    {"bn", "a bias is built; conv(.., bias = yes) is the default"},
+    {"batchnorm", "a bias is built; conv(.., bias = yes) is the default"},
+    {"deconv", NULL},
+    {"global_avgpool", "avgpool(HxW) with the size of its input averages everything"},
+    {"global_maxpool", "maxpool(HxW) with the size of its input takes the maximum of everything"},
+    {"max", NULL},
+    {"crop", NULL},
+    {"dwt", NULL},
+    {"gabor", NULL},
+    {"lstm", NULL},
+    {"soft_threshold", NULL},
+    {"hard_threshold", NULL},
+    {"leaky_relu", "relu, tanh, stanh and sigmoid are built"},
+    {"gelu", "relu, tanh, stanh and sigmoid are built"},
+    {"elu", "relu, tanh, stanh and sigmoid are built"},
+    {"prelu", "relu, tanh, stanh and sigmoid are built"},
+    {"lppool", "avgpool and maxpool are built"},
+    {"hinge", "cross_entropy, mse and lenet_map are built"},
+    {"transpose", NULL},
+    {"pad", "give the padding to the layer behind: conv(.., pad = N)"},
+    {"upsample", NULL},
+    {"reshape", NULL},
+    {"sub", NULL},
+};
+
+void unknown_operation(Build *b, const Ast *at, const char *name) {
+    LocRange loc = at->kind == AST_CALL ? at->call.callee->loc : at->loc;
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (eq(name, later[i].name)) {
+            Diag *d = diag_error(b->diag, loc, "E0801", "not built yet: operation '%s'", name);
+            if (later[i].instead)
+                diag_help(d, "%s", later[i].instead);
+            return;
+        }
+    VEC(const char *) all = {0};
+    for (int op = OP_NONE + 1; op < OP_COUNT; op++)
+        if (op_is(op, OPF_U))
+            vec_push(b->arena, &all, op_name[op]);
+    for (int i = 0; i < b->blocks.count; i++)
+        vec_push(b->arena, &all, b->blocks.entries[i].key);
+    Diag *d = diag_error(b->diag, loc, "E0104", "unknown operation '%s'", name);
+    diag_suggest(d, loc, nearest_name(name, all.data, all.len));
+}

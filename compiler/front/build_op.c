@@ -1,0 +1,346 @@
+/* build_op.c: one operation: inputs, attributes, shape inference, parameters, graph node, table row.
+ *
+ * requires: a call (or a bare name) of a usable operation.  ensures: either a node whose shapes the
+ * operator accepted, or diagnostics and a poison value; a poison input gives a poison result and no
+ * further message.
+ */
+#include <string.h>
+
+#include "front/sema.h"
+
+enum {
+    GROUP_UNIT = 16,                 /* groups of fewer channels become a masked dense conv: fixed,
+                                        so that weight files do not depend on the target */
+};
+#define MASK_MAX (INT64_C(1) << 26)  /* numbers in a masked weight */
+
+typedef struct OpCall {
+    Build *b;
+    Scope *s;
+    const Ast *at;
+    const Naming *naming;
+    Bound bound;
+    Tensor **in;
+    int nin;
+} OpCall;
+
+static const char *op_title(const OpCall *o) {
+    return arena_printf(o->b->arena, "%s '%s'", op_name[o->bound.op], o->naming->row);
+}
+
+/* ---- inputs ---- */
+
+static bool wrong_count(OpCall *o, int want) {
+    const char *name = op_name[o->bound.op];
+    Diag *d;
+    if (o->nin == 0) {
+        d = diag_error(o->b->diag, o->at->loc, "E0121", "%s has no input: nothing stands before it",
+                       name);
+        diag_help(d, "declare an input, `input image: f32[1, 28, 28]`, or begin the chain with a "
+                     "layer: x -> %s", name);
+        return false;
+    }
+    d = diag_error(o->b->diag, o->at->loc, "E0119", "%s takes %d input%s, got %d", name, want,
+                   want == 1 ? "" : "s", o->nin);
+    if (o->nin > want)
+        diag_help(d, "join the branches first: [..] -> concat -> %s, or -> add", name);
+    return false;
+}
+
+static bool gather_inputs(OpCall *o, Flow flow) {
+    Build *b = o->b;
+    int op = o->bound.op, n = flow.implicit && o->bound.nin ? 0 : flow.n;
+    int want = op_is(op, OPF_P) ? 1 : op_nin[op];
+    if (op == OP_CONV2D)
+        want = 1;
+    o->nin = n + o->bound.nin;
+    o->in = ARENA_ARRAY(b->arena, o->nin, Tensor *);
+    for (int i = 0; i < o->nin; i++)
+        o->in[i] = i < n ? flow.at[i] : o->bound.in[i - n];
+    bool many = op == OP_ADD || op == OP_MUL;
+    if (want < 0 ? o->nin < 1 : many ? o->nin < 2 : o->nin != want)
+        return wrong_count(o, want < 0 ? 1 : want);
+    if (o->nin > 255) {
+        diag_error(b->diag, o->at->loc, "E0130", "%s joins at most 255 layers", op_name[op]);
+        return false;
+    }
+    for (int i = 0; i < o->nin; i++) {
+        if (o->in[i]->poison)
+            return false;
+        bool label = o->in[i]->kind == TENSOR_CLASS, wanted = op_is(op, OPF_L) && i == 1;
+        if (label == wanted)
+            continue;
+        Diag *d = diag_error(b->diag, o->at->loc, "E0122",
+                             label ? "%s cannot read '%s', a class label"
+                                   : "%s compares with a class label, '%s' is a layer",
+                             op_name[op], o->in[i]->name);
+        if (op_is(op, OPF_L))
+            diag_help(d, "write %s(LAYER, LABEL)", op_name[op]);
+        return false;
+    }
+    return true;
+}
+
+/* ---- connection tables ---- */
+
+static ConnTable *table_new(Build *b, int64_t outputs, int64_t inputs) {
+    ConnTable *t = ARENA_NEW(b->arena, ConnTable);
+    t->outputs = (int)outputs;
+    t->inputs = (int)inputs;
+    t->link = ARENA_ARRAY(b->arena, outputs * inputs, uint8_t);
+    return t;
+}
+
+static bool table_row(OpCall *o, const Val *row, int index, int64_t inputs, uint8_t *link) {
+    Build *b = o->b;
+    if (row->kind != V_LIST) {
+        diag_error(b->diag, row->loc, "E0308", "row %d of the connection table must be a list of "
+                   "input maps, got %s", index, val_kind_text(row));
+        return false;
+    }
+    for (int i = 0; i < row->n; i++) {
+        int64_t map;
+        if (!expr_int(b, &row->at[i], "an input map", INT64_MIN / 4, INT64_MAX / 4, &map))
+            return false;
+        if (map < 0 || map >= inputs) {
+            diag_error(b->diag, row->at[i].loc, "E0308",
+                       "row %d of the connection table reads map %lld, but the input has maps 0 to "
+                       "%lld", index, (long long)map, (long long)inputs - 1);
+            return false;
+        }
+        if (link[map]) {
+            diag_error(b->diag, row->at[i].loc, "E0308",
+                       "row %d of the connection table names map %lld twice", index,
+                       (long long)map);
+            return false;
+        }
+        link[map] = 1;
+    }
+    return true;
+}
+
+static bool connect_table(OpCall *o) {
+    const Val *list = o->bound.connect;
+    if (!list || o->in[0]->shape.rank != 3)
+        return true; /* a wrong rank is infer's to report */
+    ConvAttrs *a = o->bound.attrs;
+    int64_t inputs = o->in[0]->shape.dim[0];
+    if (list->n != a->maps) {
+        diag_error(o->b->diag, list->loc, "E0308",
+                   "the connection table has %d rows for %lld output maps", list->n,
+                   (long long)a->maps);
+        return false;
+    }
+    if (inputs * list->n > MASK_MAX) {
+        diag_error(o->b->diag, list->loc, "E0130", "connection tables end at %lld links",
+                   (long long)MASK_MAX);
+        return false;
+    }
+    ConnTable *t = table_new(o->b, list->n, inputs);
+    uint8_t *link = ARENA_ARRAY(o->b->arena, list->n * inputs, uint8_t);
+    for (int i = 0; i < list->n; i++)
+        if (!table_row(o, &list->at[i], i, inputs, link + i * inputs))
+            return false;
+    t->link = link;
+    a->connect = t;
+    return true;
+}
+
+/* Groups whose channels do not fill vectors become one dense conv with a block-diagonal mask. */
+static bool mask_groups(OpCall *o) {
+    if (o->bound.op != OP_CONV2D)
+        return true;
+    ConvAttrs *a = o->bound.attrs;
+    int64_t inputs = o->in[0]->shape.dim[0], taps = a->kernel[0] * a->kernel[1];
+    if (a->groups == 1 ||
+        (inputs / a->groups % GROUP_UNIT == 0 && a->maps / a->groups % GROUP_UNIT == 0))
+        return true;
+    int64_t n;
+    if (__builtin_mul_overflow(inputs, a->maps, &n) || __builtin_mul_overflow(n, taps, &n) ||
+        n > MASK_MAX) {
+        Diag *d = diag_error(o->b->diag, o->at->loc, "E0801",
+                             "not built yet: %lld groups of %lld to %lld maps at this size",
+                             (long long)a->groups, (long long)(inputs / a->groups),
+                             (long long)(a->maps / a->groups));
+        diag_help(d, "groups with a multiple of %d maps on both sides have no such limit",
+                  GROUP_UNIT);
+        return false;
+    }
+    ConnTable *t = table_new(o->b, a->maps, inputs);
+    uint8_t *link = ARENA_ARRAY(o->b->arena, a->maps * inputs, uint8_t);
+    int64_t in_part = inputs / a->groups, out_part = a->maps / a->groups;
+    for (int64_t m = 0; m < a->maps; m++)
+        for (int64_t i = 0; i < in_part; i++)
+            link[m * inputs + m / out_part * in_part + i] = 1;
+    t->link = link;
+    a->connect = t;
+    a->groups = 1;
+    return true;
+}
+
+/* ---- shape inference and its complaints ---- */
+
+static LocRange blame(const OpCall *o, int attr, bool *exact) {
+    if (attr >= 0 && attr < ARG_MAX && o->bound.arg[attr]) {
+        *exact = true;
+        return o->bound.arg[attr]->loc;
+    }
+    *exact = false;
+    return o->at->loc;
+}
+
+static void refuse(OpCall *o, const Infer *inf) {
+    Build *b = o->b;
+    bool exact;
+    LocRange loc = blame(o, inf->bad.attr, &exact);
+    Diag *d = diag_error(b->diag, loc, inf->bad.code, "%s: %s", op_title(o), inf->bad.text);
+    int blamed = inf->bad.input >= 0 && inf->bad.input < o->nin ? inf->bad.input : 0;
+    if (o->nin > 1 && (o->bound.op == OP_CONCAT || op_is(o->bound.op, OPF_E)))
+        for (int i = 0; i < o->nin && i < 4; i++)
+            note_derivation(b, d, o->in[i]);
+    else
+        note_derivation(b, d, o->in[blamed]);
+    note_trace(d, o->s->trace);
+    if (inf->bad.help[0])
+        diag_help(d, "%s", inf->bad.help);
+    if (inf->bad.fix[0] && exact)
+        diag_fixit(d, o->bound.arg[inf->bad.attr]->arg.value->loc, inf->bad.fix);
+}
+
+static bool rounding_chosen(const OpCall *o) {
+    const OpDef *def = op_def[o->bound.op];
+    for (int i = 0; i < def->nattrs && i < ARG_MAX; i++)
+        if (eq(def->attrs[i].name, "round") && o->bound.arg[i])
+            return true;
+    return false;
+}
+
+static void warn_discarded(OpCall *o, const Infer *inf) {
+    bool exact;
+    if (!inf->warn.text[0] || rounding_chosen(o))
+        return;
+    LocRange loc = blame(o, inf->warn.attr, &exact);
+    const char *text = arena_printf(o->b->arena, "%s %s", op_title(o), inf->warn.text);
+    Diag *d = o->b->opt->strict_shapes ? diag_error(o->b->diag, loc, "E0207", "%s", text)
+                                       : diag_warning(o->b->diag, loc, "W0207", "%s", text);
+    note_derivation(o->b, d, o->in[0]);
+    note_trace(d, o->s->trace);
+    if (inf->warn.help[0])
+        diag_help(d, "%s", inf->warn.help);
+}
+
+static bool infer_data(OpCall *o, Tensor *const *in, int nin) {
+    Shape *shapes = ARENA_ARRAY(o->b->arena, nin, Shape);
+    for (int i = 0; i < nin; i++)
+        shapes[i] = in[i]->shape;
+    Infer inf = {.attrs = o->bound.attrs, .nin = nin, .in = shapes};
+    if (!op_infer(o->bound.op, &inf)) {
+        refuse(o, &inf);
+        return false;
+    }
+    warn_discarded(o, &inf);
+    return true;
+}
+
+/* ---- nodes ---- */
+
+static void set_mode(OpCall *o) {
+    if (o->bound.op != OP_DROPOUT)
+        return;
+    DropoutAttrs *a = o->bound.attrs;
+    a->key = ++o->b->dropouts;
+    a->infer = o->b->mode != MODEL_TRAIN;
+}
+
+static ValueId add_node(OpCall *o, int nin, const ValueId *in) {
+    Graph *g = o->b->g;
+    NodeId id = graph_node(g, o->bound.op, o->bound.attrs, nin, in);
+    Node *n = graph_n(g, id);
+    n->label = o->naming->row;
+    n->loc = o->at->loc;
+    return n->out[0];
+}
+
+static Tensor *result(OpCall *o, ValueId v) {
+    Build *b = o->b;
+    Tensor *t = ARENA_NEW(b->arena, Tensor);
+    t->v = v;
+    t->shape = graph_v(b->g, v)->shape;
+    t->text = ast_text(b->arena, o->at);
+    if (strlen(t->text) > 48)
+        t->text = arena_printf(b->arena, "%s(..)", op_name[o->bound.op]);
+    t->name = t->text;
+    t->loc = o->at->loc;
+    t->in = o->in;
+    t->nin = o->nin;
+    t->from = o->in[0];
+    vec_push(b->arena, &b->tensors, t);
+    field_of(b, t, o->bound.op, o->bound.attrs);
+    return t;
+}
+
+static void remember_owner(OpCall *o, const LayerParams *params) {
+    LabelInfo *own = ARENA_NEW(o->b->arena, LabelInfo);
+    own->name = o->naming->param;
+    own->op = o->bound.op;
+    own->nparams = params->n;
+    memcpy(own->param, params->index, sizeof params->index);
+    map_put(&o->b->owners, own->name, own);
+}
+
+static Tensor *make(OpCall *o) {
+    Build *b = o->b;
+    ValueId in[260];
+    int n = 0;
+    LayerParams params;
+    bool owner = op_is(o->bound.op, OPF_P);
+    if (owner) {
+        if (!build_params(b, o->s, o->at, &o->bound, o->in[0], o->naming, &params))
+            return tensor_poison(b, o->at->loc);
+        remember_owner(o, &params);
+        if (o->bound.share)
+            params.count = params.n = 0; /* counted where they were made */
+    }
+    for (int i = 0; i < o->nin; i++)
+        in[n++] = o->in[i]->v;
+    if (owner)
+        for (int i = 0; i < 4 && params.value[i]; i++)
+            in[n++] = params.value[i];
+    ValueId v;
+    if ((o->bound.op == OP_ADD || o->bound.op == OP_MUL) && n > 2) {
+        v = in[0];
+        for (int i = 1; i < n; i++)
+            v = add_node(o, 2, (ValueId[]){v, in[i]});
+    } else {
+        v = add_node(o, n, in);
+    }
+    Tensor *t = result(o, v);
+    if (b->mode == MODEL_FORWARD && !op_is(o->bound.op, OPF_L))
+        row_add(b, o->bound.op, t, o->naming, o->bound.attrs, owner ? &params : NULL, o->at->loc);
+    return t;
+}
+
+static bool infer_all(OpCall *o) {
+    if ((o->bound.op != OP_ADD && o->bound.op != OP_MUL) || o->nin <= 2)
+        return infer_data(o, o->in, o->nin);
+    for (int i = 1; i < o->nin; i++)
+        if (!infer_data(o, (Tensor *[]){o->in[0], o->in[i]}, 2))
+            return false;
+    return true;
+}
+
+Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Naming *naming) {
+    OpCall *o = ARENA_NEW(b->arena, OpCall);
+    *o = (OpCall){.b = b, .s = s, .at = at, .naming = naming};
+    if (!expand_count(b, at->loc))
+        return tensor_poison(b, at->loc);
+    bool bound = sema_bind(b, s, at, op, naming->row, &o->bound);
+    if (!gather_inputs(o, flow) || !bound)
+        return tensor_poison(b, at->loc);
+    if (op == OP_CONV2D && !connect_table(o))
+        return tensor_poison(b, at->loc);
+    if (!infer_all(o) || !mask_groups(o))
+        return tensor_poison(b, at->loc);
+    set_mode(o);
+    return make(o);
+}

@@ -1,0 +1,93 @@
+/* field.c: receptive fields, and the rows of the layer table.
+ *
+ * A field is the part of the image that one output cell sees: size += (k - 1) * jump, jump *= stride,
+ * start -= pad * jump.  Where branches meet, the largest field counts.
+ * theory: Araujo, Norris, Sim, "Computing receptive fields of convolutional neural networks",
+ * Distill 2019, equations (2) to (5); the same recursion as in Dumoulin and Visin 2016.
+ */
+#include <string.h>
+
+#include "front/sema.h"
+
+enum { DETAIL_MAX = 60 };
+
+static Field join(const Field *a, const Field *c) {
+    Field f = *a;
+    f.all = a->all || c->all;
+    for (int d = 0; d < 2; d++) {
+        if (c->size[d] > f.size[d])
+            f.size[d] = c->size[d];
+        if (c->jump[d] > f.jump[d])
+            f.jump[d] = c->jump[d];
+        if (c->start[d] < f.start[d])
+            f.start[d] = c->start[d];
+    }
+    return f;
+}
+
+void field_of(Build *b, Tensor *out, int op, const void *attrs) {
+    int64_t kernel[2], stride[2], pad[4];
+    Field f = {{1, 1}, {1, 1}, {0, 0}, false};
+    (void)b;
+    for (int i = 0; i < out->nin; i++)
+        if (out->in[i]->kind != TENSOR_CLASS)
+            f = i ? join(&f, &out->in[i]->field) : out->in[i]->field;
+    if (op == OP_DENSE || (op == OP_FLATTEN && out->in[0]->shape.rank == 3))
+        f.all = true;
+    if (op_is(op, OPF_W) && op_def[op]->window && op_def[op]->window(attrs, kernel, stride, pad))
+        for (int d = 0; d < 2; d++) {
+            int64_t grow, back;
+            /* A hostile stack of strides saturates instead of overflowing. */
+            if (__builtin_mul_overflow(kernel[d] - 1, f.jump[d], &grow) ||
+                __builtin_add_overflow(f.size[d], grow, &f.size[d]))
+                f.size[d] = INT64_MAX / 4;
+            if (__builtin_mul_overflow(pad[2 * d], f.jump[d], &back) ||
+                __builtin_sub_overflow(f.start[d], back, &f.start[d]))
+                f.start[d] = -INT64_MAX / 4;
+            if (__builtin_mul_overflow(f.jump[d], stride[d], &f.jump[d]))
+                f.jump[d] = INT64_MAX / 4;
+        }
+    out->field = f;
+}
+
+static double pixels(const Shape *s) {
+    int64_t c, h, w;
+    shape_chw(s, &c, &h, &w);
+    return (double)h * (double)w;
+}
+
+void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,
+             const LayerParams *params, LocRange loc) {
+    const char *detail = attr_detail(b->arena, op, attrs);
+    Tensor *in = out->nin ? out->in[0] : NULL;
+    ModelLayer *last = b->rows.len ? &vec_last(&b->rows) : NULL;
+    bool joins = out->nin != 1 || op_is(op, OPF_P | OPF_W);
+    if (!joins && !naming->starts_row && last && in && in->row == b->rows.len) {
+        size_t n = strlen(last->detail);
+        if (n < DETAIL_MAX)
+            last->detail = arena_printf(b->arena, "%s + %s", last->detail, detail);
+        else if (!strstr(last->detail, " + .."))
+            last->detail = arena_printf(b->arena, "%s + ..", last->detail);
+        last->out = out->shape;
+        last->field = out->field;
+        out->row = b->rows.len;
+        return;
+    }
+    bool follows = last && eq(last->label, naming->row);
+    ModelLayer *row = vec_add(b->arena, &b->rows);
+    row->label = naming->row;
+    row->op = op_name[op];
+    row->detail = detail;
+    row->follows = follows;
+    row->out = out->shape;
+    row->field = out->field;
+    row->loc = loc;
+    if (params) {
+        row->params = params->count;
+        for (int i = 0; i < params->n; i++)
+            if (!b->m->params.at[params->index[i]].frozen)
+                row->trainable += b->m->params.at[params->index[i]].trainable;
+        row->macs = (double)params->weights * pixels(&out->shape);
+    }
+    out->row = b->rows.len;
+}
