@@ -168,7 +168,7 @@ static double objective(Run *x, ValueId out, const double *signal) {
     if (!run_go(x))
         return NAN;
     for (int64_t i = 0; i < ref_value_elems(&x->r, out); i++)
-        sum += x->r.value[out][i] * (signal ? signal[i] : 1.0 / BATCH);
+        sum += x->r.value[out][i] * (signal ? signal[i] : 1.0 / (double)BATCH);
     return sum;
 }
 
@@ -398,7 +398,7 @@ static void dropout_keeps_the_mean(void) {
     dropout_of(&train, 0, x, y, N);
     dropout_of(&train, 1, x, z, N);
     for (int i = 0; i < N; i++) {
-        mean += y[i] / N;
+        mean += y[i] / (double)N;
         kept += (y[i] != 0) / (double)N;
         same += (y[i] == z[i]) / (double)N;
     }
