@@ -46,7 +46,7 @@ double tile_cycles(int pixels, int oc);
 /* Images per register tile with oc output vectors. */
 int tile_images(const Target *t, int oc);
 /* Input channels unrolled in the innermost body: divides every trip count that can occur. */
-int tile_unroll(int64_t channels, int64_t block);
+int tile_unroll(const Target *t, int64_t channels, int64_t block);
 /* Backward weights: accumulators are kernel columns x input channels. */
 typedef struct BwwTile {
     int cols, channels;

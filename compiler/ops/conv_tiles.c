@@ -8,7 +8,10 @@
 #include "ops/conv.h"
 
 int tile_max_pixels(const Target *t, int oc) {
-    int left = t->registers - (t->fma ? 0 : 1) - oc - 1;
+    /* with 16 registers one stays free, with separate multiplications one more holds the product:
+     * LLVM's scheduler fills a file to the brim and spills */
+    int spare = t->registers >= 32 ? 0 : t->fma ? 1 : 2;
+    int left = t->registers - spare - oc - 1;
     int pixels = left / oc, most = t->registers >= 32 ? TILE_MAX_PIXELS : 12;
     return pixels < 1 ? 1 : pixels > most ? most : pixels;
 }
@@ -27,9 +30,9 @@ int tile_images(const Target *t, int oc) {
     return 1;
 }
 
-int tile_unroll(int64_t channels, int64_t block) {
+int tile_unroll(const Target *t, int64_t channels, int64_t block) {
     int64_t rest = channels % block;
-    for (int u = 4; u > 1; --u)
+    for (int u = t->registers >= 32 ? 4 : 1; u > 1; --u)
         if (rest % u == 0 && block % u == 0)
             return u;
     return 1;
@@ -260,8 +263,7 @@ void choose_conv(const Graph *g, Kernel *k, const Target *t) {
     k->oc_outer = weights > src_row * p.src[0];
     k->why = k->oc_outer ? "weights exceed the source: output tiles outermost"
                          : "source bands stay in L2";
-    int64_t plain = graph_v(g, node->in[0])->layout.kind == LAYOUT_PLAIN;
-    k->tile.unroll = plain ? (int)min64(p.i, 4) : tile_unroll(p.i, min64(p.i, t->vector));
+    k->tile.unroll = tile_unroll(t, p.i, min64(p.i, t->vector));
     choose_direct(t, k, o_tile / t->vector, p.groups * ceil_div(p.o, o_tile), p.dst[0], p.dst[1],
                   src_row, p.stride[0], p.kernel[0]);
 }
@@ -279,7 +281,7 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
     k->oc_outer = weights > src_row * p.dst[0];
     k->why = p.stride[0] * p.stride[1] > 1 ? "one stride-1 convolution per phase of the stride"
                                            : "forward with turned, transposed weights";
-    k->tile.unroll = tile_unroll(p.o, min64(p.o, t->vector));
+    k->tile.unroll = tile_unroll(t, p.o, min64(p.o, t->vector));
     choose_direct(t, k, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
                   ceil_div(p.src[0], p.stride[0]), ceil_div(p.src[1], p.stride[1]), src_row, 1,
                   ceil_div(p.kernel[0] * p.dilation[0], p.stride[0]));

@@ -96,7 +96,7 @@ static void make_nest(Images *m, const ConvProblem *p, bool backward) {
     m->outer = inner;
     if (m->nest.n > 0)
         em_const_i64(m->nest.loop[0].extent, &m->outer);
-    m->nest.unroll = tile_unroll(partial ? channels : inner, inner);
+    m->nest.unroll = tile_unroll(m->k->t, partial ? channels : inner, inner);
 }
 
 static void choose_chunk(Images *m, const Target *t, int64_t length) {

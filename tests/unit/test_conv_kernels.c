@@ -513,8 +513,8 @@ static int spills_in_loops(char *text, int *loops) {
             snprintf(label, sizeof label, "%.*s", (int)strcspn(line, ":"), line);
             found = fmas = 0;
         }
-        bool vector = strstr(line, "mm");
-        if (vector && (strstr(line, "(%rsp)") || strstr(line, "(%rbp)")))
+        bool vector = strstr(line, "mm") != NULL;
+        if (vector && strstr(line, "(%rsp)"))
             ++found;
         if (strstr(line, "vfmadd") || strstr(line, "mulps"))
             ++fmas;
