@@ -56,7 +56,8 @@ bool stage_model_exists(void)
 bool stage_model(Compile *c, bool forward_only)
 {
     const Options *o = c->options;
-    ModelOptions options = {.net = o->net,
+    ModelOptions options = {.sources = c->sources,
+                            .net = o->net,
                             .variant = o->variant,
                             .define = o->defines,
                             .ndefine = o->define_count,
