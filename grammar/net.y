@@ -98,7 +98,7 @@ block: BLOCK ID '(' formals ')' body
                                 { $$ = named(st, AST_BLOCK, @$, $2, @2);
                                   $$->block.formals = list_of(st, $4);
                                   $$->block.body = $6; done(st, $$); }
-     | BLOCK error body         { RECOVERED; $$ = NULL; }
+     | BLOCK error resumed      { $$ = NULL; }
      ;
 formals: %empty                 { $$ = vec_none(); }
        | formal_list
@@ -225,6 +225,7 @@ target: path                    { $$ = node(st, AST_TARGET, @$);
 body: '{' body_items '}'        { $$ = node(st, AST_BODY, @$);
                                   $$->body.items = list_of(st, $2); done(st, $$); }
     ;
+resumed: '{' { RECOVERED; } body_items '}' ; /* behind a broken head */
 body_items: %empty              { $$ = vec_none(); }
     | body_items SEP
     | body_items common SEP     { $$ = vec_with(st, $1, $2); }
@@ -238,12 +239,12 @@ repeat: REPEAT expr body        { $$ = node(st, AST_REPEAT, @$);
                                   $$->repeat.count = $2; $$->repeat.body = $3; done(st, $$); }
       | REPEAT ID IN expr body  { $$ = named(st, AST_REPEAT, @$, $2, @2);
                                   $$->repeat.count = $4; $$->repeat.body = $5; done(st, $$); }
-      | REPEAT error body       { RECOVERED; $$ = NULL; }
+      | REPEAT error resumed    { $$ = NULL; }
       ;
 if: IF expr body else           { $$ = node(st, AST_IF, @$);
                                   $$->branch.cond = $2; $$->branch.then = $3;
                                   $$->branch.otherwise = $4; done(st, $$); }
-  | IF error body else          { RECOVERED; $$ = NULL; }
+  | IF error resumed else       { $$ = NULL; }
   ;
 else: %empty                    { $$ = NULL; }
     | ELSE body                 { $$ = $2; }

@@ -16,7 +16,7 @@ typedef struct Group {
     const char *members[16];
 } Group;
 
-enum { EXPRESSION = 3, ONE_NAME = 5 };
+enum { EXPRESSION = 3, ONE_NAME = 5, ONE_STRING = 6 };
 static const Group groups[] = {
     {"a layer, an input, a section or another part of a net",
      {"name", "'in'", "'['", "'input'", "'output'", "section", "'loss'", "'remove'", "'repeat'"}},
@@ -26,6 +26,7 @@ static const Group groups[] = {
     {"an expression", {"name", "number", "extent", "string", "'['", "'('", "'-'", "'!'", "'in'"}},
     {"an operation or a name", {"name", "'in'", "'['"}},
     {"a name", {"name"}},
+    {"a string", {"string"}},
     {"an operator", {"'+'", "'-'", "'*'", "'/'", "'%'"}},
 };
 
@@ -88,7 +89,7 @@ static bool expected_words(StrBuf *out, const char *const *expected, int count)
     for (int i = 0; i < LENGTH(groups); i++) {
         if (take_group(names, count, &groups[i])) {
             words[word_count++] = groups[i].name;
-            grouped |= i != ONE_NAME; /* a name implies nothing */
+            grouped |= i != ONE_NAME && i != ONE_STRING; /* these imply nothing */
         }
     }
     if (grouped)
@@ -155,6 +156,8 @@ static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected,
 
     if (name_expected && token != T_ID && is_keyword_token(token))
         diag_help(diag, "'%.*s' is a keyword of the language; choose another name", length, text);
+    else if ((token == T_NET || token == T_BLOCK || token == T_VARIANTS) && st->open_count > 0)
+        diag_help(diag, "nets, blocks and variants stand side by side, not inside each other");
     else if (token == '=' && st->header)
         diag_help(diag, "equality is written ==");
     else if (token == '}' && st->open_count == 0)

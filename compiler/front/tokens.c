@@ -202,6 +202,12 @@ static bool in_parens(const ParseState *st)
     return st->open_count > 0 && st->open[st->open_count - 1].token != '{';
 }
 
+static bool is_header(int token)
+{
+    return token == T_NET || token == T_BLOCK || token == T_VARIANTS || token == T_REPEAT ||
+           token == T_IF;
+}
+
 /* Do the open ( and [ close before the text looks like a new statement ("word:" at the start of a
  * line, a keyword there, or a brace)? */
 static bool parens_close_ahead(const ParseState *st)
@@ -246,6 +252,8 @@ void token_error_seen(ParseState *st, int lookahead)
     if (in_parens(st) && !parens_close_ahead(st))
         token_drop_parens(st);
     st->recovering = true;
+    if (is_header(lookahead)) /* not the head it seems to be: it cannot stand here */
+        st->header = false;
     if (lookahead == '{' && !st->header)
         net_scan_skip_block(st);
 }
@@ -327,8 +335,25 @@ static bool needs_sep_before(const ParseState *st, int token)
            (can_end_statement(st->last) || st->recovering);
 }
 
-/* Nets and blocks never stand inside braces, so their keyword (and the end of the file) proves the
- * open ones unclosed: say so once and close them, which spares all that follows. */
+/* Is the word at loc indented no more than the line that holds `brace`? */
+static bool indented_like(const ParseState *st, LocRange loc, Loc brace)
+{
+    const char *text = st->file->text;
+    const char *word = text + (loc.begin - st->file->base), *open = text + (brace - st->file->base);
+    int word_column = 0, column = 0;
+
+    for (; word > text && word[-1] != '\n'; word--)
+        word_column++;
+    while (open > text && open[-1] != '\n')
+        open--;
+    while (open[column] == ' ' || open[column] == '\t')
+        column++;
+    return word_column <= column;
+}
+
+/* Nets and blocks never stand inside braces, so their keyword where a net could begin (and the end of
+ * the file) proves the open ones unclosed: say so once and close them, which spares all that follows.
+ * An indented one was meant to stand inside; the parser tells that it cannot. */
 static bool proves_unclosed(const ParseState *st, const RawToken *token)
 {
     if (st->open_count == 0 || st->stop)
@@ -336,7 +361,8 @@ static bool proves_unclosed(const ParseState *st, const RawToken *token)
     if (token->kind == 0)
         return true;
     if (token->kind != T_ID || !token->name || !at_statement_start(st->last) ||
-        before_assignment(st) || !before_word(st))
+        before_assignment(st) || !before_word(st) ||
+        !indented_like(st, token->loc, st->open[0].loc))
         return false;
     const struct Keyword *keyword = find_keyword(token->name);
     return keyword && (keyword->token == T_NET || keyword->token == T_BLOCK ||
@@ -347,8 +373,7 @@ static void track_header(ParseState *st, int token)
 {
     if (st->last == T_SEP || st->last == '{')
         st->header = false;
-    if (token == T_NET || token == T_BLOCK || token == T_VARIANTS || token == T_REPEAT ||
-        token == T_IF)
+    if (is_header(token))
         st->header = true;
 }
 
