@@ -72,6 +72,16 @@ static void every_op_has_its_facts(void) {
     }
 }
 
+/* The hooks are weak: a name misspelt in hooks.h would silently be a null pointer. */
+static void every_op_has_its_code(void) {
+    FOR_OPS(op) {
+        const OpDef *d = op_def[op];
+        CHECK(d->lower != NULL, "%s has no lowering", op_name[op]);
+        CHECK(d->choose != NULL, "%s has no task split", op_name[op]);
+        CHECK((d->scalar != NULL) == op_is(op, OPF_E), "%s: scalar and flag E", op_name[op]);
+    }
+}
+
 /* Exact operators are those that only move or mask; a forgotten tolerance reads as exact. */
 static void exact_ops_are_the_movers(void) {
     int exact = 0;
@@ -456,7 +466,8 @@ static void lenet_map_limit(void) {
     CU_ASSERT_DOUBLE_EQUAL(a, -1 + log(exp(-0.3) + exp(-2) + exp(1) + exp(-0.5)), 1e-14);
 }
 
-SUITE_MAIN(TEST(every_op_has_its_facts), TEST(exact_ops_are_the_movers), TEST(every_case_runs),
+SUITE_MAIN(TEST(every_op_has_its_facts), TEST(every_op_has_its_code),
+           TEST(exact_ops_are_the_movers), TEST(every_case_runs),
            TEST(gradients_match_differences), TEST(missing_links_get_no_gradient),
            TEST(adjoints_are_exact), TEST(conv_adjoint_grid), TEST(philox_known_answers),
            TEST(dropout_keeps_the_mean), TEST(lrn_alpha), TEST(sgd_by_hand), TEST(lenet_map_limit))
