@@ -61,8 +61,7 @@ static void layers(rt_text *o, const rt_model *m)
     for (int i = 0; i < m->nlayers; i++) {
         const rt_layer *l = &m->layer[i];
         char op[64];
-        snprintf(op, sizeof op, "%s%s%s", l->op, l->detail && l->detail[0] ? " " : "",
-                 l->detail ? l->detail : "");
+        snprintf(op, sizeof op, "%s", l->detail && l->detail[0] ? l->detail : l->op);
         shape(out, sizeof out, l);
         if (l->rf > 0)
             snprintf(field, sizeof field, "%lld", (long long)l->rf);
