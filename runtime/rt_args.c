@@ -220,25 +220,18 @@ int rt_args_parse(const rt_arg *table, int n, int argc, char **argv, const char 
 
 /* ---- help ---- */
 
-/* Prints text broken at spaces, continuing at column `indent`, at most 80 columns. */
+/* Prints text broken at spaces, continuing at column `indent`, at most 79 columns. */
 static void wrapped(FILE *out, const char *text, int column, int indent)
 {
-    while (*text) {
+    for (int first = 1; *text; first = 0) {
         int word = (int)strcspn(text, " ");
-        if (column + word > 79 && column > indent) {
-            fprintf(out, "\n%*s", indent, "");
-            column = indent;
-        }
+        if (!first && column + 1 + word > 79)
+            column = fprintf(out, "\n%*s", indent, "") - 1;
+        else if (!first)
+            column += fprintf(out, " ");
         fwrite(text, 1, (size_t)word, out);
         column += word;
-        text += word;
-        if (*text == ' ') {
-            text++;
-            if (column + 1 + (int)strcspn(text, " ") <= 79) {
-                fputc(' ', out);
-                column++;
-            }
-        }
+        text += word + (text[word] == ' ');
     }
     fputc('\n', out);
 }

@@ -89,9 +89,11 @@ int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *
 {
     const rt_train_spec *s = &cli->model->train;
     const char *uri = cli->data ? cli->data : test ? s->test_data : s->train_data;
-    if (!uri && test && !optional)
-        uri = s->train_data; /* its test part, if it has one */
-    const char *split = test ? (optional && cli->data ? "test" : "any") : "train";
+    /* One source for both: its test part, which it need not have. */
+    int same = test && (cli->data || !uri || !uri[0]);
+    if (!cli->data && same)
+        uri = s->train_data;
+    const char *split = !test ? "train" : same && optional ? "test" : "any";
     *ds = NULL;
     if (!uri || !uri[0]) {
         if (optional)
@@ -105,7 +107,7 @@ int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *
     rt_error local = {0};
     if (rt_data_open(uri, split, ds, &local) == 0)
         return NETRT_OK;
-    if (optional && cli->data && local.code == NETRT_EDATA)
+    if (optional && same && local.code == NETRT_EDATA)
         return NETRT_OK; /* no second part: train without a test */
     return rt_fail(err, local.code, "%s", local.text);
 }

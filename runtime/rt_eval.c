@@ -35,6 +35,8 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
     for (int64_t i = 0; i < total && !err->code; i += feed->cap) {
         int64_t n = total - i < feed->cap ? total - i : feed->cap;
         int64_t good = rt_feed_load_range(feed, i, n, rt_cli_skipped, cli);
+        if (good < 0)
+            rt_fail(err, feed->failure.code, "%s", feed->failure.text);
         if (good < 1)
             continue;
         if (netrt_run(m, RT_FORWARD, "forward", -1, good, err))

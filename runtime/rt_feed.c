@@ -5,19 +5,21 @@
  */
 #include "rt_feed.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "rt_alloc.h"
 #include "rt_par.h"
 #include "rt_rng.h"
 
+enum { WHY_COUNT = 4, WHY_SIZE = 256 };
 struct rt_feed_thread {
     rt_image img, scratch[2];
-    rt_error err; /* of the last broken picture, kept for the report */
-    int64_t err_slot;
+    char why[WHY_COUNT][WHY_SIZE]; /* of the first pictures found broken in this load */
+    int64_t slot[WHY_COUNT];
+    int reasons;
 };
-enum { SLOT_GOOD, SLOT_BROKEN, SLOT_NEWLY_BROKEN };
+enum { SLOT_GOOD, SLOT_BROKEN, SLOT_NEWLY_BROKEN, SLOT_NO_MEMORY };
 enum { SEEN_NOT, SEEN_CACHED, SEEN_BROKEN, SEEN_UNCACHED };
 
 static int64_t plane_size(const struct rt_prep *p)
@@ -186,9 +188,13 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
             if (rt_prep_apply(&f->prep[s], &t->img, chw, t->scratch, &err) == 0)
                 cacheable = cacheable && f->cache[s] && to_cache(f, s, sample, chw);
         }
+    if (err.code == NETRT_ELIMIT && strstr(err.text, "memory"))
+        return SLOT_NO_MEMORY; /* not the picture's fault */
     if (err.code) {
-        t->err = err;
-        t->err_slot = slot;
+        if (t->reasons < WHY_COUNT) {
+            snprintf(t->why[t->reasons], WHY_SIZE, "%.255s", err.text);
+            t->slot[t->reasons++] = slot;
+        }
         f->status[sample] = SEEN_BROKEN;
         return SLOT_NEWLY_BROKEN;
     }
@@ -221,8 +227,9 @@ static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void 
     const char *why = "cannot be read";
     f->broken++;
     for (int t = 0; t < f->m->threads; t++)
-        if (f->thread[t].err.code && f->thread[t].err_slot == slot)
-            why = f->thread[t].err.text;
+        for (int k = 0; k < f->thread[t].reasons; k++)
+            if (f->thread[t].slot[k] == slot)
+                why = f->thread[t].why[k];
     if (report)
         report(context, f->want[slot], why);
 }
@@ -237,9 +244,15 @@ int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
         fresh = f->status[want[i]] != SEEN_CACHED;
     int64_t work = rt_input_count(f->m->model, 0), grain = fresh ? 1 : 1 + (1 << 16) / work;
     for (int t = 0; t < f->m->threads; t++)
-        f->thread[t].err.code = 0;
+        f->thread[t].reasons = 0;
     rt_parallel_for(f->m->threads, n, grain, load_piece, f);
     int64_t good = 0;
+    memset(&f->failure, 0, sizeof f->failure);
+    for (int64_t i = 0; i < n; i++)
+        if (f->slot_state[i] == SLOT_NO_MEMORY) {
+            rt_fail(&f->failure, NETRT_ELIMIT, "out of memory while loading pictures");
+            return -1;
+        }
     for (int64_t i = 0; i < n; i++) {
         if (f->slot_state[i] == SLOT_NEWLY_BROKEN)
             report_broken(f, i, report, context);

@@ -26,6 +26,7 @@ typedef struct rt_feed {
     int64_t broken;          /* samples found broken so far */
     char *slot_state;        /* per image of the batch being loaded */
     struct rt_feed_thread *thread;
+    rt_error failure;        /* why the last load gave -1 */
     const int64_t *want;     /* arguments of the load in progress */
     int64_t epoch;
 } rt_feed;
@@ -38,7 +39,7 @@ void rt_feed_close(rt_feed *f);
 
 /* Loads samples want[0..n-1] (n <= cap) and points the network's frame at them.  Broken pictures
  * are left out: the result is how many were loaded; f->index tells which.  epoch >= 0: mirror by
- * (seed, epoch, sample) if the spec asks for it; -1: never.  -1 on failure (memory).
+ * (seed, epoch, sample) if the spec asks for it; -1: never.  -1 when memory runs out (f->failure).
  * report (may be NULL) is called once per newly found broken picture, from the calling thread. */
 typedef void (*rt_feed_report)(void *context, int64_t sample, const char *why);
 int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,

@@ -136,6 +136,8 @@ static int open_check(Check *c, rt_cli *cli, rt_feed *feed, rt_error *err)
     for (int64_t i = 0; i < n; i++)
         want[i] = i * (count / n);
     c->n = rt_feed_load(feed, want, n, -1, rt_cli_skipped, cli);
+    if (c->n < 0)
+        return rt_fail(err, feed->failure.code, "%s", feed->failure.text);
     if (c->n < 1)
         return rt_fail(err, NETRT_EDATA, "no usable pictures in %s", rt_data_uri(cli->ds));
     for (int i = 0; i < c->m->model->nparams; i++)

@@ -90,7 +90,7 @@ static int alloc_pools(netrt *m, rt_error *err)
     m->scratch_stride = ((size_t)scratch + 4095 + 64) & ~(size_t)4095;
     m->param = rt_slab_alloc((size_t)model->param_bytes + 64, "weights", err);
     m->scratch = rt_slab_alloc(m->scratch_stride * (size_t)m->threads, "scratch", err);
-    m->turn = rt_turn_new(m->threads, err);
+    m->turn = rt_turn_new(model, m->threads, err);
     if (!m->param || !m->scratch || !m->turn)
         return err->code;
     if (logical > 0 &&
@@ -146,7 +146,7 @@ void netrt_close(netrt *m)
     for (int i = 0; i < RT_PROGRAMS; i++)
         rt_slab_free(m->space[i].fix, m->space[i].fix_size);
     rt_slab_free(m->scratch, m->scratch_stride * (size_t)m->threads);
-    rt_turn_free(m->turn, m->threads);
+    rt_turn_free(m->turn, m->model, m->threads);
     rt_free(m->logical);
     rt_free(m->no_label);
     rt_free(m);

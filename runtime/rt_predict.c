@@ -91,6 +91,8 @@ static int operand(Predict *p, const char *uri, rt_error *err)
             int64_t good = rt_feed_load_range(&feed, i, n, rt_cli_skipped, cli);
             if (good > 0)
                 batch(p, &feed, good, err);
+            else if (good < 0)
+                rt_fail(err, feed.failure.code, "%s", feed.failure.text);
         }
         rt_feed_close(&feed);
     }

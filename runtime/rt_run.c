@@ -1,12 +1,15 @@
 /* rt_run.c: runs a program's kernels.  One parallel region per run; inside it every thread walks the
- * kernel list, takes chunks of tasks, and meets the others at a barrier.
+ * list of units (a kernel worth sharing, or a row of kernels too small for that) and takes chunks of
+ * tasks.
  *
- * Each thread begins with its own contiguous share (the same share of every kernel, so that what it
- * wrote is still in its cache) and then helps the others.  Tasks are independent, so who runs one
- * changes nothing.  Kernels too small to share run on thread 0 alone, neighbours without a barrier
- * between them; an entry that is tiny as a whole runs without a parallel region.
+ * A thread goes on to the next unit when all *tasks* of this one are done, not when all threads have
+ * arrived: on a busy machine one that the system has put aside delays nobody.  Each begins with its
+ * own contiguous share (the same share of every kernel, so that what it wrote is still in its cache)
+ * and then helps the others.  Tasks are independent, so who runs one changes nothing.  An entry that
+ * is tiny as a whole runs without a parallel region.
  */
 #include <omp.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -16,19 +19,28 @@
 #include "rt_par.h"
 #include "rt_run.h"
 
-/* Two sets of counters, used by kernels in turn: the idle set is wound back before a barrier. */
+/* Per kernel one row of threads + 1 counters: tasks finished, then per share the next chunk. */
 struct rt_turn {
-    _Alignas(64) _Atomic int64_t next;
+    _Alignas(64) _Atomic int64_t count;
 };
 
-struct rt_turn *rt_turn_new(int threads, rt_error *err)
+static size_t turn_bytes(const rt_model *model, int threads)
 {
-    return rt_slab_alloc((size_t)threads * 2 * sizeof(struct rt_turn), "task counters", err);
+    int most = 1;
+    for (int i = 0; i < RT_PROGRAMS; i++)
+        if (model->program[i].nkernels > most)
+            most = model->program[i].nkernels;
+    return (size_t)most * (size_t)(threads + 1) * sizeof(struct rt_turn);
 }
 
-void rt_turn_free(struct rt_turn *turn, int threads)
+struct rt_turn *rt_turn_new(const rt_model *model, int threads, rt_error *err)
 {
-    rt_slab_free(turn, (size_t)threads * 2 * sizeof *turn);
+    return rt_slab_alloc(turn_bytes(model, threads), "task counters", err);
+}
+
+void rt_turn_free(struct rt_turn *turn, const rt_model *model, int threads)
+{
+    rt_slab_free(turn, turn_bytes(model, threads));
 }
 
 static int64_t kernel_tasks(const rt_kernel *k, int64_t n)
@@ -52,8 +64,8 @@ static bool kernel_alone(const rt_kernel *k, int64_t n)
     return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < ALONE_KERNEL_NS;
 }
 
-/* Thread t's share of a kernel: its own part first, then what others have left. */
-static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *turn, int t, int threads)
+/* Thread t's part of a kernel: its own share first, then what others have left. */
+static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, int t, int threads)
 {
     int64_t tasks = kernel_tasks(k, m->frame.n);
     void *scratch = m->scratch + (size_t)t * m->scratch_stride;
@@ -61,15 +73,39 @@ static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *turn, 
         int owner = t + i < threads ? t + i : t + i - threads;
         int64_t lo = tasks * owner / threads, hi = tasks * (owner + 1) / threads;
         int64_t chunk = (hi - lo + 7) / 8;
-        if (lo >= hi)
-            continue;
-        for (;;) {
-            int64_t at =
-                lo + chunk * atomic_fetch_add_explicit(&turn[owner].next, 1, memory_order_relaxed);
+        while (lo < hi) {
+            int64_t at = lo + chunk * atomic_fetch_add_explicit(&row[1 + owner].count, 1,
+                                                                memory_order_relaxed);
             if (at >= hi)
                 break;
-            k->fn(&m->frame, at, at + chunk < hi ? at + chunk : hi, scratch);
+            int64_t end = at + chunk < hi ? at + chunk : hi;
+            k->fn(&m->frame, at, end, scratch);
+            atomic_fetch_add_explicit(&row[0].count, end - at, memory_order_release);
         }
+    }
+}
+
+/* Kernels first..end-1, all small: whoever comes first runs them all. */
+static void run_small(const netrt *m, const rt_kernel *k, int count, struct rt_turn *row, int t)
+{
+    if (atomic_fetch_add_explicit(&row[1].count, 1, memory_order_relaxed) != 0)
+        return;
+    for (int i = 0; i < count; i++)
+        k[i].fn(&m->frame, 0, kernel_tasks(&k[i], m->frame.n),
+                m->scratch + (size_t)t * m->scratch_stride);
+    atomic_fetch_add_explicit(&row[0].count, 1, memory_order_release);
+}
+
+static void wait_for(struct rt_turn *row, int64_t target)
+{
+    enum { SPINS = 4000 };
+    for (int i = 0; atomic_load_explicit(&row[0].count, memory_order_acquire) < target; i++) {
+        if (i > SPINS)
+            sched_yield();
+#if defined(__x86_64__)
+        else
+            __builtin_ia32_pause();
+#endif
     }
 }
 
@@ -84,38 +120,31 @@ static void run_alone(netrt *m, const rt_kernel *k, int index)
 static void run_parallel(netrt *m, const rt_program *p, int first, int end)
 {
     int64_t n = m->frame.n;
-    for (int t = 0; t < m->threads * 2; t++)
-        atomic_store_explicit(&m->turn[t].next, 0, memory_order_relaxed);
+    size_t stride = (size_t)m->threads + 1;
+    for (size_t i = 0; i < (size_t)(end - first) * stride; i++)
+        atomic_store_explicit(&m->turn[i].count, 0, memory_order_relaxed);
 #pragma omp parallel num_threads(m->threads)
     {
-        int t = omp_get_thread_num(), threads = omp_get_num_threads(), set = 0;
-        double start = 0;
-        for (int i = first; i < end; i++) {
+        int t = omp_get_thread_num(), threads = omp_get_num_threads();
+        double start = m->observer ? rt_seconds() : 0;
+        for (int i = first, next; i < end; i = next) {
             const rt_kernel *k = &p->kernel[i];
-            struct rt_turn *turn = m->turn + set * m->threads;
-            bool alone = kernel_alone(k, n);
-            if (m->observer && t == 0)
-                start = rt_seconds();
-            if (!alone)
-                run_share(m, k, turn, t, threads);
-            else if (t == 0)
-                k->fn(&m->frame, 0, kernel_tasks(k, n), m->scratch);
-            if (!alone) {
-                set = !set;
-                atomic_store_explicit(&m->turn[set * m->threads + t].next, 0,
-                                      memory_order_relaxed);
+            struct rt_turn *row = m->turn + (size_t)(i - first) * stride;
+            next = i + 1;
+            if (kernel_alone(k, n)) {
+                while (next < end && !m->observer && kernel_alone(&p->kernel[next], n))
+                    next++;
+                run_small(m, k, next - i, row, t);
+                wait_for(row, 1);
+            } else {
+                run_share(m, k, row, t, threads);
+                wait_for(row, kernel_tasks(k, n));
             }
-            /* Neighbours that both run on thread 0 need not meet. */
-            if (i + 1 < end && (!alone || m->observer || !kernel_alone(&p->kernel[i + 1], n))) {
-#pragma omp barrier
+            if (m->observer && t == 0) {
+                double now = rt_seconds();
+                m->observer(m->observer_context, i, now - start);
+                start = now;
             }
-            if (m->observer && t == 0 && i + 1 < end)
-                m->observer(m->observer_context, i, rt_seconds() - start);
-        }
-        if (m->observer) {
-#pragma omp barrier
-            if (t == 0 && end > first)
-                m->observer(m->observer_context, end - 1, rt_seconds() - start);
         }
     }
 }

@@ -2,10 +2,11 @@
 #ifndef RT_RUN_H
 #define RT_RUN_H
 
+#include "rt_abi.h"
 #include "rt_error.h"
 
 struct rt_turn;
-struct rt_turn *rt_turn_new(int threads, rt_error *err);
-void rt_turn_free(struct rt_turn *turn, int threads);
+struct rt_turn *rt_turn_new(const rt_model *model, int threads, rt_error *err);
+void rt_turn_free(struct rt_turn *turn, const rt_model *model, int threads);
 
 #endif

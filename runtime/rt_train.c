@@ -325,6 +325,8 @@ static int one_step(Train *t, rt_error *err)
     for (int64_t i = 0; i < n; i++)
         t->want[i] = (int64_t)rt_perm_at(&t->perm, (uint64_t)(s->position + i));
     int64_t good = rt_feed_load(&t->feed, t->want, n, s->epoch, rt_cli_skipped, t->cli);
+    if (good < 0)
+        return rt_fail(err, t->feed.failure.code, "%s", t->feed.failure.text);
     if (t->feed.broken * 100 > (int64_t)(t->cli->max_bad * (double)s->samples))
         return rt_fail(err, NETRT_EDATA,
                        "%lld of %lld training pictures are broken, more than %g%%\n"
@@ -497,6 +499,7 @@ static int run(Train *t)
     rt_error err = {0};
     rt_progress *p = &t->cli->progress;
     t->saved_step = -1;
+    t->log.fd[0] = t->log.fd[1] = -1;
     if (start(t, &err) == 0) {
         t->cli->ds = t->train_ds;
         defaults(t);
