@@ -89,6 +89,11 @@ static const char *full_label(Build *b, Scope *s, const Ast *path) {
                    spec_op(path->name) != OP_NONE ? "an operation" : "a block");
         return NULL;
     }
+    if (eq(path->name, "weight") || eq(path->name, "bias")) {
+        diag_error(b->diag, path->loc, "E0112", "'%s' names a layer's parameters, it cannot be a "
+                   "label", path->name);
+        return NULL;
+    }
     return intern_z(
         arena_printf(b->arena, "%s%s%s", s->prefix, text, indexed ? "" : s->suffix));
 }
@@ -524,7 +529,7 @@ static Tensor *run_block(Chain *c, const Ast *at, const Ast *block, Flow flow,
 }
 
 Tensor *build_call(Build *b, Scope *s, const Ast *call) {
-    Chain c = {.b = b, .s = s, .parametric = 2, .blocks = 2};
+    Chain c = {.b = b, .s = s, .parametric = 2, .blocks = 2, .started = true};
     Flow none = {0};
     if (spec_op(call->name) == OP_NONE) /* a block in an expression reads what flows here */
         none = flow_one(b, b->flow);

@@ -442,6 +442,8 @@ static void need_ends(Build *b) {
         return;
     if (b->net->outputs.len || b->net->losses.len || b->net->metrics.len)
         return; /* they have errors of their own */
+    if (diag_errors(b->diag) > 0)
+        return;
     if (!b->flow || b->flow->kind != TENSOR_LAYER) {
         if (!b->flow || !b->flow->poison)
             diag_error(b->diag, b->net->decl->name_loc, "E0121", "net '%s' has no layer",

@@ -335,7 +335,7 @@ Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Nam
     if (!expand_count(b, at->loc))
         return tensor_poison(b, at->loc);
     bool bound = sema_bind(b, s, at, op, naming->row, &o->bound);
-    if (!gather_inputs(o, flow) || !bound)
+    if (!bound || !gather_inputs(o, flow))
         return tensor_poison(b, at->loc);
     if (op == OP_CONV2D && !connect_table(o))
         return tensor_poison(b, at->loc);

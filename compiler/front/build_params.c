@@ -222,7 +222,7 @@ static int64_t count_links(const ConnTable *t) {
 static ValueId param_value(Build *b, int index) {
     const Param *p = &b->m->params.at[index];
     ValueId v = (ValueId)(uintptr_t)map_get(&b->values, p->name);
-    if (!v) {
+    if (!v || graph_v(b->g, v)->slot != index) {
         v = graph_input(b->g, VK_PARAM, DT_F32, p->shape, false, index, p->name);
         map_put(&b->values, p->name, (void *)(uintptr_t)v);
     }
@@ -285,7 +285,7 @@ static int links_param(Build *b, int weight, const ConnTable *t) {
     int64_t taps = shape.dim[2] * shape.dim[3];
     int index = 0;
     intptr_t known = (intptr_t)map_get(&b->param_index, name);
-    if (known)
+    if (known && b->mode != MODEL_FORWARD)
         return (int)known - 1;
     float *table = ARENA_ARRAY(b->arena, shape_elems(&shape), float);
     for (int64_t i = 0; i < (int64_t)t->outputs * t->inputs; i++)
@@ -406,7 +406,8 @@ bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const T
         for (int i = 0; i < n; i++) {
             const char *name = arena_printf(b->arena, "%s.%s", naming->param, spec[i].suffix);
             intptr_t known = (intptr_t)map_get(&b->param_index, name);
-            if (known)
+            /* A name known in the first walk is a label defined twice, which is reported. */
+            if (known && b->mode != MODEL_FORWARD)
                 out->index[i] = (int)known - 1;
             else
                 ok &= one_param(b, bound, &spec[i], name, naming->param, at->loc, &out->index[i]);

@@ -27,7 +27,7 @@ typedef struct Binder {
     const OpDef *def;
     Bound *out;
     bool given[ARG_MAX], given_common[C_COUNT];
-    bool ok;
+    bool ok, unknown;  /* unknown: a name was wrong, so positions and gaps mean little */
 } Binder;
 
 static bool takes_common(int op, int c) {
@@ -244,6 +244,7 @@ static void take_named(Binder *x, const Ast *arg) {
     if (i < 0 && c == C_COUNT) {
         unknown_argument(x, arg);
         x->ok = false;
+        x->unknown = true;
         return;
     }
     given = i >= 0 ? &x->given[i] : &x->given_common[c];
@@ -275,10 +276,8 @@ static void take_input(Binder *x, Tensor *t, LocRange loc) {
 
 static void take_positional(Binder *x, const Ast *arg) {
     Val v = expr_eval(x->b, x->s, arg->arg.value);
-    if (v.kind == V_BAD) {
-        x->ok = false;
-        return;
-    }
+    if (v.kind == V_BAD || (x->unknown && v.kind != V_TENSOR))
+        x->ok = false; /* it takes its place in silence */
     if (v.kind == V_TENSOR) {
         take_input(x, v.tensor, arg->loc);
         return;
@@ -288,10 +287,12 @@ static void take_positional(Binder *x, const Ast *arg) {
             continue;
         x->given[i] = true;
         x->out->arg[i] = arg;
-        x->ok &= set_attr(x, i, &v);
+        x->ok = x->ok && !x->unknown && set_attr(x, i, &v);
         return;
     }
     x->ok = false;
+    if (v.kind == V_BAD || x->unknown)
+        return;
     if (v.kind == V_NAME) {
         const char **all = ARENA_ARRAY(x->b->arena, x->b->order.len + 1, const char *);
         for (int i = 0; i < x->b->order.len; i++)
@@ -375,6 +376,8 @@ static void fill_rest(Binder *x) {
         if (a->dflt && attr_default(x->b->arena, x->def, i, x->out->attrs))
             continue;
         x->ok = false;
+        if (x->unknown)
+            continue;
         Diag *d = diag_error(x->b->diag, x->at->loc, "E0110", "%s needs %s (%s)",
                              op_name[x->out->op], a->name, a->doc);
         diag_note(d, LOC_NONE, "it takes %s", op_signature(x->b->arena, x->out->op));
