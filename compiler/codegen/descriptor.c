@@ -66,6 +66,13 @@ static Val axis_struct(Emit *e, const Axis *a) {
 static Val layout_struct(Emit *e, const Layout *l, const Shape *s) {
     Axis axis[LAYOUT_MAX_AXES] = {0};
     int naxes = layout_axes(l, s, axis);
+    int kept = 0;
+    for (int i = 0; i < naxes; i++) /* dense weights have no taps: axes of one step say nothing */
+        if (axis[i].mult > 0)
+            axis[kept++] = axis[i];
+    naxes = kept;
+    for (int i = naxes; i < LAYOUT_MAX_AXES; i++)
+        axis[i] = (Axis){0};
     Val axes[LAYOUT_MAX_AXES];
     for (int i = 0; i < LAYOUT_MAX_AXES; i++)
         axes[i] = axis_struct(e, &axis[i]);
