@@ -84,6 +84,18 @@ static void window(KernelCtx *k, const Pool *p, Val corner, Val ky_lo, Val ky_hi
     em_for_end(e, &ky, state, 2);
 }
 
+/* Taps of the winners; padding lanes say 0, whatever their first real cell was. */
+static Val winners(KernelCtx *k, const Pool *p, Val taps, Val cb) {
+    Emit *e = k->e;
+    int64_t width = em_width(e);
+    if (p->src.c % width == 0)
+        return taps;
+    Val first = em_splat_i32(e, em_mul(e, cb, em_i64(e, width)));
+    Val real = em_icmp(e, EM_LT, em_add(e, first, em_lane_index(e)),
+                       em_splat_i32(e, em_i64(e, p->src.c)));
+    return em_select(e, real, taps, em_splat_i32(e, em_i64(e, 0)));
+}
+
 /* 1 / number of cells the window averages over */
 static Val average_factor(KernelCtx *k, const Pool *p, Val ky_lo, Val ky_hi, Val kx_lo, Val kx_hi) {
     Emit *e = k->e;
@@ -124,7 +136,7 @@ static void forward_span(KernelCtx *k, Pool *p, Val n, Val cb, Val y, int64_t fr
     window(k, p, corner, ky_lo, ky_hi, inner, kx_lo, kx_hi, state);
     Val factor = p->max || p->sum ? NULL : average_factor(k, p, ky_lo, ky_hi, kx_lo, kx_hi);
     if (p->record)
-        em_store_u8(e, view_at(k, &p->switches, n, cb, y, x.i), 0, state[1]);
+        em_store_u8(e, view_at(k, &p->switches, n, cb, y, x.i), 0, winners(k, p, state[1], cb));
     epi_tile(k, &p->epi, n, cb, y, x.i);
     epi_emit(k, &p->epi, finish(k, p, state[0], cb, factor), 0, 0, 0, 0);
     em_for_end(e, &x, NULL, 0);

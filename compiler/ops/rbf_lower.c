@@ -97,10 +97,10 @@ void lower_rbf_bwd_data(KernelCtx *k) {
 
 void choose_rbf_bwd_centers(const Graph *g, Kernel *k, const Target *t) {
     const Value *src = graph_v(g, graph_n(g, k->anchor)->in[1]);
-    (void)t;
     k->algorithm = "reduce";
     k->why = "one task per feature, images in order";
-    k->tasks_per = src->shape.dim[0];
+    /* padded features too: their rows become zero, because features and centres there are */
+    k->tasks_per = (src->shape.dim[0] + t->vector - 1) / t->vector * t->vector;
     k->tasks_block = 0;
 }
 

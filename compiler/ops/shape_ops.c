@@ -55,7 +55,7 @@ const OpDef opdef_flatten = {
     .vjp = vjp_flatten,
     .flops = flops_none,
     .lower = lower_flatten,
-    .choose = choose_rows,
+    .choose = choose_images,
 };
 
 static const AttrDesc unflatten_attrs[] = {
@@ -88,7 +88,7 @@ const OpDef opdef_unflatten = {
     .infer = infer_unflatten,
     .flops = flops_none,
     .lower = lower_unflatten,
-    .choose = choose_rows,
+    .choose = choose_images,
 };
 
 /* ---- concat ---- */
@@ -146,7 +146,7 @@ const OpDef opdef_concat = {
     .vjp = vjp_concat,
     .flops = flops_none,
     .lower = lower_concat,
-    .choose = choose_rows,
+    .choose = choose_images,
 };
 
 static const AttrDesc slice_attrs[] = {
@@ -178,5 +178,5 @@ const OpDef opdef_slice = {
     .infer = infer_slice,
     .flops = flops_none,
     .lower = lower_slice,
-    .choose = choose_rows,
+    .choose = choose_images,
 };

@@ -59,7 +59,8 @@ static Life life_of(const Scan *s, const UseTable *uses, ValueId v) {
     const Graph *g = s->g;
     const Value *x = graph_v(g, v);
     int end = g->nkernels - 1, section;
-    Life l = {.value = v, .bytes = x->bytes, .pool = x->batched ? POOL_ACT : POOL_FIX};
+    Life l = {.value = v, .bytes = x->bytes, .pool = x->batched ? POOL_ACT : POOL_FIX,
+              .lasting = x->keep};
     if (x->kind == VK_SEED) {
         section = SECTION_PROJECT + x->slot;
         l.from = l.to = s->first[section] < 0 ? 0 : s->first[section];
@@ -71,6 +72,7 @@ static Life life_of(const Scan *s, const UseTable *uses, ValueId v) {
     for (uint32_t u = uses->first[v]; u < uses->first[v + 1]; u++) {
         int k = (int)graph_n(g, uses->user[u])->kernel - 1;
         int to = s->section[k] == section ? s->position[k] : end;
+        l.lasting |= s->section[k] != section;
         l.to = to > l.to ? to : l.to;
     }
     if (x->keep) {

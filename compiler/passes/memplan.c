@@ -66,7 +66,7 @@ static void reuse(Memplan *m, int position) {
         if (!m->life_of[in[i]])
             continue;
         int dying = m->life_of[in[i]] - 1;
-        if (m->life[dying].to != position || graph_v(g, in[i])->keep ||
+        if (m->life[dying].to != position || m->life[dying].lasting ||
             !same_place(graph_v(g, in[i]), graph_v(g, out)))
             continue;
         m->shares[m->life_of[out] - 1] = dying;

@@ -33,6 +33,7 @@ typedef struct Life {
     int from, to;
     int64_t bytes; /* per image in POOL_ACT */
     PoolKind pool;
+    bool lasting;  /* kept, or read by entries that run again: its last reader must not destroy it */
 } Life;
 
 /* order[p] = index into g->kernels of the kernel that runs p-th (NULL: as they lie). */
