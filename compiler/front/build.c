@@ -149,6 +149,7 @@ static Naming name_stage(Chain *c, int op, const char *as) {
     }
     n.param = anonymous(c, op_name[op]);
     n.row = c->label ? c->label : n.param;
+    n.anonymous = !c->label;
     return n;
 }
 
@@ -173,14 +174,13 @@ static Tensor *begin_with(Chain *c, const Ast *path) {
         vec_push(b->arena, &all, b->blocks.entries[i].key);
     for (int i = 0; i < b->order.len; i++)
         vec_push(b->arena, &all, b->order.data[i]->name);
-    const Item *item = b->item;
     Diag *d = diag_error(b->diag, path->loc, "E0103", "unknown layer or operation '%s'", v.text);
-    diag_suggest(d, path->loc, nearest_name(v.text, all.data, all.len));
-    for (int i = 0; i < b->net->items.len && item; i++)
+    for (int i = 0; i < b->net->items.len && !c->s->trace; i++)
         if (eq(b->net->items.data[i].label, v.text)) {
             diag_note(d, b->net->items.data[i].stmt->loc, "a layer can read only what stands above");
-            break;
+            return tensor_poison(b, path->loc);
         }
+    diag_suggest(d, path->loc, nearest_name(v.text, all.data, all.len));
     return tensor_poison(b, path->loc);
 }
 

@@ -292,7 +292,7 @@ static void check_loss(Build *b, const Ast *call, const Tensor *loss) {
                              "%s: '%s' has %lld values, '%s' has %lld classes", call->name, x->name,
                              (long long)n, label->name, (long long)label->classes);
         diag_note(d, label->loc, "the label is declared here");
-        note_derivation(b, d, x);
+        note_derivation(b, d, x, "derivation");
     }
     if (def->op == OP_SOFTMAX && eq(call->name, "cross_entropy")) {
         Diag *d = diag_warning(b->diag, call->loc, "W0402",

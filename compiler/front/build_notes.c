@@ -13,13 +13,13 @@ const char *shape_text(Arena *arena, const Shape *s) {
 
 /* "input: pool2 256x13x13 <- conv2 256x26x26 <- .. <- image 3x224x224"; stages that neither have a
  * label nor change the shape are left out. */
-void note_derivation(Build *b, Diag *d, const Tensor *t) {
+void note_derivation(Build *b, Diag *d, const Tensor *t, const char *title) {
     StrBuf text = sb_new(b->arena);
     const Tensor *last = NULL;
     int hops = 0;
     for (; t && !t->poison; t = t->from) {
         bool inner = t->from && t->name == t->text && shape_equal(&t->shape, &t->from->shape);
-        if (last && (inner || (shape_equal(&t->shape, &last->shape) && t->name == t->text)))
+        if (inner || (last && shape_equal(&t->shape, &last->shape) && t->name == t->text && t->from))
             continue;
         if (hops == 5 && t->from)
             continue;
@@ -30,7 +30,7 @@ void note_derivation(Build *b, Diag *d, const Tensor *t) {
         hops += hops < 5;
     }
     if (last)
-        diag_note(d, LOC_NONE, "input: %s", text.text);
+        diag_note(d, LOC_NONE, "%s: %s", title, text.text);
 }
 
 void note_trace(Diag *d, const Trace *trace) {

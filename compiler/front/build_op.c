@@ -25,6 +25,8 @@ typedef struct OpCall {
 } OpCall;
 
 static const char *op_title(const OpCall *o) {
+    if (o->naming->anonymous)
+        return op_name[o->bound.op];
     return arena_printf(o->b->arena, "%s '%s'", op_name[o->bound.op], o->naming->row);
 }
 
@@ -193,13 +195,16 @@ static void refuse(OpCall *o, const Infer *inf) {
     Build *b = o->b;
     bool exact;
     LocRange loc = blame(o, inf->bad.attr, &exact);
-    Diag *d = diag_error(b->diag, loc, inf->bad.code, "%s: %s", op_title(o), inf->bad.text);
+    const char *name = op_name[o->bound.op], *text = inf->bad.text;
+    bool named = strncmp(text, name, strlen(name)) == 0; /* "concat needs equal H,W: .." */
+    Diag *d = diag_error(b->diag, loc, inf->bad.code, "%s%s%s", named ? "" : op_title(o),
+                         named ? "" : ": ", text);
     int blamed = inf->bad.input >= 0 && inf->bad.input < o->nin ? inf->bad.input : 0;
     if (o->nin > 1 && (o->bound.op == OP_CONCAT || op_is(o->bound.op, OPF_E)))
         for (int i = 0; i < o->nin && i < 4; i++)
-            note_derivation(b, d, o->in[i]);
+            note_derivation(b, d, o->in[i], arena_printf(b->arena, "branch %d", i + 1));
     else
-        note_derivation(b, d, o->in[blamed]);
+        note_derivation(b, d, o->in[blamed], "input");
     note_trace(d, o->s->trace);
     if (inf->bad.help[0])
         diag_help(d, "%s", inf->bad.help);
@@ -223,7 +228,7 @@ static void warn_discarded(OpCall *o, const Infer *inf) {
     const char *text = arena_printf(o->b->arena, "%s %s", op_title(o), inf->warn.text);
     Diag *d = o->b->opt->strict_shapes ? diag_error(o->b->diag, loc, "E0207", "%s", text)
                                        : diag_warning(o->b->diag, loc, "W0207", "%s", text);
-    note_derivation(o->b, d, o->in[0]);
+    note_derivation(o->b, d, o->in[0], "input");
     note_trace(d, o->s->trace);
     if (inf->warn.help[0])
         diag_help(d, "%s", inf->warn.help);
@@ -267,6 +272,8 @@ static Tensor *result(OpCall *o, ValueId v) {
     t->v = v;
     t->shape = graph_v(b->g, v)->shape;
     t->text = ast_text(b->arena, o->at);
+    if (o->s->trace) /* a block's text has the names of its parameters, not their values */
+        t->text = attr_detail(b->arena, o->bound.op, o->bound.attrs);
     if (strlen(t->text) > 48)
         t->text = arena_printf(b->arena, "%s(..)", op_name[o->bound.op]);
     t->name = t->text;

@@ -359,7 +359,7 @@ static void share_mismatch(Build *b, const Bound *bound, const Param *p, const T
                        shape_text(b->arena, &src->shape));
     diag_label(d, "weight shape is fixed by %s", t->name);
     diag_note(d, t->loc, "%s is defined here", t->name);
-    note_derivation(b, d, src);
+    note_derivation(b, d, src, "its input");
 }
 
 static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *src,

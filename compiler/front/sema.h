@@ -250,7 +250,7 @@ LabelInfo *label_declare(Build *b, const char *full, LocRange loc, Tensor *t);
 Tensor *tensor_poison(Build *b, LocRange loc);
 
 /* ---- build_notes.c: why a shape is what it is ---- */
-void note_derivation(Build *b, Diag *d, const Tensor *t);
+void note_derivation(Build *b, Diag *d, const Tensor *t, const char *title);
 void note_trace(Diag *d, const Trace *trace);
 void unknown_operation(Build *b, const Ast *at, const char *name);
 const char *shape_text(Arena *arena, const Shape *s);
@@ -260,6 +260,7 @@ typedef struct Naming {
     const char *param;     /* prefix of the parameters' names */
     const char *row;       /* label of the describe row */
     bool starts_row;
+    bool anonymous;        /* row was made up here: not worth a mention in messages */
 } Naming;
 Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Naming *naming);
 
