@@ -37,10 +37,10 @@ typedef float V16 __attribute__((vector_size(64)));
 CHAINS(chains16, V16, EACH24, __attribute__((target("avx512f,avx512vl,avx2,fma"), noinline)))
 CHAINS(chains8, V8, EACH12, __attribute__((target("avx2,fma"), noinline)))
 CHAINS(chains4, V4, EACH12, __attribute__((noinline)))
-enum { COUNT16 = 24, COUNT8 = 12, COUNT4 = 12 };
+static const double count16 = 24, count8 = 12, count4 = 12;
 #else
 CHAINS(chains4, V4, EACH24, __attribute__((noinline)))
-enum { COUNT4 = 24 };
+static const double count4 = 24;
 #endif
 
 int rt_peak_lanes(const rt_model *model)
@@ -62,15 +62,15 @@ static double flops_of(int lanes, long rounds, float *keep)
 #if defined(__x86_64__)
     if (lanes == 16) {
         *keep += chains16(rounds, 0.999f, 0.001f);
-        return 2.0 * 16 * COUNT16 * (double)rounds;
+        return 2.0 * 16 * count16 * (double)rounds;
     }
     if (lanes == 8) {
         *keep += chains8(rounds, 0.999f, 0.001f);
-        return 2.0 * 8 * COUNT8 * (double)rounds;
+        return 2.0 * 8 * count8 * (double)rounds;
     }
 #endif
     *keep += chains4(rounds, 0.999f, 0.001f);
-    return 2.0 * 4 * COUNT4 * (double)rounds;
+    return 2.0 * 4 * count4 * (double)rounds;
 }
 
 double rt_peak_flops(int lanes, int threads)

@@ -57,11 +57,11 @@ static double kernel_ns(const rt_kernel *k, int64_t n)
            (k->bytes_image * images + k->bytes_fixed) * 0.06;
 }
 
-enum { ALONE_KERNEL_NS = 2000, ALONE_ENTRY_NS = 20000 };
+static const double alone_kernel_ns = 2000, alone_entry_ns = 20000;
 
 static bool kernel_alone(const rt_kernel *k, int64_t n)
 {
-    return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < ALONE_KERNEL_NS;
+    return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < alone_kernel_ns;
 }
 
 /* Thread t's part of a kernel: its own share first, then what others have left. */
@@ -156,7 +156,7 @@ static void run_range(netrt *m, const rt_program *p, int first, int end)
         for (int i = first; i < end; i++)
             if (!kernel_alone(&p->kernel[i], m->frame.n))
                 ns += kernel_ns(&p->kernel[i], m->frame.n);
-    if (ns < ALONE_ENTRY_NS)
+    if (ns < alone_entry_ns)
         for (int i = first; i < end; i++)
             run_alone(m, &p->kernel[i], i);
     else

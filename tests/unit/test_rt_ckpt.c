@@ -126,6 +126,8 @@ static void disk_full(void)
     CU_ASSERT(same_file(in_dir("sound/last.safetensors"), in_dir("full/last.safetensors")));
 }
 
+#define SMALL "--data=digits:100"
+
 /* Like fault_write, but whole: the probe of the output folder takes a short write for a full disk. */
 static ssize_t whole_write(int fd, const void *p, size_t n)
 {
@@ -142,19 +144,19 @@ static void arm(int nth, int code)
 static void every_call(void)
 {
     arm(0, EIO);
-    CU_ASSERT_EQUAL(program("train", out_option("count"), "--epochs=2", "-q", "-t1", NULL), 0);
+    CU_ASSERT_EQUAL(program("train", out_option("count"), "--epochs=2", "-q", "-t1", SMALL, NULL), 0);
     int calls = fault_calls, unclean = 0, lost = 0, differ = 0;
     fault_disarm();
     CU_ASSERT(calls > 50);
-    for (int nth = 1; nth <= calls; nth += 1 + calls / 120) {
+    for (int nth = 1; nth <= calls; nth += 1 + calls / 80) {
         char name[32];
         snprintf(name, sizeof name, "f%d", nth);
         char *out = strdup(out_option(name));
         arm(nth, nth % 2 ? ENOSPC : EIO);
-        int code = program("train", out, "--epochs=2", "-q", "-t1", NULL);
+        int code = program("train", out, "--epochs=2", "-q", "-t1", SMALL, NULL);
         fault_disarm();
         unclean += code != 0 && code != NETRT_EIO;
-        code = program("train", out, "--epochs=2", "-q", "-t1", "--resume", NULL);
+        code = program("train", out, "--epochs=2", "-q", "-t1", SMALL, "--resume", NULL);
         lost += code != 0;
         char path[64];
         snprintf(path, sizeof path, "%s/last.safetensors", name);
@@ -172,7 +174,7 @@ static void every_allocation(void)
     int unclean = 0;
     for (int nth = 1; nth < 400; nth += nth < 60 ? 1 : 13) {
         rt_alloc_inject(nth, nth % 2);
-        int code = program("train", out_option("mem"), "--epochs=1", "-q", "-t1", NULL);
+        int code = program("train", out_option("mem"), "--epochs=1", "-q", "-t1", SMALL, NULL);
         rt_alloc_inject(0, 0);
         unclean += code != 0 && code != NETRT_ELIMIT;
     }
