@@ -34,8 +34,11 @@ static Val apply(KernelCtx *k, const Node *node, const Val *in, Val n, Val cb, V
     for (int j = 0; j < node->nin; j++)
         s.in[j] = in[j];
     s.n = n, s.cb = cb, s.y = y, s.x = x;
+    s.height = s.width = 1; /* flat values have no rows to number */
     int64_t c;
-    shape_chw(&graph_v(k->g, node->out[0])->shape, &c, &s.height, &s.width);
+    const Value *out = graph_v(k->g, node->out[0]);
+    if (out->batched)
+        shape_chw(&out->shape, &c, &s.height, &s.width);
     return op_def[node->op]->scalar(&s);
 }
 
