@@ -53,6 +53,9 @@ typedef struct BwwTile {
 } BwwTile;
 BwwTile tile_bww(const Target *t, int oc, int64_t kw, int64_t channels);
 
+/* Layout of the forward weights of any of these nodes. */
+void conv_forward_layout(const Graph *g, const Node *node, const Target *t, Layout *out);
+
 /* ---- the register tile (tile.c) ---- */
 typedef struct NestLoop {
     Val extent;

@@ -288,7 +288,3 @@ void lower_conv_bwd_data(KernelCtx *k) {
 void lower_dense(KernelCtx *k) {
     lower_conv(k);
 }
-
-void lower_dense_bwd_data(KernelCtx *k) {
-    lower_conv_bwd_data(k);
-}

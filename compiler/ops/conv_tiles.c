@@ -166,6 +166,11 @@ static void transposed_layout(const ConvProblem *p, const Target *t, Layout *out
                     .groups = (int)p->groups};
 }
 
+void conv_forward_layout(const Graph *g, const Node *node, const Target *t, Layout *out) {
+    ConvProblem p = conv_problem(g, node);
+    forward_layout(&p, t, out);
+}
+
 bool weights_conv(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
     const Node *node = graph_n(g, n);
     ConvProblem p = conv_problem(g, node);
@@ -194,10 +199,6 @@ bool weights_conv_bwd_weights(const Graph *g, NodeId n, int input, const Target 
 
 bool weights_dense(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
     return input == 1 && weights_conv(g, n, input, t, out);
-}
-
-bool weights_dense_bwd_data(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
-    return weights_conv_bwd_data(g, n, input, t, out);
 }
 
 bool weights_dense_bwd_weights(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
@@ -289,10 +290,6 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
 
 void choose_dense(const Graph *g, Kernel *k, const Target *t) {
     choose_conv(g, k, t);
-}
-
-void choose_dense_bwd_data(const Graph *g, Kernel *k, const Target *t) {
-    choose_conv_bwd_data(g, k, t);
 }
 
 void choose_conv_bwd_weights(const Graph *g, Kernel *k, const Target *t) {

@@ -65,7 +65,7 @@ static const Case cases[] = {
 enum { NCASES = sizeof cases / sizeof *cases };
 
 /* ---- one graph with five kernels ---- */
-enum { FORWARD, TRANSPOSE, BACK_DATA, BACK_WEIGHTS, BIAS, NKERNELS };
+enum { FORWARD, TRANSPOSE, BACK_DATA, BACK_WEIGHTS, BIAS, DOTS, NKERNELS };
 
 typedef struct Rig {
     Arena *keep;
@@ -73,6 +73,8 @@ typedef struct Rig {
     Graph *g;
     ParamList params;
     ValueId src, dd, w, bias, fwd, dst, wt, dsrc, dw, db;
+    ValueId dots; /* dense: backward data from the forward weights */
+    int kernels;
     Shape wshape;
     ConvAttrs conv;
     DenseAttrs dense;
@@ -163,6 +165,9 @@ static void build_nodes(Rig *r, const Case *c) {
     r->dw = graph_op(r->g, dense ? OP_DENSE_BWD_WEIGHTS : OP_CONV2D_BWD_WEIGHTS, attrs, 2,
                      (ValueId[]){r->src, r->dd});
     r->db = graph_op(r->g, OP_BIAS_GRAD, NULL, 1, &r->dd);
+    if (dense)
+        r->dots = graph_op(r->g, OP_DENSE_BWD_DATA, attrs, 2, (ValueId[]){r->dd, r->w});
+    r->kernels = dense ? NKERNELS : DOTS;
     graph_v(r->g, r->dw)->batched = graph_v(r->g, r->db)->batched = false;
     graph_v(r->g, r->wt)->batched = false;
 }
@@ -195,6 +200,11 @@ static void build_layouts(Rig *r, const Case *c) {
     place(r, r->fwd, tensor_layout(r, false, NULL));
     place(r, r->dst, tensor_layout(r, false, c->flags & HALO && !rank1 ? extra : NULL));
     place(r, r->dsrc, tensor_layout(r, false, c->flags & HALO ? extra : NULL));
+    if (r->dots) {
+        Layout l = wanted(r, r->dots, 1);
+        CU_ASSERT_EQUAL(memcmp(&lw, &l, sizeof lw), 0);
+        place(r, r->dots, tensor_layout(r, false, c->flags & HALO ? extra : NULL));
+    }
     place(r, r->wt, wanted(r, r->dsrc, 1));
     place(r, r->dw, ldw);
     place(r, r->db, tensor_layout(r, false, NULL));
@@ -202,10 +212,11 @@ static void build_layouts(Rig *r, const Case *c) {
 }
 
 static void emit_kernels(Rig *r) {
-    static const char *const name[] = {"forward", "transpose", "back_data", "back_weights", "bias"};
-    ValueId out[] = {r->fwd, r->wt, r->dsrc, r->dw, r->db};
+    static const char *const name[] = {"forward",      "transpose", "back_data",
+                                       "back_weights", "bias",      "dots"};
+    ValueId out[] = {r->fwd, r->wt, r->dsrc, r->dw, r->db, r->dots};
     r->e = emit_new(r->keep, &r->target, "conv");
-    for (int i = 0; i < NKERNELS; ++i) {
+    for (int i = 0; i < r->kernels; ++i) {
         Kernel *kernel = &r->kernel[i];
         set_kernel(r, i, def_of(r, out[i]), i == FORWARD ? def_of(r, r->dst) : 0, name[i]);
         KernelCtx k = {.e = r->e, .g = r->g, .k = kernel, .t = &r->target};
@@ -220,7 +231,7 @@ static void emit_kernels(Rig *r) {
     }
     char why[1024] = "";
     bool ok = emit_finish(r->e, 2, why, sizeof why);
-    for (int i = 0; i < NKERNELS && ok; ++i)
+    for (int i = 0; i < r->kernels && ok; ++i)
         r->fn[i] = (rt_kernel_fn)(uintptr_t)emit_jit(r->e, name[i], why, sizeof why);
     if (why[0])
         printf("%s\n", why);
@@ -244,7 +255,7 @@ static void rig_open(Rig *r, const Case *c, const char *target) {
     build_layouts(r, c);
     emit_kernels(r);
     int64_t scratch = 64;
-    for (int i = 0; i < NKERNELS; ++i)
+    for (int i = 0; i < r->kernels; ++i)
         scratch = r->kernel[i].scratch > scratch ? r->kernel[i].scratch : scratch;
     int cap = c->n + 1;
     r->frame = (rt_frame){.act = bytes64(r->act_bytes * cap),
@@ -435,9 +446,9 @@ static void check(Rig *r, const Case *c, const char *what, ValueId v, const doub
 
 /* Image 0 alone has the bits it had among others. */
 static void check_batch(Rig *r, const Case *c) {
-    ValueId out[] = {r->dst, r->dsrc};
-    int kernel[] = {FORWARD, BACK_DATA};
-    for (int k = 0; k < 2; ++k) {
+    ValueId out[] = {r->dst, r->dsrc, r->dots};
+    int kernel[] = {FORWARD, BACK_DATA, DOTS};
+    for (int k = 0; k < (r->dots ? 3 : 2); ++k) {
         bool clean;
         int64_t n = elems(r, out[k]);
         float *before = fetch(r, out[k], c->n, &clean);
@@ -454,7 +465,7 @@ static void run_case(const Case *c, const char *target) {
     rig_open(&r, c, target);
     float *x = fill(&r, r.src, c->n), *dd = fill(&r, r.dd, c->n);
     float *w = fill(&r, r.w, 1), *b = fill(&r, r.bias, 1);
-    for (int k = 0; k < NKERNELS; ++k)
+    for (int k = 0; k < r.kernels; ++k)
         run(&r, k, c->n);
     int64_t ch, oh, ow;
     shape_chw(&graph_v(r.g, r.dst)->shape, &ch, &oh, &ow);
@@ -464,6 +475,8 @@ static void run_case(const Case *c, const char *target) {
     check(&r, c, "backward data", r.dsrc, ref.dsrc, c->n, false);
     check(&r, c, "backward weights", r.dw, ref.dw, 1, false);
     check(&r, c, "bias gradient", r.db, ref.db, 1, false);
+    if (r.dots)
+        check(&r, c, "backward data, dots", r.dots, ref.dsrc, c->n, false);
     check_batch(&r, c);
     float *all[] = {x, dd, w, b};
     double *refs[] = {ref.dst, ref.dsrc, ref.dw, ref.db};
