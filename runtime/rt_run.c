@@ -194,14 +194,24 @@ static int no_entry(const netrt *m, const rt_program *p, const char *entry, rt_e
                    entry);
 }
 
+/* The slab may have been made for the other program that shares it. */
+static bool slab_fits(const netrt *m, int program, int64_t n)
+{
+    int slab = program == RT_LOOK;
+    int64_t bytes;
+    return m->space[program].fix && m->act[slab] && n <= m->act_cap[slab] &&
+           !__builtin_mul_overflow(m->model->program[program].act_bytes, m->act_cap[slab],
+                                   &bytes) &&
+           (uint64_t)bytes + 64 <= m->act_size[slab];
+}
+
 int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err)
 {
     const rt_program *p = &m->model->program[program];
     const rt_entry *e = rt_find_entry(p, entry);
     if (!e)
         return no_entry(m, p, entry, err);
-    int slab = program == RT_LOOK;
-    if (n > m->act_cap[slab] || !m->act[slab] || !m->space[program].fix) {
+    if (!slab_fits(m, program, n)) {
         int code = rt_program_ready(m, program, n > m->cap ? n : m->cap, err);
         if (code)
             return code;

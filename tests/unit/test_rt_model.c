@@ -226,6 +226,25 @@ static void steps(void)
     netrt_close(q);
 }
 
+/* Forward and training share a slab: growing it for one must not leave the other too little. */
+static void shared_slab(void)
+{
+    static float x[4 * TOY_PIXELS];
+    int32_t label[4] = {1, 2, 3, 4};
+    rt_model model = toy_model;
+    netrt *m = NULL;
+    rt_error err = {0};
+    netrt_options o = {1, 4, 0};
+    model.program[RT_TRAIN].act_bytes = 3 * TOY_ACT;
+    pictures(x, 4);
+    CU_ASSERT_EQUAL_FATAL(netrt_open(&model, &o, &m, &err), 0);
+    CU_ASSERT_EQUAL(netrt_step(m, x, label, 4, NULL, &err), 0);
+    CU_ASSERT_EQUAL(rt_program_ready(m, RT_FORWARD, 11, &err), 0);
+    CU_ASSERT_EQUAL(netrt_step(m, x, label, 4, NULL, &err), 0);
+    CU_ASSERT(m->act_cap[0] == 11 && m->act_size[0] >= 11 * 3 * TOY_ACT);
+    netrt_close(m);
+}
+
 static void not_finite(void)
 {
     static float x[TOY_PIXELS];
@@ -401,5 +420,5 @@ static void ticks(void)
 }
 
 SUITE_MAIN(TEST(refusals), TEST(forward), TEST(init_ignores_layout), TEST(weights_round_trip),
-           TEST(weights_strict), TEST(steps), TEST(not_finite), TEST(constraint), TEST(ranks),
+           TEST(weights_strict), TEST(steps), TEST(shared_slab), TEST(not_finite), TEST(constraint), TEST(ranks),
            TEST(schedules), TEST(threads), TEST(options), TEST(feeding), TEST(ticks))
