@@ -40,7 +40,8 @@ int netrt_load(netrt *m, const char *path, int flags, rt_error *err);
 int netrt_save(netrt *m, const char *path, rt_error *err);
 
 /* Inference for n images (any n): images n*c*h*w floats; scores and probs n*classes floats or NULL.
- * scores: before the softmax (or the penalties of an argmin network); probs: the declared output. */
+ * scores: before the softmax (or the penalties of an argmin network); probs: the declared output.
+ */
 int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float *probs,
                   rt_error *err);
 

@@ -13,8 +13,7 @@
 
 /* ---- numbers ---- */
 
-int rt_parse_int(const char *s, int64_t *out)
-{
+int rt_parse_int(const char *s, int64_t *out) {
     char *end;
     errno = 0;
     long long v = strtoll(s, &end, 10);
@@ -26,8 +25,7 @@ int rt_parse_int(const char *s, int64_t *out)
     return *end == 0 && !__builtin_mul_overflow((int64_t)v, scale, out);
 }
 
-int rt_parse_real(const char *s, double *out)
-{
+int rt_parse_real(const char *s, double *out) {
     char *end;
     double v = strtod(s, &end);
     if (end == s || *end || !isfinite(v))
@@ -38,8 +36,7 @@ int rt_parse_real(const char *s, double *out)
 
 /* ---- suggestions ---- */
 
-static int distance(const char *a, const char *b)
-{
+static int distance(const char *a, const char *b) {
     enum { MAX = 40 };
     int d[MAX + 1][MAX + 1], n = (int)strlen(a), m = (int)strlen(b);
     if (n > MAX || m > MAX)
@@ -61,8 +58,7 @@ static int distance(const char *a, const char *b)
     return d[n][m];
 }
 
-const char *rt_nearest(const char *word, const char *const *words, int n)
-{
+const char *rt_nearest(const char *word, const char *const *words, int n) {
     const char *best = NULL;
     int least = INT_MAX, limit = ((int)strlen(word) + 2) / 3;
     for (int i = 0; i < n; i++) {
@@ -77,8 +73,7 @@ const char *rt_nearest(const char *word, const char *const *words, int n)
 
 /* ---- parsing ---- */
 
-static int set_choice(const rt_arg *a, const char *value, rt_error *err)
-{
+static int set_choice(const rt_arg *a, const char *value, rt_error *err) {
     const char *p = a->value;
     size_t n = strlen(value);
     for (int i = 0;; i++) {
@@ -94,8 +89,7 @@ static int set_choice(const rt_arg *a, const char *value, rt_error *err)
     return rt_fail(err, NETRT_EUSAGE, "--%s takes one of %s, not '%s'", a->name, a->value, value);
 }
 
-static int set_value(const rt_arg *a, const char *value, rt_error *err)
-{
+static int set_value(const rt_arg *a, const char *value, rt_error *err) {
     int64_t whole;
     double real;
     switch (a->kind) {
@@ -122,8 +116,7 @@ static int set_value(const rt_arg *a, const char *value, rt_error *err)
     }
 }
 
-static const rt_arg *find_long(const rt_arg *table, int n, const char *name, size_t len)
-{
+static const rt_arg *find_long(const rt_arg *table, int n, const char *name, size_t len) {
     for (int i = 0; i < n; i++)
         if (table[i].kind != RT_ARG_REST && strlen(table[i].name) == len &&
             memcmp(table[i].name, name, len) == 0)
@@ -131,8 +124,7 @@ static const rt_arg *find_long(const rt_arg *table, int n, const char *name, siz
     return NULL;
 }
 
-static int unknown(const rt_arg *table, int n, const char *word, size_t len, rt_error *err)
-{
+static int unknown(const rt_arg *table, int n, const char *word, size_t len, rt_error *err) {
     const char *names[128];
     char name[64];
     int count = 0;
@@ -145,8 +137,7 @@ static int unknown(const rt_arg *table, int n, const char *word, size_t len, rt_
                 : rt_fail(err, NETRT_EUSAGE, "unknown option --%s", name);
 }
 
-static int parse_long(const rt_arg *table, int n, int argc, char **argv, int *at, rt_error *err)
-{
+static int parse_long(const rt_arg *table, int n, int argc, char **argv, int *at, rt_error *err) {
     const char *word = argv[*at] + 2, *equals = strchr(word, '=');
     size_t len = equals ? (size_t)(equals - word) : strlen(word);
     const rt_arg *a = find_long(table, n, word, len);
@@ -168,8 +159,7 @@ static int parse_long(const rt_arg *table, int n, int argc, char **argv, int *at
 }
 
 static int parse_short(const rt_arg *table, int n, int argc, char **argv, int *at, int *help,
-                       rt_error *err)
-{
+                       rt_error *err) {
     for (const char *p = argv[*at] + 1; *p; p++) {
         const rt_arg *a = NULL;
         for (int i = 0; i < n; i++)
@@ -195,8 +185,7 @@ static int parse_short(const rt_arg *table, int n, int argc, char **argv, int *a
 }
 
 int rt_args_parse(const rt_arg *table, int n, int argc, char **argv, const char **operands,
-                  int *noperands, int *help, rt_error *err)
-{
+                  int *noperands, int *help, rt_error *err) {
     int only_operands = 0;
     *noperands = 0;
     *help = 0;
@@ -221,8 +210,7 @@ int rt_args_parse(const rt_arg *table, int n, int argc, char **argv, const char 
 /* ---- help ---- */
 
 /* Prints text broken at spaces, continuing at column `indent`, at most 79 columns. */
-static void wrapped(FILE *out, const char *text, int column, int indent)
-{
+static void wrapped(FILE *out, const char *text, int column, int indent) {
     for (int first = 1; *text; first = 0) {
         int word = (int)strcspn(text, " ");
         if (!first && column + 1 + word > 79)
@@ -236,8 +224,7 @@ static void wrapped(FILE *out, const char *text, int column, int indent)
     fputc('\n', out);
 }
 
-static void print_option(FILE *out, const rt_arg *a)
-{
+static void print_option(FILE *out, const rt_arg *a) {
     enum { INDENT = 26 };
     char left[96];
     if (a->kind == RT_ARG_REST) {
@@ -246,8 +233,10 @@ static void print_option(FILE *out, const rt_arg *a)
     }
     snprintf(left, sizeof left, "  %c%c%c --%s%s%s%s", a->letter ? '-' : ' ',
              a->letter ? a->letter : ' ', a->letter ? ',' : ' ', a->name,
-             a->kind == RT_ARG_MAYBE ? "[=" : a->value ? "=" : "", a->value ? a->value : "",
-             a->kind == RT_ARG_MAYBE ? "]" : "");
+             a->kind == RT_ARG_MAYBE ? "[="
+             : a->value              ? "="
+                                     : "",
+             a->value ? a->value : "", a->kind == RT_ARG_MAYBE ? "]" : "");
     int n = fprintf(out, "%s", left);
     if (n >= INDENT - 1) {
         fprintf(out, "\n");
@@ -257,8 +246,7 @@ static void print_option(FILE *out, const rt_arg *a)
     wrapped(out, a->help, INDENT, INDENT);
 }
 
-void rt_args_help(FILE *out, const char *program, const rt_verb *verb, const rt_arg *table, int n)
-{
+void rt_args_help(FILE *out, const char *program, const rt_verb *verb, const rt_arg *table, int n) {
     fprintf(out, "%s %s: %s\n\n", program, verb->name, verb->summary);
     if (verb->examples && verb->examples[0]) {
         fprintf(out, "Examples:\n");

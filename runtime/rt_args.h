@@ -11,22 +11,22 @@
 #include "rt_error.h"
 
 typedef enum {
-    RT_ARG_FLAG,     /* int *: set to 1 */
-    RT_ARG_INT,      /* int64_t * */
-    RT_ARG_REAL,     /* double * */
-    RT_ARG_TEXT,     /* const char ** */
-    RT_ARG_MAYBE,    /* const char **: --name alone stores "" */
-    RT_ARG_CHOICE,   /* int *: index into the words of `value`, "auto|plain|json" */
-    RT_ARG_REST,     /* heading in the help text: `help` is the heading */
+    RT_ARG_FLAG,   /* int *: set to 1 */
+    RT_ARG_INT,    /* int64_t * */
+    RT_ARG_REAL,   /* double * */
+    RT_ARG_TEXT,   /* const char ** */
+    RT_ARG_MAYBE,  /* const char **: --name alone stores "" */
+    RT_ARG_CHOICE, /* int *: index into the words of `value`, "auto|plain|json" */
+    RT_ARG_REST,   /* heading in the help text: `help` is the heading */
 } rt_arg_kind;
 
 typedef struct rt_arg {
-    const char *name;  /* long name */
-    char letter;       /* 0: none */
+    const char *name; /* long name */
+    char letter;      /* 0: none */
     rt_arg_kind kind;
     const char *value; /* "N", "FILE", "auto|plain": what help shows; NULL for flags */
     void *dst;
-    int64_t min, max;  /* INT: accepted range when min < max; REAL: >= 0 demanded when max = 1 */
+    int64_t min, max; /* INT: accepted range when min < max; REAL: >= 0 demanded when max = 1 */
     const char *help;
 } rt_arg;
 

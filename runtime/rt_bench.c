@@ -1,5 +1,5 @@
-/* rt_bench.c: `NAME bench`: times of an entry, whole and kernel by kernel, as rates and as a share of
- * the measured multiply-add peak of this machine.
+/* rt_bench.c: `NAME bench`: times of an entry, whole and kernel by kernel, as rates and as a share
+ * of the measured multiply-add peak of this machine.
  *
  * The whole entry is timed undisturbed; kernels are timed in separate runs with a barrier after
  * each.  Medians, with minimum and maximum beside them: times on shared machines scatter.
@@ -20,11 +20,11 @@ enum { ENTRY_FORWARD, ENTRY_TRAIN, ENTRY_PROJECT };
 typedef struct Bench {
     netrt *m;
     int entry, program;
-    const char *name;  /* of the entry run */
-    int first, end;    /* kernels */
+    const char *name; /* of the entry run */
+    int first, end;   /* kernels */
     int64_t n, runs;
-    double *time;      /* kernel-major: (end - first) * runs */
-    double *whole;     /* runs */
+    double *time;  /* kernel-major: (end - first) * runs */
+    double *whole; /* runs */
     int64_t run;
     double peak;
     float *input[4];
@@ -35,20 +35,17 @@ typedef struct Stat {
     double min, median, max;
 } Stat;
 
-static int ascending(const void *a, const void *b)
-{
+static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
 }
 
-static Stat stat_of(double *t, int64_t n)
-{
+static Stat stat_of(double *t, int64_t n) {
     qsort(t, (size_t)n, sizeof *t, ascending);
     return (Stat){t[0], n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2, t[n - 1]};
 }
 
-static void observe(void *context, int kernel, double seconds)
-{
+static void observe(void *context, int kernel, double seconds) {
     Bench *b = context;
     if (kernel >= b->first && kernel < b->end)
         b->time[(kernel - b->first) * b->runs + b->run] = seconds;
@@ -56,8 +53,7 @@ static void observe(void *context, int kernel, double seconds)
 
 /* ---- preparing ---- */
 
-static int make_inputs(Bench *b, rt_error *err)
-{
+static int make_inputs(Bench *b, rt_error *err) {
     const rt_model *model = b->m->model;
     rt_rng rng = rt_rng_make(b->m->seed, RT_RNG_TEST);
     for (int s = 0; s < model->ninputs; s++) {
@@ -77,8 +73,7 @@ static int make_inputs(Bench *b, rt_error *err)
 }
 
 /* Writes ones into the seed layer's gradient and points the run at the right kernel. */
-static int choose_seed(Bench *b, const char *layer, int rule, rt_error *err)
-{
+static int choose_seed(Bench *b, const char *layer, int rule, rt_error *err) {
     const rt_program *p = &b->m->model->program[RT_LOOK];
     const rt_seed *seed = NULL;
     for (int i = 0; i < p->nseeds; i++) {
@@ -107,15 +102,15 @@ static int choose_seed(Bench *b, const char *layer, int rule, rt_error *err)
     return NETRT_OK;
 }
 
-static int prepare(Bench *b, const char *layer, int rule, rt_error *err)
-{
+static int prepare(Bench *b, const char *layer, int rule, rt_error *err) {
     static const char *const project[] = {"project_gradient", "project_deconvnet",
                                           "project_guided"};
     b->program = b->entry == ENTRY_FORWARD ? RT_FORWARD
                  : b->entry == ENTRY_TRAIN ? RT_TRAIN
                                            : RT_LOOK;
-    b->name = b->entry == ENTRY_FORWARD ? "forward" : b->entry == ENTRY_TRAIN ? "step"
-                                                                             : project[rule];
+    b->name = b->entry == ENTRY_FORWARD ? "forward"
+              : b->entry == ENTRY_TRAIN ? "step"
+                                        : project[rule];
     netrt_set_sgd(b->m, 0, 0, 0); /* rate 0: thousands of steps must not leave the plausible */
     if (make_inputs(b, err) || rt_program_ready(b->m, b->program, b->n, err))
         return err->code;
@@ -129,8 +124,7 @@ static int prepare(Bench *b, const char *layer, int rule, rt_error *err)
     return b->entry == ENTRY_PROJECT ? choose_seed(b, layer, rule, err) : NETRT_OK;
 }
 
-static int measure(Bench *b, rt_error *err)
-{
+static int measure(Bench *b, rt_error *err) {
     size_t kernels = (size_t)(b->end - b->first);
     b->time = rt_alloc_zero((kernels + 1) * (size_t)b->runs, sizeof(double), "times", err);
     b->whole = rt_alloc_zero((size_t)b->runs, sizeof(double), "times", err);
@@ -155,18 +149,15 @@ static int measure(Bench *b, rt_error *err)
 
 /* ---- printing ---- */
 
-static double kernel_flops(const Bench *b, const rt_kernel *k)
-{
+static double kernel_flops(const Bench *b, const rt_kernel *k) {
     return k->flops_image * (double)b->n + k->flops_fixed;
 }
 
-static double kernel_bytes(const Bench *b, const rt_kernel *k)
-{
+static double kernel_bytes(const Bench *b, const rt_kernel *k) {
     return k->bytes_image * (double)b->n + k->bytes_fixed;
 }
 
-static void as_text(Bench *b, rt_text *o)
-{
+static void as_text(Bench *b, rt_text *o) {
     double total = 0;
     Stat w = stat_of(b->whole, b->runs);
     rt_text_printf(o, "%-28s %-16s %9s %9s %9s %8s %7s %6s\n", "kernel", "algorithm", "ms min",
@@ -180,23 +171,22 @@ static void as_text(Bench *b, rt_text *o)
                        k->algorithm, s.min * 1e3, s.median * 1e3, s.max * 1e3, f / t * 1e-9,
                        kernel_bytes(b, k) / t * 1e-9, 100 * f / t / b->peak);
     }
-    rt_text_printf(o, "%-28.28s %-16s %9.4f %9.4f %9.4f %8.1f %7s %5.1f%%\n", b->name, "whole entry",
-                   w.min * 1e3, w.median * 1e3, w.max * 1e3, total / w.median * 1e-9, "",
-                   100 * total / w.median / b->peak);
-    rt_text_printf(o, "batch %lld, %d threads, %lld runs, %.1f images/s, peak %.1f GFLOP/s "
-                      "(%d lanes, measured)\n",
+    rt_text_printf(o, "%-28.28s %-16s %9.4f %9.4f %9.4f %8.1f %7s %5.1f%%\n", b->name,
+                   "whole entry", w.min * 1e3, w.median * 1e3, w.max * 1e3, total / w.median * 1e-9,
+                   "", 100 * total / w.median / b->peak);
+    rt_text_printf(o,
+                   "batch %lld, %d threads, %lld runs, %.1f images/s, peak %.1f GFLOP/s "
+                   "(%d lanes, measured)\n",
                    (long long)b->n, b->m->threads, (long long)b->runs, (double)b->n / w.median,
                    b->peak * 1e-9, rt_peak_lanes(b->m->model));
 }
 
-static void json_stat(rt_text *o, Stat s)
-{
+static void json_stat(rt_text *o, Stat s) {
     rt_text_printf(o, "\"ms_min\":%.6f,\"ms_median\":%.6f,\"ms_max\":%.6f", s.min * 1e3,
                    s.median * 1e3, s.max * 1e3);
 }
 
-static void as_json(Bench *b, rt_text *o)
-{
+static void as_json(Bench *b, rt_text *o) {
     double total = 0;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -204,8 +194,9 @@ static void as_json(Bench *b, rt_text *o)
     rt_text_json(o, b->m->model->name);
     rt_text_add(o, ",\"target\":");
     rt_text_json(o, b->m->model->target);
-    rt_text_printf(o, ",\"entry\":\"%s\",\"batch\":%lld,\"threads\":%d,\"runs\":%lld,"
-                      "\"peak_gflops\":%.2f,\"peak_rss_mb\":%.1f,\"kernels\":[",
+    rt_text_printf(o,
+                   ",\"entry\":\"%s\",\"batch\":%lld,\"threads\":%d,\"runs\":%lld,"
+                   "\"peak_gflops\":%.2f,\"peak_rss_mb\":%.1f,\"kernels\":[",
                    b->name, (long long)b->n, b->m->threads, (long long)b->runs, b->peak * 1e-9,
                    (double)usage.ru_maxrss / 1024.0);
     for (int i = b->first; i < b->end; i++) {
@@ -216,7 +207,8 @@ static void as_json(Bench *b, rt_text *o)
         rt_text_json(o, k->label ? k->label : "");
         rt_text_add(o, ",\"algorithm\":");
         rt_text_json(o, k->algorithm);
-        rt_text_printf(o, ",\"flops\":%.0f,\"bytes\":%.0f,", kernel_flops(b, k), kernel_bytes(b, k));
+        rt_text_printf(o, ",\"flops\":%.0f,\"bytes\":%.0f,", kernel_flops(b, k),
+                       kernel_bytes(b, k));
         json_stat(o, stat_of(b->time + (i - b->first) * b->runs, b->runs));
         rt_text_add(o, "}");
         total += kernel_flops(b, k);
@@ -226,8 +218,7 @@ static void as_json(Bench *b, rt_text *o)
     rt_text_add(o, "}\n");
 }
 
-static int run(rt_cli *cli, Bench *b, const char *layer, int rule)
-{
+static int run(rt_cli *cli, Bench *b, const char *layer, int rule) {
     rt_error err = {0};
     rt_text o = {0};
     int load = cli->weights != NULL;
@@ -252,8 +243,7 @@ static int run(rt_cli *cli, Bench *b, const char *layer, int rule)
     return err.code;
 }
 
-int rt_verb_bench(rt_cli *cli, int argc, char **argv)
-{
+int rt_verb_bench(rt_cli *cli, int argc, char **argv) {
     Bench b;
     const char *layer = NULL;
     int rule = 1;
@@ -270,7 +260,8 @@ int rt_verb_bench(rt_cli *cli, int argc, char **argv)
          "project: how (default deconvnet)"},
         {"weights", 'w', RT_ARG_TEXT, "FILE", &cli->weights, 0, 0,
          "weights (default: the initial ones)"},
-        RT_OPT_THREADS(cli), RT_OPT_JSON(cli)};
+        RT_OPT_THREADS(cli),
+        RT_OPT_JSON(cli)};
     static const rt_verb verb = {"bench", "times of each kernel and of the whole", "[OPTIONS]",
                                  "bench\nbench --entry=train --batch=64\n"
                                  "bench --entry=project --layer=conv5 --batch=1 --json"};

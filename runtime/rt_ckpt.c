@@ -18,7 +18,8 @@ typedef struct Field {
     enum { F_INT, F_UNSIGNED, F_REAL } kind;
     size_t offset;
 } Field;
-#define FIELD(name, kind, member) {"netc." name, kind, offsetof(rt_run_state, member)}
+#define FIELD(name, kind, member)                                                                  \
+    { "netc." name, kind, offsetof(rt_run_state, member) }
 static const Field field[] = {
     FIELD("step", F_INT, step),
     FIELD("epoch", F_INT, epoch),
@@ -46,8 +47,7 @@ static const Field field[] = {
 };
 enum { FIELDS = sizeof field / sizeof field[0] };
 
-int rt_ckpt_save(netrt *m, const char *path, const rt_run_state *s, rt_error *err)
-{
+int rt_ckpt_save(netrt *m, const char *path, const rt_run_state *s, rt_error *err) {
     st_writer *w;
     float *hold = NULL;
     char text[64];
@@ -72,8 +72,7 @@ int rt_ckpt_save(netrt *m, const char *path, const rt_run_state *s, rt_error *er
     return err->code;
 }
 
-static int read_field(const st_file *file, const Field *f, rt_run_state *s)
-{
+static int read_field(const st_file *file, const Field *f, rt_run_state *s) {
     const char *text = st_meta(file, f->name);
     char *end, *at = (char *)s + f->offset;
     if (!text || !*text)
@@ -87,8 +86,7 @@ static int read_field(const st_file *file, const Field *f, rt_run_state *s)
     return *end == 0;
 }
 
-static int check(const netrt *m, const st_file *file, rt_run_state *s, rt_error *err)
-{
+static int check(const netrt *m, const st_file *file, rt_run_state *s, rt_error *err) {
     const char *kind = st_meta(file, "netc.kind"), *spec = st_meta(file, "netc.spec");
     if (!kind || strcmp(kind, "checkpoint") != 0)
         return rt_fail(err, NETRT_EDATA,
@@ -111,8 +109,7 @@ static int check(const netrt *m, const st_file *file, rt_run_state *s, rt_error 
     return NETRT_OK;
 }
 
-int rt_ckpt_load(netrt *m, const char *path, rt_run_state *s, rt_error *err)
-{
+int rt_ckpt_load(netrt *m, const char *path, rt_run_state *s, rt_error *err) {
     st_file file = {0};
     char name[320];
     if (st_open(&file, path, 0, err))

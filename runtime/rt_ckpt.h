@@ -1,8 +1,8 @@
 /* rt_ckpt.h: the position of a training run, and its checkpoint file.
  *
  * checkpoint.safetensors holds weights and momenta in logical order plus this struct in
- * __metadata__ (numbers that must come back bit for bit as hexadecimal floats).  Random numbers have
- * no state: they are functions of seed, epoch, step and sample.
+ * __metadata__ (numbers that must come back bit for bit as hexadecimal floats).  Random numbers
+ * have no state: they are functions of seed, epoch, step and sample.
  */
 #ifndef RT_CKPT_H
 #define RT_CKPT_H

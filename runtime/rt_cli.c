@@ -11,8 +11,7 @@
 #include "rt_io.h"
 #include "rt_par.h"
 
-void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0)
-{
+void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0) {
     const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
     memset(cli, 0, sizeof *cli);
     cli->model = model;
@@ -23,9 +22,8 @@ void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0)
     rt_progress_start(&cli->progress, RT_PROGRESS_AUTO, 0);
 }
 
-int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, int argc, char **argv,
-                 const char **operands, int *noperands, int *code)
-{
+int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, int argc,
+                 char **argv, const char **operands, int *noperands, int *code) {
     rt_error err = {0};
     int help = 0;
     *code = rt_args_parse(table, n, argc, argv, operands, noperands, &help, &err);
@@ -43,8 +41,7 @@ int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, i
     return 1;
 }
 
-static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err)
-{
+static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err) {
     static const char *const name[] = {"best.safetensors", "last.safetensors"};
     for (int i = 0; i < 2; i++) {
         snprintf(buf, size, "%s/%s", cli->out, name[i]);
@@ -59,8 +56,7 @@ static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err)
                    cli->out, cli->program);
 }
 
-int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err)
-{
+int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     char path[4200];
     netrt_options o = {(int)cli->threads, cli->batch, cli->seed >= 0 ? (uint64_t)cli->seed : 0};
     int loaded = 0, flags = cli->partial ? NETRT_LOAD_PARTIAL : 0;
@@ -85,8 +81,7 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err)
     return err->code;
 }
 
-int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *err)
-{
+int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *err) {
     const rt_train_spec *s = &cli->model->train;
     const char *uri = cli->data ? cli->data : test ? s->test_data : s->train_data;
     /* One source for both: its test part, which it need not have. */
@@ -112,8 +107,7 @@ int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *
     return rt_fail(err, local.code, "%s", local.text);
 }
 
-void rt_cli_class_names(netrt *m, const rt_dataset *ds)
-{
+void rt_cli_class_names(netrt *m, const rt_dataset *ds) {
     int n = rt_data_classes(ds);
     rt_error ignored = {0};
     if (n < 1 || n != m->model->classes || !ds->class_names)
@@ -126,8 +120,7 @@ void rt_cli_class_names(netrt *m, const rt_dataset *ds)
     rt_free(names);
 }
 
-void rt_cli_skipped(void *context, int64_t sample, const char *why)
-{
+void rt_cli_skipped(void *context, int64_t sample, const char *why) {
     rt_cli *cli = context;
     char name[512] = "";
     cli->skipped++;
@@ -141,8 +134,7 @@ void rt_cli_skipped(void *context, int64_t sample, const char *why)
         rt_warn(&cli->progress, "more broken pictures are skipped without a line each");
 }
 
-int rt_cli_print(rt_text *t, rt_error *err)
-{
+int rt_cli_print(rt_text *t, rt_error *err) {
     if (rt_text_ok(t, err) && t->size > 0 &&
         (fwrite(t->data, 1, t->size, stdout) != t->size || fflush(stdout) != 0))
         rt_fail(err, NETRT_EIO, "standard output cannot be written");
@@ -152,13 +144,11 @@ int rt_cli_print(rt_text *t, rt_error *err)
 
 volatile int rt_cli_signal;
 
-static void on_signal(int number)
-{
+static void on_signal(int number) {
     rt_cli_signal = number;
 }
 
-void rt_cli_catch(void)
-{
+void rt_cli_catch(void) {
     struct sigaction a;
     memset(&a, 0, sizeof a);
     a.sa_handler = on_signal;

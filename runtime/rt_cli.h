@@ -14,13 +14,13 @@
 
 typedef struct rt_cli {
     const rt_model *model;
-    const char *program;     /* argv[0] without folders */
+    const char *program; /* argv[0] without folders */
     const char *data, *weights, *out;
     int64_t threads, batch, seed;
     int partial, json, quiet, progress_kind;
-    double max_bad;          /* percent of broken pictures tolerated */
+    double max_bad; /* percent of broken pictures tolerated */
     rt_progress progress;
-    rt_dataset *ds;          /* the source pictures come from, for reports about it */
+    rt_dataset *ds; /* the source pictures come from, for reports about it */
     int64_t skipped;
 } rt_cli;
 
@@ -28,30 +28,42 @@ void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0);
 
 /* Rows for option tables. */
 #define RT_OPT_THREADS(c)                                                                          \
-    {"threads", 't', RT_ARG_INT, "N", &(c)->threads, 1, RT_MAX_THREADS,                            \
-     "threads (default: all this process may use); results do not depend on it"}
+    {                                                                                              \
+        "threads", 't', RT_ARG_INT, "N", &(c)->threads, 1, RT_MAX_THREADS,                         \
+            "threads (default: all this process may use); results do not depend on it"             \
+    }
 #define RT_OPT_BATCH(c)                                                                            \
-    {"batch", 'b', RT_ARG_INT, "N", &(c)->batch, 1, 1 << 20, "images at a time (default: the spec's)"}
-#define RT_OPT_DATA(c, text)  {"data", 'd', RT_ARG_TEXT, "URI", &(c)->data, 0, 0, text}
+    {                                                                                              \
+        "batch", 'b', RT_ARG_INT, "N", &(c)->batch, 1, 1 << 20,                                    \
+            "images at a time (default: the spec's)"                                               \
+    }
+#define RT_OPT_DATA(c, text)                                                                       \
+    { "data", 'd', RT_ARG_TEXT, "URI", &(c)->data, 0, 0, text }
 #define RT_OPT_WEIGHTS(c)                                                                          \
-    {"weights", 'w', RT_ARG_TEXT, "FILE", &(c)->weights, 0, 0,                                     \
-     "weights (default: best.safetensors, else last.safetensors, in run/)"}
+    {                                                                                              \
+        "weights", 'w', RT_ARG_TEXT, "FILE", &(c)->weights, 0, 0,                                  \
+            "weights (default: best.safetensors, else last.safetensors, in run/)"                  \
+    }
 #define RT_OPT_PARTIAL(c)                                                                          \
-    {"partial", 0, RT_ARG_FLAG, NULL, &(c)->partial, 0, 0,                                         \
-     "take the tensors that fit, leave the rest as initialised"}
+    {                                                                                              \
+        "partial", 0, RT_ARG_FLAG, NULL, &(c)->partial, 0, 0,                                      \
+            "take the tensors that fit, leave the rest as initialised"                             \
+    }
 #define RT_OPT_JSON(c)                                                                             \
-    {"json", 0, RT_ARG_FLAG, NULL, &(c)->json, 0, 0, "result as JSON on standard output"}
+    { "json", 0, RT_ARG_FLAG, NULL, &(c)->json, 0, 0, "result as JSON on standard output" }
 #define RT_OPT_QUIET(c)                                                                            \
-    {"quiet", 'q', RT_ARG_FLAG, NULL, &(c)->quiet, 0, 0, "only warnings and errors on stderr"}
+    { "quiet", 'q', RT_ARG_FLAG, NULL, &(c)->quiet, 0, 0, "only warnings and errors on stderr" }
 #define RT_OPT_PROGRESS(c)                                                                         \
-    {"progress", 0, RT_ARG_CHOICE, RT_PROGRESS_WORDS, &(c)->progress_kind, 0, 0,                   \
-     "how to tell what goes on (auto: a redrawn line on a terminal, else plain lines)"}
+    {                                                                                              \
+        "progress", 0, RT_ARG_CHOICE, RT_PROGRESS_WORDS, &(c)->progress_kind, 0, 0,                \
+            "how to tell what goes on (auto: a redrawn line on a terminal, else plain lines)"      \
+    }
 #define RT_OPT_SEED(c)                                                                             \
-    {"seed", 's', RT_ARG_INT, "N", &(c)->seed, 0, INT64_MAX, "random seed (default: the spec's)"}
+    { "seed", 's', RT_ARG_INT, "N", &(c)->seed, 0, INT64_MAX, "random seed (default: the spec's)" }
 
 /* Parses and handles -h.  Returns 1 to go on, 0 to leave with *code. */
-int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, int argc, char **argv,
-                 const char **operands, int *noperands, int *code);
+int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, int argc,
+                 char **argv, const char **operands, int *noperands, int *code);
 
 /* Opens the network with the common options.  load: 1 = weights are needed (cli->weights, else the
  * defaults), 0 = only when --weights was given. */

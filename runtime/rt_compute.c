@@ -15,8 +15,7 @@
 
 /* ---- results of a run ---- */
 
-double rt_losses(const netrt *m, int program, int64_t n, double *per_image)
-{
+double rt_losses(const netrt *m, int program, int64_t n, double *per_image) {
     const rt_program *p = &m->model->program[program];
     double total = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -30,8 +29,7 @@ double rt_losses(const netrt *m, int program, int64_t n, double *per_image)
     return n > 0 ? total / (double)n : 0;
 }
 
-static int read_rows(const netrt *m, int program, int tensor, int64_t n, float *rows)
-{
+static int read_rows(const netrt *m, int program, int tensor, int64_t n, float *rows) {
     if (tensor < 0)
         return 0;
     int64_t count = rt_tensor_count(&m->model->program[program].tensor[tensor]);
@@ -40,19 +38,16 @@ static int read_rows(const netrt *m, int program, int tensor, int64_t n, float *
     return 1;
 }
 
-int rt_scores(const netrt *m, int program, int64_t n, float *scores)
-{
+int rt_scores(const netrt *m, int program, int64_t n, float *scores) {
     return read_rows(m, program, m->model->program[program].output, n, scores);
 }
 
-int rt_probs(const netrt *m, int program, int64_t n, float *probs)
-{
+int rt_probs(const netrt *m, int program, int64_t n, float *probs) {
     return read_rows(m, program, m->model->program[program].prob, n, probs);
 }
 
 /* NaN loses against every number, so that a broken score is never the answer. */
-static int better(const rt_model *model, float a, float b)
-{
+static int better(const rt_model *model, float a, float b) {
     if (isnan(a))
         return 0;
     if (isnan(b))
@@ -60,8 +55,7 @@ static int better(const rt_model *model, float a, float b)
     return model->smallest_wins ? a < b : a > b;
 }
 
-int64_t rt_best(const rt_model *model, const float *scores)
-{
+int64_t rt_best(const rt_model *model, const float *scores) {
     int64_t best = 0;
     for (int64_t i = 1; i < model->classes; i++)
         if (better(model, scores[i], scores[best]))
@@ -69,16 +63,14 @@ int64_t rt_best(const rt_model *model, const float *scores)
     return best;
 }
 
-int64_t rt_rank(const rt_model *model, const float *scores, int64_t c)
-{
+int64_t rt_rank(const rt_model *model, const float *scores, int64_t c) {
     int64_t rank = 0;
     for (int64_t i = 0; i < model->classes; i++)
         rank += i != c && !better(model, scores[c], scores[i]);
     return rank;
 }
 
-void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes)
-{
+void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes) {
     int64_t found = 0;
     for (int64_t i = 0; i < model->classes; i++) {
         int64_t at = found < k ? found : k;
@@ -96,8 +88,7 @@ void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *clas
 /* ---- inference ---- */
 
 int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float *probs,
-                  rt_error *err)
-{
+                  rt_error *err) {
     rt_error local = {0};
     if (!err)
         err = &local;
@@ -121,8 +112,7 @@ int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float
 
 /* ---- training ---- */
 
-static void constrain(netrt *m, int param)
-{
+static void constrain(netrt *m, int param) {
     const rt_param *p = &m->model->param[param];
     int64_t filters = p->dim[0], size = rt_param_count(p) / filters, changed = 0;
     rt_param_read(m, param, m->logical);
@@ -143,8 +133,7 @@ static void constrain(netrt *m, int param)
         rt_param_write(m, param, m->logical);
 }
 
-int rt_step(netrt *m, int64_t n, double *loss, rt_error *err)
-{
+int rt_step(netrt *m, int64_t n, double *loss, rt_error *err) {
     if (netrt_run(m, RT_TRAIN, "step", -1, n, err))
         return err->code;
     double mean = rt_losses(m, RT_TRAIN, n, NULL);
@@ -158,8 +147,7 @@ int rt_step(netrt *m, int64_t n, double *loss, rt_error *err)
 }
 
 int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, double *loss,
-               rt_error *err)
-{
+               rt_error *err) {
     rt_error local = {0};
     double mean = 0;
     if (!err)
@@ -189,8 +177,7 @@ int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, 
 
 /* ---- not finite ---- */
 
-static int all_finite(const float *x, int64_t n)
-{
+static int all_finite(const float *x, int64_t n) {
     /* x * 0 is 0 for every finite x and NaN otherwise; sixteen sums keep the loop vectorised. */
     float sum[16] = {0};
     int64_t i = 0;
@@ -210,15 +197,13 @@ typedef struct Scan {
     int bad[RT_MAX_THREADS];
 } Scan;
 
-static void scan_piece(void *context, int64_t lo, int64_t hi, int thread)
-{
+static void scan_piece(void *context, int64_t lo, int64_t hi, int thread) {
     Scan *s = context;
     if (!s->bad[thread] && !all_finite(s->x + lo, hi - lo))
         s->bad[thread] = 1;
 }
 
-int rt_params_finite(const netrt *m, int64_t first, int64_t count)
-{
+int rt_params_finite(const netrt *m, int64_t first, int64_t count) {
     Scan s = {.x = (const float *)(const void *)m->param + first};
     rt_parallel_for(count > 1 << 18 ? m->threads : 1, count, 1 << 16, scan_piece, &s);
     for (int t = 0; t < RT_MAX_THREADS; t++)
@@ -227,8 +212,7 @@ int rt_params_finite(const netrt *m, int64_t first, int64_t count)
     return 1;
 }
 
-int rt_find_nonfinite(netrt *m, int program, int64_t n, char *buf, size_t size)
-{
+int rt_find_nonfinite(netrt *m, int program, int64_t n, char *buf, size_t size) {
     const rt_program *p = &m->model->program[program];
     for (int i = 0; i < p->ntensors; i++) {
         const rt_tensor *t = &p->tensor[i];

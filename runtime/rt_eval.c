@@ -11,8 +11,7 @@
 #include "rt_par.h"
 #include "rt_svg.h"
 
-static void count(const rt_model *model, rt_score *s, const float *scores, int32_t label)
-{
+static void count(const rt_model *model, rt_score *s, const float *scores, int32_t label) {
     int64_t best = rt_best(model, scores), rank = rt_rank(model, scores, label);
     s->images++;
     s->wrong += best != label;
@@ -21,8 +20,7 @@ static void count(const rt_model *model, rt_score *s, const float *scores, int32
         s->confusion[label * model->classes + best]++;
 }
 
-int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_error *err)
-{
+int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_error *err) {
     netrt *m = feed->m;
     int64_t total = rt_data_count(feed->ds), classes = m->model->classes;
     int64_t *confusion = s->confusion;
@@ -58,14 +56,12 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
 
 /* ---- the verb ---- */
 
-static double percent(int64_t part, int64_t all)
-{
+static double percent(int64_t part, int64_t all) {
     return all ? 100.0 * (double)part / (double)all : 0;
 }
 
 static void class_figures(const rt_score *s, int64_t classes, int64_t c, int64_t *have,
-                          int64_t *said, int64_t *right)
-{
+                          int64_t *said, int64_t *right) {
     *have = *said = 0;
     for (int64_t k = 0; k < classes; k++) {
         *have += s->confusion[c * classes + k];
@@ -74,8 +70,7 @@ static void class_figures(const rt_score *s, int64_t classes, int64_t c, int64_t
     *right = s->confusion[c * classes + c];
 }
 
-static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, int64_t skipped)
-{
+static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, int64_t skipped) {
     int64_t classes = m->model->classes;
     char buf[24];
     rt_text_add(o, "{\"model\":");
@@ -110,14 +105,12 @@ static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, 
     rt_text_add(o, "]}\n");
 }
 
-static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size)
-{
+static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size) {
     char number[24];
     return rt_clean_name(buf, size, netrt_class_name(m, c, number));
 }
 
-static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped)
-{
+static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped) {
     int64_t classes = m->model->classes;
     char name[40], number[32];
     rt_text_printf(o, "%s images", rt_text_count(s->images, number));
@@ -131,8 +124,9 @@ static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped)
     for (int64_t c = 0; c < classes && classes <= 200; c++) {
         int64_t have, said, right;
         class_figures(s, classes, c, &have, &said, &right);
-        rt_text_printf(o, "  %-18.18s %9lld %8.2f%% %8.2f%%\n", clean_class(m, c, name, sizeof name),
-                       (long long)have, percent(right, have), percent(right, said));
+        rt_text_printf(o, "  %-18.18s %9lld %8.2f%% %8.2f%%\n",
+                       clean_class(m, c, name, sizeof name), (long long)have, percent(right, have),
+                       percent(right, said));
     }
     if (classes > 20)
         return;
@@ -152,13 +146,11 @@ static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped)
     rt_text_add(o, "\n");
 }
 
-static const char *name_of(void *context, int64_t i, char buf[24])
-{
+static const char *name_of(void *context, int64_t i, char buf[24]) {
     return netrt_class_name(context, i, buf);
 }
 
-static int write_confusion(netrt *m, const rt_score *s, const char *path, rt_error *err)
-{
+static int write_confusion(netrt *m, const rt_score *s, const char *path, rt_error *err) {
     rt_text o = {0};
     char title[200];
     snprintf(title, sizeof title, "%.100s: %lld of %lld wrong", m->model->name, (long long)s->wrong,
@@ -170,8 +162,7 @@ static int write_confusion(netrt *m, const rt_score *s, const char *path, rt_err
     return err->code;
 }
 
-static int run(rt_cli *cli, const char *confusion)
-{
+static int run(rt_cli *cli, const char *confusion) {
     rt_error err = {0};
     netrt *m = NULL;
     rt_dataset *ds = NULL;
@@ -204,8 +195,7 @@ static int run(rt_cli *cli, const char *confusion)
     return err.code ? err.code : cli->skipped ? NETRT_EPARTIAL : NETRT_OK;
 }
 
-int rt_verb_eval(rt_cli *cli, int argc, char **argv)
-{
+int rt_verb_eval(rt_cli *cli, int argc, char **argv) {
     const char *confusion = NULL;
     const rt_arg table[] = {
         RT_OPT_DATA(cli, "data set; its test part if it has one (default: the spec's)"),
@@ -215,7 +205,10 @@ int rt_verb_eval(rt_cli *cli, int argc, char **argv)
          "folder of the training run, for the default weights"},
         {"confusion", 0, RT_ARG_TEXT, "FILE.svg", &confusion, 0, 0,
          "also draw the confusion table"},
-        RT_OPT_BATCH(cli), RT_OPT_THREADS(cli), RT_OPT_PROGRESS(cli), RT_OPT_QUIET(cli),
+        RT_OPT_BATCH(cli),
+        RT_OPT_THREADS(cli),
+        RT_OPT_PROGRESS(cli),
+        RT_OPT_QUIET(cli),
         RT_OPT_JSON(cli)};
     static const rt_verb verb = {"eval", "loss and errors on labelled data", "[OPTIONS]",
                                  "eval\neval --weights=run/best.safetensors --data=digits:6000\n"

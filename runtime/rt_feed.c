@@ -1,7 +1,7 @@
 /* rt_feed.c: loads batches (rt_feed.h).
  *
- * ensures: the bits in the buffers depend only on (data, spec, seed, epoch, sample); broken pictures
- * never reach the network.  A load of cached samples allocates nothing.
+ * ensures: the bits in the buffers depend only on (data, spec, seed, epoch, sample); broken
+ * pictures never reach the network.  A load of cached samples allocates nothing.
  */
 #include "rt_feed.h"
 
@@ -22,14 +22,12 @@ struct rt_feed_thread {
 enum { SLOT_GOOD, SLOT_BROKEN, SLOT_NEWLY_BROKEN, SLOT_NO_MEMORY };
 enum { SEEN_NOT, SEEN_CACHED, SEEN_BROKEN, SEEN_UNCACHED };
 
-static int64_t plane_size(const struct rt_prep *p)
-{
+static int64_t plane_size(const struct rt_prep *p) {
     return (int64_t)p->height * p->width;
 }
 
 /* Preprocesses a 256-pixel ramp: what each pixel value becomes in each plane. */
-static int make_table(rt_feed *f, int slot, rt_error *err)
-{
+static int make_table(rt_feed *f, int slot, rt_error *err) {
     struct rt_prep ramp = f->prep[slot];
     rt_image img = {0};
     ramp.height = 1;
@@ -45,8 +43,7 @@ static int make_table(rt_feed *f, int slot, rt_error *err)
     return err->code;
 }
 
-static int open_cache(rt_feed *f, size_t limit, rt_error *err)
-{
+static int open_cache(rt_feed *f, size_t limit, rt_error *err) {
     int64_t total = 0, count = rt_data_count(f->ds);
     for (int s = 0; s < f->m->model->ninputs; s++) {
         int64_t bytes;
@@ -67,8 +64,7 @@ static int open_cache(rt_feed *f, size_t limit, rt_error *err)
 }
 
 int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache_limit,
-                 int need_labels, rt_error *err)
-{
+                 int need_labels, rt_error *err) {
     memset(f, 0, sizeof *f);
     f->m = m;
     f->ds = ds;
@@ -76,11 +72,12 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     int classes = rt_data_classes(ds);
     int64_t count = rt_data_count(ds);
     if (need_labels && classes == 0)
-        return rt_fail(err, NETRT_EDATA,
-                       "%s has no labels\n"
-                       "  expected  DIR/<class>/<picture>  or  DIR/train/<class>/..., DIR/test/...\n"
-                       "help: to classify pictures use `predict`",
-                       rt_data_uri(ds));
+        return rt_fail(
+            err, NETRT_EDATA,
+            "%s has no labels\n"
+            "  expected  DIR/<class>/<picture>  or  DIR/train/<class>/..., DIR/test/...\n"
+            "help: to classify pictures use `predict`",
+            rt_data_uri(ds));
     if (need_labels && classes > m->model->classes)
         return rt_fail(err, NETRT_EDATA, "%s has %d classes, %s knows %lld", rt_data_uri(ds),
                        classes, m->model->name, (long long)m->model->classes);
@@ -105,8 +102,7 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     return err->code;
 }
 
-void rt_feed_close(rt_feed *f)
-{
+void rt_feed_close(rt_feed *f) {
     for (int s = 0; s < 4; s++) {
         rt_free(f->input[s]);
         rt_free(f->table[s]);
@@ -125,8 +121,7 @@ void rt_feed_close(rt_feed *f)
     memset(f, 0, sizeof *f);
 }
 
-static int mirrored(const rt_feed *f, int64_t sample)
-{
+static int mirrored(const rt_feed *f, int64_t sample) {
     uint32_t bits[4];
     if (f->epoch < 0 || !f->flip)
         return 0;
@@ -136,8 +131,7 @@ static int mirrored(const rt_feed *f, int64_t sample)
 }
 
 /* Mirrors the rows of planes in place. */
-static void mirror(const struct rt_prep *p, float *chw)
-{
+static void mirror(const struct rt_prep *p, float *chw) {
     for (int64_t row = 0; row < (int64_t)p->channels * p->height; row++) {
         float *a = chw + row * p->width;
         for (int i = 0, j = p->width - 1; i < j; i++, j--) {
@@ -148,8 +142,7 @@ static void mirror(const struct rt_prep *p, float *chw)
     }
 }
 
-static void from_cache(const rt_feed *f, int slot, int64_t sample, float *chw)
-{
+static void from_cache(const rt_feed *f, int slot, int64_t sample, float *chw) {
     int64_t plane = plane_size(&f->prep[slot]);
     const unsigned char *src = f->cache[slot] + sample * plane * f->prep[slot].channels;
     for (int c = 0; c < f->prep[slot].channels; c++, src += plane, chw += plane) {
@@ -160,8 +153,7 @@ static void from_cache(const rt_feed *f, int slot, int64_t sample, float *chw)
 }
 
 /* 0 when some value is not one of the table's (then this sample cannot be cached). */
-static int to_cache(rt_feed *f, int slot, int64_t sample, const float *chw)
-{
+static int to_cache(rt_feed *f, int slot, int64_t sample, const float *chw) {
     int64_t plane = plane_size(&f->prep[slot]);
     unsigned char *dst = f->cache[slot] + sample * plane * f->prep[slot].channels;
     for (int c = 0; c < f->prep[slot].channels; c++, dst += plane, chw += plane) {
@@ -178,8 +170,7 @@ static int to_cache(rt_feed *f, int slot, int64_t sample, const float *chw)
     return 1;
 }
 
-static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_thread *t)
-{
+static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_thread *t) {
     rt_error err = {0};
     int cacheable = 1;
     if (rt_data_item(f->ds, sample, &t->img, &err) == 0)
@@ -202,8 +193,7 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
     return SLOT_GOOD;
 }
 
-static void load_piece(void *context, int64_t lo, int64_t hi, int thread)
-{
+static void load_piece(void *context, int64_t lo, int64_t hi, int thread) {
     rt_feed *f = context;
     for (int64_t i = lo; i < hi; i++) {
         int64_t sample = f->want[i];
@@ -222,8 +212,7 @@ static void load_piece(void *context, int64_t lo, int64_t hi, int thread)
     }
 }
 
-static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void *context)
-{
+static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void *context) {
     const char *why = "cannot be read";
     f->broken++;
     for (int t = 0; t < f->m->threads; t++)
@@ -235,8 +224,7 @@ static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void 
 }
 
 int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
-                     rt_feed_report report, void *context)
-{
+                     rt_feed_report report, void *context) {
     int fresh = 0;
     f->want = want;
     f->epoch = epoch;
@@ -273,8 +261,7 @@ int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
 }
 
 int64_t rt_feed_load_range(rt_feed *f, int64_t first, int64_t n, rt_feed_report report,
-                           void *context)
-{
+                           void *context) {
     if (n > f->cap)
         n = f->cap;
     /* The list may be f->index itself: entry k is overwritten only after it was read. */

@@ -13,21 +13,21 @@
 typedef struct rt_feed {
     netrt *m;
     rt_dataset *ds;
-    int64_t cap;             /* images per load */
+    int64_t cap; /* images per load */
     struct rt_prep prep[4];
-    int flip;                /* mirror half of the samples (augmentation) */
-    float *input[4];         /* cap images each */
+    int flip;        /* mirror half of the samples (augmentation) */
+    float *input[4]; /* cap images each */
     int32_t *label;
     int64_t *index;          /* sample number of each image in the buffers */
     unsigned char *status;   /* per sample: 0 not seen, 1 cached, 2 broken, 3 not cacheable */
     unsigned char *cache[4]; /* count * c*h*w bytes, or NULL */
     size_t cache_size[4];
-    float (*table[4])[256];  /* [plane][pixel] */
-    int64_t broken;          /* samples found broken so far */
-    char *slot_state;        /* per image of the batch being loaded */
+    float (*table[4])[256]; /* [plane][pixel] */
+    int64_t broken;         /* samples found broken so far */
+    char *slot_state;       /* per image of the batch being loaded */
     struct rt_feed_thread *thread;
-    rt_error failure;        /* why the last load gave -1 */
-    const int64_t *want;     /* arguments of the load in progress */
+    rt_error failure;    /* why the last load gave -1 */
+    const int64_t *want; /* arguments of the load in progress */
     int64_t epoch;
 } rt_feed;
 

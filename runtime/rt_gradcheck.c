@@ -28,8 +28,7 @@ typedef struct Found {
 
 static const float gradient_rate = 0x1p20f;
 
-static double loss_at(Check *c, int param, const float *w, rt_error *err)
-{
+static double loss_at(Check *c, int param, const float *w, rt_error *err) {
     rt_param_write(c->m, param, w);
     netrt_set_sgd(c->m, 0, 0, 0);
     c->m->frame.step = 0;
@@ -39,8 +38,7 @@ static double loss_at(Check *c, int param, const float *w, rt_error *err)
 }
 
 /* Gradients of all parameters at once would need twice the memory: one step per parameter. */
-static int gradient(Check *c, int param, char *saved, rt_error *err)
-{
+static int gradient(Check *c, int param, char *saved, rt_error *err) {
     const rt_param *p = &c->m->model->param[param];
     size_t bytes = (size_t)c->m->model->param_bytes;
     int64_t n = rt_param_count(p);
@@ -60,8 +58,7 @@ static int gradient(Check *c, int param, char *saved, rt_error *err)
     return NETRT_OK;
 }
 
-static double norm(const float *x, int64_t n)
-{
+static double norm(const float *x, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
         sum += (double)x[i] * (double)x[i];
@@ -69,15 +66,15 @@ static double norm(const float *x, int64_t n)
 }
 
 /* number 0: along the gradient; others: +-1, nothing where there is no connection. */
-static void direction(Check *c, int param, int64_t number, double length)
-{
+static void direction(Check *c, int param, int64_t number, double length) {
     const rt_param *p = &c->m->model->param[param];
     int64_t n = rt_param_count(p), area = p->links ? n / (p->dim[0] * p->dim[1]) : 1;
     rt_rng rng = rt_rng_make(c->m->seed, RT_RNG_TEST);
     double scale = length > 0 ? sqrt((double)n) / length : 0;
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits[4];
-        rt_rng_block(rng, (uint32_t)number, (uint32_t)param, (uint32_t)i, (uint32_t)(i >> 32), bits);
+        rt_rng_block(rng, (uint32_t)number, (uint32_t)param, (uint32_t)i, (uint32_t)(i >> 32),
+                     bits);
         c->d[i] = number == 0 ? (float)((double)c->g[i] * scale) : bits[0] & 1 ? 1.0f : -1.0f;
         if (p->links && !p->links[i / area])
             c->d[i] = 0;
@@ -86,8 +83,7 @@ static void direction(Check *c, int param, int64_t number, double length)
 
 /* The best agreement among a few step sizes: kinks (ReLU, max) spoil large ones, rounding small. */
 static double disagreement(Check *c, int param, int64_t n, double length, double loss,
-                           rt_error *err)
-{
+                           rt_error *err) {
     double analytic = 0, best = HUGE_VAL, rms = norm(c->w, n) / sqrt((double)n);
     for (int64_t i = 0; i < n; i++)
         analytic += (double)c->g[i] * (double)c->d[i];
@@ -108,8 +104,7 @@ static double disagreement(Check *c, int param, int64_t n, double length, double
     return best;
 }
 
-static int check_param(Check *c, int param, char *saved, Found *f, rt_error *err)
-{
+static int check_param(Check *c, int param, char *saved, Found *f, rt_error *err) {
     const rt_param *p = &c->m->model->param[param];
     memset(f, 0, sizeof *f);
     f->count = rt_param_count(p);
@@ -125,8 +120,7 @@ static int check_param(Check *c, int param, char *saved, Found *f, rt_error *err
     return err->code;
 }
 
-static int open_check(Check *c, rt_cli *cli, rt_feed *feed, rt_error *err)
-{
+static int open_check(Check *c, rt_cli *cli, rt_feed *feed, rt_error *err) {
     int64_t want[256];
     if (rt_cli_open(cli, 0, &c->m, err) || rt_cli_data(cli, 0, 0, &cli->ds, err) ||
         rt_program_ready(c->m, RT_TRAIN, c->m->cap, err) ||
@@ -149,8 +143,7 @@ static int open_check(Check *c, rt_cli *cli, rt_feed *feed, rt_error *err)
     return err->code;
 }
 
-static int run(rt_cli *cli, int64_t directions, double tolerance)
-{
+static int run(rt_cli *cli, int64_t directions, double tolerance) {
     rt_error err = {0};
     rt_feed feed = {0};
     rt_text o = {0};
@@ -192,8 +185,9 @@ static int run(rt_cli *cli, int64_t directions, double tolerance)
         if (cli->json)
             rt_text_printf(&o, "],\"wrong\":%d}\n", failed);
         else
-            rt_text_printf(&o, failed ? "%d parameters differ by more than %g\n"
-                                      : "all gradients agree (%d beyond %g)\n",
+            rt_text_printf(&o,
+                           failed ? "%d parameters differ by more than %g\n"
+                                  : "all gradients agree (%d beyond %g)\n",
                            failed, tolerance);
         if (!err.code)
             rt_cli_print(&o, &err);
@@ -212,8 +206,7 @@ static int run(rt_cli *cli, int64_t directions, double tolerance)
     return err.code ? err.code : failed ? NETRT_EPARTIAL : NETRT_OK;
 }
 
-int rt_verb_gradcheck(rt_cli *cli, int argc, char **argv)
-{
+int rt_verb_gradcheck(rt_cli *cli, int argc, char **argv) {
     int64_t directions = 3;
     double tolerance = 0.01;
     const rt_arg table[] = {
@@ -222,11 +215,15 @@ int rt_verb_gradcheck(rt_cli *cli, int argc, char **argv)
          "weights to check at (default: the initial ones)"},
         {"directions", 0, RT_ARG_INT, "N", &directions, 1, 1000,
          "random directions per parameter, besides the gradient's own (default 3)"},
-        {"tolerance", 0, RT_ARG_REAL, "X", &tolerance, 0, 1, "largest error allowed (default 0.01)"},
+        {"tolerance", 0, RT_ARG_REAL, "X", &tolerance, 0, 1,
+         "largest error allowed (default 0.01)"},
         {"batch", 'b', RT_ARG_INT, "N", &cli->batch, 1, 256, "pictures to use (default 8)"},
-        RT_OPT_SEED(cli), RT_OPT_THREADS(cli), RT_OPT_JSON(cli)};
+        RT_OPT_SEED(cli),
+        RT_OPT_THREADS(cli),
+        RT_OPT_JSON(cli)};
     static const rt_verb verb = {"gradcheck", "compares gradients with differences of the loss",
-                                 "[OPTIONS]", "gradcheck\ngradcheck --weights=run/last.safetensors"};
+                                 "[OPTIONS]",
+                                 "gradcheck\ngradcheck --weights=run/last.safetensors"};
     const char *operands[argc + 1];
     int n = 0, code;
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,

@@ -6,17 +6,15 @@
 
 #include "rt_cli.h"
 
-static void shape(char *buf, size_t size, const rt_layer *l)
-{
+static void shape(char *buf, size_t size, const rt_layer *l) {
     size_t used = 0;
     buf[0] = 0;
     for (int i = 0; i < l->out_rank && i < 3; i++)
-        used += (size_t)snprintf(buf + used, size - used, "%s%lld", i ? "x" : "",
-                                 (long long)l->out[i]);
+        used +=
+            (size_t)snprintf(buf + used, size - used, "%s%lld", i ? "x" : "", (long long)l->out[i]);
 }
 
-static const char *engineering(double v, char buf[24])
-{
+static const char *engineering(double v, char buf[24]) {
     if (v >= 1e9)
         snprintf(buf, 24, "%.2fG", v / 1e9);
     else if (v >= 1e6)
@@ -30,9 +28,11 @@ static const char *engineering(double v, char buf[24])
     return buf;
 }
 
-static void preprocess(rt_text *o, const rt_input_spec *s)
-{
-    rt_text_printf(o, "input %s: %s %lldx%lld", s->name, s->c == 1 ? "grey" : s->bgr ? "BGR" : "RGB",
+static void preprocess(rt_text *o, const rt_input_spec *s) {
+    rt_text_printf(o, "input %s: %s %lldx%lld", s->name,
+                   s->c == 1 ? "grey"
+                   : s->bgr  ? "BGR"
+                             : "RGB",
                    (long long)s->h, (long long)s->w);
     if (s->resize_short)
         rt_text_printf(o, ", shorter side to %d", s->resize_short);
@@ -53,10 +53,10 @@ static void preprocess(rt_text *o, const rt_input_spec *s)
     rt_text_add(o, s->flip ? ", mirrored at random in training\n" : "\n");
 }
 
-static void layers(rt_text *o, const rt_model *m)
-{
+static void layers(rt_text *o, const rt_model *m) {
     char out[80], params[32], macs[24], field[24];
-    rt_text_add(o, "  #  layer         op                     output          params     MACs  field\n");
+    rt_text_add(
+        o, "  #  layer         op                     output          params     MACs  field\n");
     double total = 0;
     for (int i = 0; i < m->nlayers; i++) {
         const rt_layer *l = &m->layer[i];
@@ -76,8 +76,7 @@ static void layers(rt_text *o, const rt_model *m)
                    rt_text_count(m->param_count, params), engineering(total, macs));
 }
 
-static void memory(rt_text *o, const rt_model *m)
-{
+static void memory(rt_text *o, const rt_model *m) {
     char a[24], b[24];
     const rt_program *f = &m->program[RT_FORWARD], *t = &m->program[RT_TRAIN];
     rt_text_printf(o, "weights %s", rt_text_bytes_human((double)m->param_bytes, a));
@@ -92,17 +91,19 @@ static void memory(rt_text *o, const rt_model *m)
     rt_text_add(o, "\n");
 }
 
-static void as_json(rt_text *o, const rt_model *m)
-{
+static void as_json(rt_text *o, const rt_model *m) {
     rt_text_add(o, "{\"model\":");
     rt_text_json(o, m->name);
-    const char *const pair[][2] = {{"spec_file", m->spec_file}, {"spec_hash", m->spec_hash},
-                                   {"version", m->version}, {"target", m->target}};
+    const char *const pair[][2] = {{"spec_file", m->spec_file},
+                                   {"spec_hash", m->spec_hash},
+                                   {"version", m->version},
+                                   {"target", m->target}};
     for (int i = 0; i < 4; i++) {
         rt_text_printf(o, ",\"%s\":", pair[i][0]);
         rt_text_json(o, pair[i][1]);
     }
-    rt_text_printf(o, ",\"classes\":%lld,\"parameters\":%lld,\"input\":[%lld,%lld,%lld],\"layers\":[",
+    rt_text_printf(o,
+                   ",\"classes\":%lld,\"parameters\":%lld,\"input\":[%lld,%lld,%lld],\"layers\":[",
                    (long long)m->classes, (long long)m->param_count, (long long)m->input[0].c,
                    (long long)m->input[0].h, (long long)m->input[0].w);
     for (int i = 0; i < m->nlayers; i++) {
@@ -133,8 +134,7 @@ static void as_json(rt_text *o, const rt_model *m)
     rt_text_add(o, "]}\n");
 }
 
-static void as_text(rt_text *o, const rt_model *m)
-{
+static void as_text(rt_text *o, const rt_model *m) {
     char count[32];
     rt_text_printf(o, "%s   %lld classes   %s parameters   (%s, spec %.16s)\n", m->name,
                    (long long)m->classes, rt_text_count(m->param_count, count), m->spec_file,
@@ -145,8 +145,9 @@ static void as_text(rt_text *o, const rt_model *m)
     layers(o, m);
     memory(o, m);
     if (m->train.train_data)
-        rt_text_printf(o, "training: %s, batch %lld, %lld epochs, lr %g, momentum %g, decay %g, "
-                          "seed %llu\n",
+        rt_text_printf(o,
+                       "training: %s, batch %lld, %lld epochs, lr %g, momentum %g, decay %g, "
+                       "seed %llu\n",
                        m->train.train_data, (long long)m->train.batch, (long long)m->train.epochs,
                        m->train.lr, m->train.momentum, m->train.decay,
                        (unsigned long long)m->train.seed);
@@ -155,8 +156,7 @@ static void as_text(rt_text *o, const rt_model *m)
                    m->cpu_needs ? m->cpu_needs : "");
 }
 
-int rt_verb_info(rt_cli *cli, int argc, char **argv)
-{
+int rt_verb_info(rt_cli *cli, int argc, char **argv) {
     int spec = 0;
     const rt_arg table[] = {
         {"spec", 0, RT_ARG_FLAG, NULL, &spec, 0, 0, "print the source of the network instead"},

@@ -10,8 +10,7 @@
 #include "rt_model.h"
 #include "rt_rng.h"
 
-static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t n)
-{
+static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t n) {
     rt_rng rng = rt_rng_make(seed, RT_RNG_INIT);
     float a = (float)p->init_a, b = (float)p->init_b;
     switch (p->init) {
@@ -34,8 +33,7 @@ static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float 
 }
 
 /* Connections that do not exist stay zero for good: their gradient is masked by the compiler. */
-static void clear_missing(const rt_param *p, float *w, int64_t n)
-{
+static void clear_missing(const rt_param *p, float *w, int64_t n) {
     if (!p->links || p->rank < 2)
         return;
     int64_t pairs = p->dim[0] * p->dim[1], area = n / pairs;
@@ -44,8 +42,7 @@ static void clear_missing(const rt_param *p, float *w, int64_t n)
             memset(w + i * area, 0, (size_t)area * sizeof *w);
 }
 
-int rt_init_params(netrt *m, uint64_t seed, rt_error *err)
-{
+int rt_init_params(netrt *m, uint64_t seed, rt_error *err) {
     int64_t largest = 1;
     for (int i = 0; i < m->model->nparams; i++)
         if (rt_param_count(&m->model->param[i]) > largest)

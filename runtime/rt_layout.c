@@ -14,9 +14,9 @@
 
 typedef struct Walk {
     const rt_layout *l;
-    int64_t stride[RT_MAX_DIMS];  /* logical, row-major */
-    int64_t inner[RT_MAX_AXES];   /* physical elements below one step of this axis */
-    bool last[RT_MAX_AXES];       /* no deeper axis touches the same dimension */
+    int64_t stride[RT_MAX_DIMS]; /* logical, row-major */
+    int64_t inner[RT_MAX_AXES];  /* physical elements below one step of this axis */
+    bool last[RT_MAX_AXES];      /* no deeper axis touches the same dimension */
     void (*row)(const struct Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n);
     const void *physical;
     float *logical;
@@ -24,8 +24,7 @@ typedef struct Walk {
     int dtype;
 } Walk;
 
-int64_t rt_layout_count(const rt_layout *l)
-{
+int64_t rt_layout_count(const rt_layout *l) {
     int64_t n = 1;
     if (l->rank < 0 || l->rank > RT_MAX_DIMS)
         return -1;
@@ -35,8 +34,7 @@ int64_t rt_layout_count(const rt_layout *l)
     return n;
 }
 
-int64_t rt_layout_physical(const rt_layout *l)
-{
+int64_t rt_layout_physical(const rt_layout *l) {
     int64_t n = 1;
     if (l->naxes < 0 || l->naxes > RT_MAX_AXES)
         return -1;
@@ -49,8 +47,7 @@ int64_t rt_layout_physical(const rt_layout *l)
     return n;
 }
 
-static void walk_prepare(Walk *w, const rt_layout *l)
-{
+static void walk_prepare(Walk *w, const rt_layout *l) {
     memset(w, 0, sizeof *w);
     w->l = l;
     int64_t s = 1;
@@ -69,8 +66,7 @@ static void walk_prepare(Walk *w, const rt_layout *l)
 }
 
 /* The places p of axis x for which index + p * mult + offset lies in 0..dim-1. */
-static void valid_range(const rt_axis *x, int64_t dim, int64_t index, int64_t *from, int64_t *to)
-{
+static void valid_range(const rt_axis *x, int64_t dim, int64_t index, int64_t *from, int64_t *to) {
     int64_t start = index + x->offset;
     int64_t lo = start >= 0 ? 0 : (-start + x->mult - 1) / x->mult;
     int64_t hi = dim - start <= 0 ? 0 : (dim - start + x->mult - 1) / x->mult;
@@ -79,8 +75,7 @@ static void valid_range(const rt_axis *x, int64_t dim, int64_t index, int64_t *f
 }
 
 static void walk(const Walk *w, int a, int64_t from, int64_t to, int64_t physical,
-                 int64_t index[RT_MAX_DIMS])
-{
+                 int64_t index[RT_MAX_DIMS]) {
     const rt_axis *x = &w->l->axis[a];
     int64_t saved = index[x->dim];
     if (w->last[a]) {
@@ -105,8 +100,7 @@ static void walk(const Walk *w, int a, int64_t from, int64_t to, int64_t physica
     index[x->dim] = saved;
 }
 
-static void row_unpack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n)
-{
+static void row_unpack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
     const float *src = (const float *)w->physical + physical;
     float *dst = w->logical + logical;
     if (step == 1)
@@ -116,8 +110,7 @@ static void row_unpack(const Walk *w, int64_t physical, int64_t logical, int64_t
             dst[i * step] = src[i];
 }
 
-static void row_pack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n)
-{
+static void row_pack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
     float *dst = w->out + physical;
     const float *src = w->logical + logical;
     if (step == 1)
@@ -127,8 +120,7 @@ static void row_pack(const Walk *w, int64_t physical, int64_t logical, int64_t s
             dst[i] = src[i * step];
 }
 
-static void row_read(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n)
-{
+static void row_read(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
     float *dst = w->logical + logical;
     if (w->dtype == RT_U8) {
         const uint8_t *src = (const uint8_t *)w->physical + physical;
@@ -141,8 +133,7 @@ static void row_read(const Walk *w, int64_t physical, int64_t logical, int64_t s
     }
 }
 
-static void walk_piece(void *context, int64_t lo, int64_t hi, int thread)
-{
+static void walk_piece(void *context, int64_t lo, int64_t hi, int thread) {
     const Walk *w = context;
     int64_t index[RT_MAX_DIMS] = {0};
     (void)thread;
@@ -151,8 +142,7 @@ static void walk_piece(void *context, int64_t lo, int64_t hi, int thread)
 
 enum { WALK_PARALLEL = 1 << 20 }; /* elements from which a second thread pays */
 
-static void walk_all(Walk *w, int threads)
-{
+static void walk_all(Walk *w, int threads) {
     if (w->l->naxes == 0) { /* rank 0: one number */
         w->row(w, 0, 0, 1, 1);
         return;
@@ -164,8 +154,7 @@ static void walk_all(Walk *w, int threads)
         walk_piece(w, 0, outer, 0);
 }
 
-void rt_layout_unpack(const rt_layout *l, const float *physical, float *logical, int threads)
-{
+void rt_layout_unpack(const rt_layout *l, const float *physical, float *logical, int threads) {
     Walk w;
     walk_prepare(&w, l);
     w.row = row_unpack;
@@ -174,8 +163,7 @@ void rt_layout_unpack(const rt_layout *l, const float *physical, float *logical,
     walk_all(&w, threads);
 }
 
-void rt_layout_pack(const rt_layout *l, const float *logical, float *physical, int threads)
-{
+void rt_layout_pack(const rt_layout *l, const float *logical, float *physical, int threads) {
     Walk w;
     walk_prepare(&w, l);
     w.row = row_pack;
@@ -187,8 +175,7 @@ void rt_layout_pack(const rt_layout *l, const float *logical, float *physical, i
     walk_all(&w, threads);
 }
 
-void rt_layout_read(const rt_layout *l, int dtype, const void *physical, float *logical)
-{
+void rt_layout_read(const rt_layout *l, int dtype, const void *physical, float *logical) {
     if (dtype == RT_F32) {
         rt_layout_unpack(l, physical, logical, 1);
         return;
@@ -202,8 +189,7 @@ void rt_layout_read(const rt_layout *l, int dtype, const void *physical, float *
     walk_all(&w, 1);
 }
 
-int64_t rt_layout_at(const rt_layout *l, const int64_t index[RT_MAX_DIMS])
-{
+int64_t rt_layout_at(const rt_layout *l, const int64_t index[RT_MAX_DIMS]) {
     /* Divide from the outermost axis of each dimension: an axis's share is what deeper axes of
      * the same dimension cannot reach. */
     int64_t rest[RT_MAX_DIMS], place = 0, inner[RT_MAX_AXES], s = 1;

@@ -15,8 +15,7 @@
 #include "rt_io.h"
 #include "rt_svg.h"
 
-static void put(rt_log *log, int which, const char *data, size_t n)
-{
+static void put(rt_log *log, int which, const char *data, size_t n) {
     while (n > 0 && !log->failed) {
         ssize_t w = rt_io.write(log->fd[which], data, n);
         if (w < 0 && errno == EINTR)
@@ -33,8 +32,7 @@ static void put(rt_log *log, int which, const char *data, size_t n)
 }
 
 /* Cuts path to `keep` bytes by writing the kept part anew. */
-static int cut_back(const char *path, int64_t keep, rt_error *err)
-{
+static int cut_back(const char *path, int64_t keep, rt_error *err) {
     unsigned char *data = NULL;
     size_t size = 0;
     if (rt_io_read_file(path, RT_IO_MAX_FILE, &data, &size, err))
@@ -48,8 +46,7 @@ static int cut_back(const char *path, int64_t keep, rt_error *err)
     return err->code;
 }
 
-int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], rt_error *err)
-{
+int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], rt_error *err) {
     static const char *const name[2] = {"log.csv", "log.jsonl"};
     memset(log, 0, sizeof *log);
     log->fd[0] = log->fd[1] = -1;
@@ -77,22 +74,20 @@ int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], rt_error *e
     return err->code;
 }
 
-void rt_log_head(rt_log *log, const char *json)
-{
+void rt_log_head(rt_log *log, const char *json) {
     put(log, 1, json, strlen(json));
 }
 
-static void cell(rt_text *t, double v, int last)
-{
+static void cell(rt_text *t, double v, int last) {
     if (isfinite(v))
         rt_text_number(t, v);
     rt_text_add(t, last ? "\n" : ",");
 }
 
-void rt_row_json(rt_text *t, const rt_row *r)
-{
-    rt_text_printf(t, "{\"t\":\"%s\",\"step\":%lld,\"epoch\":%lld,\"images\":%lld,\"loss\":",
-                   r->event, (long long)r->step, (long long)r->epoch, (long long)r->images);
+void rt_row_json(rt_text *t, const rt_row *r) {
+    rt_text_printf(t,
+                   "{\"t\":\"%s\",\"step\":%lld,\"epoch\":%lld,\"images\":%lld,\"loss\":", r->event,
+                   (long long)r->step, (long long)r->epoch, (long long)r->images);
     rt_text_number(t, r->loss);
     rt_text_add(t, ",\"error\":");
     rt_text_number(t, r->error);
@@ -105,8 +100,7 @@ void rt_row_json(rt_text *t, const rt_row *r)
     rt_text_printf(t, ",\"images_per_s\":%.1f,\"seconds\":%.3f}\n", r->images_per_s, r->seconds);
 }
 
-void rt_log_row(rt_log *log, const rt_row *r)
-{
+void rt_log_row(rt_log *log, const rt_row *r) {
     rt_text t = {0};
     rt_text_printf(&t, "%s,%lld,%lld,%lld,", r->event, (long long)r->step, (long long)r->epoch,
                    (long long)r->images);
@@ -124,8 +118,7 @@ void rt_log_row(rt_log *log, const rt_row *r)
     rt_text_free(&t);
 }
 
-void rt_log_close(rt_log *log)
-{
+void rt_log_close(rt_log *log) {
     for (int i = 0; i < 2; i++)
         if (log->fd[i] >= 0)
             rt_io.close(log->fd[i]);
@@ -139,8 +132,7 @@ void rt_log_close(rt_log *log)
 
 enum { CURVES = 4 }; /* train loss, test loss, train error, test error */
 
-static double number_at(const char *line, int column)
-{
+static double number_at(const char *line, int column) {
     for (; column > 0 && line; column--) {
         line = strchr(line, ',');
         line = line ? line + 1 : NULL;
@@ -150,8 +142,7 @@ static double number_at(const char *line, int column)
     return line && end != line ? v : NAN;
 }
 
-int rt_log_plot(const char *csv, const char *svg, const char *title, rt_error *err)
-{
+int rt_log_plot(const char *csv, const char *svg, const char *title, rt_error *err) {
     static const char *const name[CURVES] = {"training loss", "test loss", "training error %",
                                              "test error %"};
     unsigned char *data = NULL;
@@ -183,11 +174,19 @@ int rt_log_plot(const char *csv, const char *svg, const char *title, rt_error *e
     for (int c = 0; block && c < CURVES; c++)
         if (count[c] > 0) {
             const double *x = block + 2 * (size_t)c * (rows + 1);
-            series[used++] = (rt_series){.name = name[c], .x = x, .y = x + rows + 1,
-                                         .n = count[c], .right = c >= 2, .points = c & 1};
+            series[used++] = (rt_series){.name = name[c],
+                                         .x = x,
+                                         .y = x + rows + 1,
+                                         .n = count[c],
+                                         .right = c >= 2,
+                                         .points = c & 1};
         }
-    rt_plot plot = {.title = title, .xlabel = "step", .ylabel = "loss", .rlabel = "error %",
-                    .series = series, .nseries = used};
+    rt_plot plot = {.title = title,
+                    .xlabel = "step",
+                    .ylabel = "loss",
+                    .rlabel = "error %",
+                    .series = series,
+                    .nseries = used};
     rt_svg_plot(&out, &plot, 1);
     if (!err->code && rt_text_ok(&out, err))
         rt_io_write_file(svg, out.data, out.size, err);

@@ -10,23 +10,24 @@
 #include "rt_text.h"
 
 typedef struct rt_row {
-    const char *event; /* "train": since the last such row; "test": after an epoch */
+    const char *event;           /* "train": since the last such row; "test": after an epoch */
     int64_t step, epoch, images; /* step and epoch: finished ones */
     double loss, error, top5;    /* rates 0..1; NaN: empty */
     double lr, images_per_s, seconds;
 } rt_row;
 
 typedef struct rt_log {
-    char *csv, *jsonl;  /* paths */
+    char *csv, *jsonl; /* paths */
     int fd[2];
-    int64_t size[2];    /* bytes written and meant to stay */
-    int failed;         /* a write failed: no more is written */
+    int64_t size[2]; /* bytes written and meant to stay */
+    int failed;      /* a write failed: no more is written */
     int err_no;
 } rt_log;
 
 #define RT_LOG_COLUMNS "event,step,epoch,images,loss,error,top5,lr,images_per_s,seconds\n"
 
-/* keep: NULL = start anew; else the two sizes to cut back to (a file shorter than that is EDATA). */
+/* keep: NULL = start anew; else the two sizes to cut back to (a file shorter than that is EDATA).
+ */
 int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], rt_error *err);
 /* head: one JSON object with newline, only for a new run. */
 void rt_log_head(rt_log *log, const char *json);

@@ -19,8 +19,7 @@ static const Verb verbs[] = {
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
-static void help(FILE *out, const rt_cli *cli)
-{
+static void help(FILE *out, const rt_cli *cli) {
     fprintf(out, "%s: the network %s, compiled by netc %s\n\nExamples:\n", cli->program,
             cli->model->name, cli->model->version);
     fprintf(out, "  %s train\n  %s eval\n  %s predict picture.png\n\n", cli->program, cli->program,
@@ -28,16 +27,16 @@ static void help(FILE *out, const rt_cli *cli)
     fprintf(out, "Usage: %s VERB [OPTIONS]\n\nVerbs:\n", cli->program);
     for (int i = 0; i < VERBS; i++)
         fprintf(out, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
-    fprintf(out, "\n%s VERB --help lists a verb's options; %s --version tells the build.\n"
-                 "Pictures of what it has learned: %s-viz.\n\n"
-                 "Exit codes: 0 ok, 1 some inputs were skipped or a check failed, 2 usage,\n"
-                 "3 training diverged, 4 bad data or weights, 5 input or output failed,\n"
-                 "6 a limit or out of memory, 130 interrupted.\n",
+    fprintf(out,
+            "\n%s VERB --help lists a verb's options; %s --version tells the build.\n"
+            "Pictures of what it has learned: %s-viz.\n\n"
+            "Exit codes: 0 ok, 1 some inputs were skipped or a check failed, 2 usage,\n"
+            "3 training diverged, 4 bad data or weights, 5 input or output failed,\n"
+            "6 a limit or out of memory, 130 interrupted.\n",
             cli->program, cli->program, cli->program);
 }
 
-static int version(const rt_cli *cli)
-{
+static int version(const rt_cli *cli) {
     const rt_model *m = cli->model;
     printf("%s (%s, spec %s)\nnetc %s, target %s%s%s\n", m->name, m->spec_file, m->spec_hash,
            m->version, m->target, m->cpu_needs && m->cpu_needs[0] ? ", needs " : "",
@@ -45,8 +44,7 @@ static int version(const rt_cli *cli)
     return NETRT_OK;
 }
 
-int netrt_main(const rt_model *model, int argc, char **argv)
-{
+int netrt_main(const rt_model *model, int argc, char **argv) {
     rt_cli cli;
     const char *names[VERBS];
     rt_cli_start(&cli, model, argc > 0 ? argv[0] : NULL);

@@ -17,25 +17,37 @@
 /* ---- the processor ---- */
 
 #if defined(__x86_64__) || defined(__i386__)
-static int cpu_has(const char *name)
-{
-#define HAS(f) if (strcmp(name, #f) == 0) return __builtin_cpu_supports(#f) != 0
+static int cpu_has(const char *name) {
+#define HAS(f)                                                                                     \
+    if (strcmp(name, #f) == 0)                                                                     \
+    return __builtin_cpu_supports(#f) != 0
     __builtin_cpu_init();
-    HAS(sse3); HAS(ssse3); HAS(sse4.1); HAS(sse4.2); HAS(popcnt); HAS(avx); HAS(avx2); HAS(fma);
-    HAS(bmi); HAS(bmi2); HAS(avx512f); HAS(avx512vl); HAS(avx512bw); HAS(avx512dq); HAS(avx512cd);
+    HAS(sse3);
+    HAS(ssse3);
+    HAS(sse4 .1);
+    HAS(sse4 .2);
+    HAS(popcnt);
+    HAS(avx);
+    HAS(avx2);
+    HAS(fma);
+    HAS(bmi);
+    HAS(bmi2);
+    HAS(avx512f);
+    HAS(avx512vl);
+    HAS(avx512bw);
+    HAS(avx512dq);
+    HAS(avx512cd);
 #undef HAS
     return 1; /* names without a runtime test here (sse2, lzcnt, ...) come with those above */
 }
 #else
-static int cpu_has(const char *name)
-{
+static int cpu_has(const char *name) {
     (void)name;
     return 1;
 }
 #endif
 
-static int check_cpu(const rt_model *model, rt_error *err)
-{
+static int check_cpu(const rt_model *model, rt_error *err) {
     char need[32], missing[256] = "";
     const char *p = model->cpu_needs ? model->cpu_needs : "";
     while (*p) {
@@ -59,8 +71,7 @@ static int check_cpu(const rt_model *model, rt_error *err)
 
 /* ---- opening ---- */
 
-static int check_model(const rt_model *model, rt_error *err)
-{
+static int check_model(const rt_model *model, rt_error *err) {
     if (model->abi != RT_ABI_VERSION)
         return rt_fail(err, NETRT_EUSAGE,
                        "%s was compiled for runtime interface %d, this runtime has %d\n"
@@ -77,8 +88,7 @@ static int check_model(const rt_model *model, rt_error *err)
     return check_cpu(model, err);
 }
 
-static int alloc_pools(netrt *m, rt_error *err)
-{
+static int alloc_pools(netrt *m, rt_error *err) {
     const rt_model *model = m->model;
     int64_t scratch = 0, logical = 0;
     for (int i = 0; i < RT_PROGRAMS; i++)
@@ -93,14 +103,12 @@ static int alloc_pools(netrt *m, rt_error *err)
     m->turn = rt_turn_new(model, m->threads, err);
     if (!m->param || !m->scratch || !m->turn)
         return err->code;
-    if (logical > 0 &&
-        !(m->logical = rt_alloc((size_t)logical, sizeof(float), "constraint", err)))
+    if (logical > 0 && !(m->logical = rt_alloc((size_t)logical, sizeof(float), "constraint", err)))
         return err->code;
     return NETRT_OK;
 }
 
-int netrt_open(const rt_model *model, const netrt_options *options, netrt **out, rt_error *err)
-{
+int netrt_open(const rt_model *model, const netrt_options *options, netrt **out, rt_error *err) {
     static const netrt_options none = {0};
     rt_error local = {0};
     if (!err)
@@ -133,8 +141,7 @@ int netrt_open(const rt_model *model, const netrt_options *options, netrt **out,
     return NETRT_OK;
 }
 
-void netrt_close(netrt *m)
-{
+void netrt_close(netrt *m) {
     if (!m)
         return;
     rt_set_class_names(m, NULL, 0);
@@ -152,23 +159,21 @@ void netrt_close(netrt *m)
     rt_free(m);
 }
 
-static int need_state(netrt *m, rt_error *err)
-{
+static int need_state(netrt *m, rt_error *err) {
     if (!m->state)
         m->state = rt_slab_alloc((size_t)m->model->state_bytes + 64, "optimizer state", err);
     return m->state ? NETRT_OK : err->code;
 }
 
-int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err)
-{
+int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
     static const char *const name[RT_PROGRAMS] = {"forward", "training", "visualization"};
     rt_error local = {0};
     if (!err)
         err = &local;
     const rt_program *p = &m->model->program[program];
     if (p->nkernels == 0)
-        return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its %s program",
-                       m->model->name, name[program]);
+        return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its %s program", m->model->name,
+                       name[program]);
     int slab = program == RT_LOOK;
     if (cap <= 0)
         cap = m->cap;
@@ -212,32 +217,28 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err)
 
 /* ---- looking things up ---- */
 
-const rt_entry *rt_find_entry(const rt_program *p, const char *name)
-{
+const rt_entry *rt_find_entry(const rt_program *p, const char *name) {
     for (int i = 0; i < p->nentries; i++)
         if (strcmp(p->entry[i].name, name) == 0)
             return &p->entry[i];
     return NULL;
 }
 
-int rt_find_tensor(const rt_program *p, const char *name)
-{
+int rt_find_tensor(const rt_program *p, const char *name) {
     for (int i = 0; i < p->ntensors; i++)
         if (strcmp(p->tensor[i].name, name) == 0)
             return i;
     return -1;
 }
 
-int rt_find_label(const rt_program *p, const char *label)
-{
+int rt_find_label(const rt_program *p, const char *label) {
     for (int i = 0; i < p->ntensors; i++)
         if (p->tensor[i].label && strcmp(p->tensor[i].label, label) == 0)
             return i;
     return -1;
 }
 
-int rt_find_param(const rt_model *model, const char *name)
-{
+int rt_find_param(const rt_model *model, const char *name) {
     for (int i = 0; i < model->nparams; i++)
         if (strcmp(model->param[i].name, name) == 0)
             return i;
@@ -246,13 +247,11 @@ int rt_find_param(const rt_model *model, const char *name)
 
 /* ---- tensors ---- */
 
-int64_t rt_tensor_count(const rt_tensor *t)
-{
+int64_t rt_tensor_count(const rt_tensor *t) {
     return rt_layout_count(&t->layout);
 }
 
-void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image)
-{
+void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
     int slab = program == RT_LOOK;
     switch (t->pool) {
@@ -267,20 +266,17 @@ void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image)
     }
 }
 
-void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, float *logical)
-{
+void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, float *logical) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
     rt_layout_read(&t->layout, t->dtype, rt_tensor_at(m, program, tensor, image), logical);
 }
 
-void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical)
-{
+void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
     rt_layout_pack(&t->layout, logical, rt_tensor_at(m, program, tensor, image), 1);
 }
 
-void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images)
-{
+void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
     int64_t bytes = rt_layout_physical(&t->layout) * (t->dtype == RT_U8 ? 1 : 4);
     if (t->pool != RT_POOL_ACT)
@@ -291,8 +287,7 @@ void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images)
 
 /* ---- parameters ---- */
 
-int64_t rt_param_count(const rt_param *p)
-{
+int64_t rt_param_count(const rt_param *p) {
     int64_t n = 1;
     for (int d = 0; d < p->rank; d++)
         if (p->dim[d] < 1 || __builtin_mul_overflow(n, p->dim[d], &n))
@@ -300,50 +295,42 @@ int64_t rt_param_count(const rt_param *p)
     return n;
 }
 
-int rt_param_saved(const rt_param *p)
-{
+int rt_param_saved(const rt_param *p) {
     return !(p->flags & RT_PARAM_CONSTANT);
 }
 
-int rt_param_trained(const rt_param *p)
-{
+int rt_param_trained(const rt_param *p) {
     return !(p->flags & (RT_PARAM_CONSTANT | RT_PARAM_FROZEN));
 }
 
-static float *pool_at(char *pool, int64_t offset)
-{
+static float *pool_at(char *pool, int64_t offset) {
     return (float *)(void *)(pool + offset);
 }
 
-void rt_param_read(const netrt *m, int param, float *logical)
-{
+void rt_param_read(const netrt *m, int param, float *logical) {
     const rt_param *p = &m->model->param[param];
     rt_layout_unpack(&p->layout, pool_at(m->param, p->offset), logical, m->threads);
 }
 
-void rt_param_write(netrt *m, int param, const float *logical)
-{
+void rt_param_write(netrt *m, int param, const float *logical) {
     const rt_param *p = &m->model->param[param];
     rt_layout_pack(&p->layout, logical, pool_at(m->param, p->offset), m->threads);
     m->param_version++;
 }
 
-void rt_state_read(const netrt *m, int param, float *logical)
-{
+void rt_state_read(const netrt *m, int param, float *logical) {
     const rt_param *p = &m->model->param[param];
     rt_layout_unpack(&p->layout, pool_at(m->state, p->state_offset), logical, m->threads);
 }
 
-void rt_state_write(netrt *m, int param, const float *logical)
-{
+void rt_state_write(netrt *m, int param, const float *logical) {
     const rt_param *p = &m->model->param[param];
     rt_layout_pack(&p->layout, logical, pool_at(m->state, p->state_offset), m->threads);
 }
 
 /* ---- small answers ---- */
 
-void rt_set_class_names(netrt *m, char **names, int64_t count)
-{
+void rt_set_class_names(netrt *m, char **names, int64_t count) {
     if (m->class_names)
         for (int64_t i = 0; i < m->model->classes; i++)
             rt_free(m->class_names[i]);
@@ -357,56 +344,47 @@ void rt_set_class_names(netrt *m, char **names, int64_t count)
         m->class_names[i] = rt_strdup(names[i], &ignored);
 }
 
-const char *netrt_class_name(const netrt *m, int64_t i, char buf[24])
-{
+const char *netrt_class_name(const netrt *m, int64_t i, char buf[24]) {
     if (m->class_names && i >= 0 && i < m->model->classes && m->class_names[i])
         return m->class_names[i];
     snprintf(buf, 24, "%lld", (long long)i);
     return buf;
 }
 
-const char *netrt_name(const netrt *m)
-{
+const char *netrt_name(const netrt *m) {
     return m->model->name;
 }
 
-int64_t netrt_classes(const netrt *m)
-{
+int64_t netrt_classes(const netrt *m) {
     return m->model->classes;
 }
 
-int64_t netrt_batch(const netrt *m)
-{
+int64_t netrt_batch(const netrt *m) {
     return m->cap;
 }
 
-int netrt_threads(const netrt *m)
-{
+int netrt_threads(const netrt *m) {
     return m->threads;
 }
 
-void netrt_shape(const netrt *m, int64_t chw[3])
-{
+void netrt_shape(const netrt *m, int64_t chw[3]) {
     chw[0] = m->model->input[0].c;
     chw[1] = m->model->input[0].h;
     chw[2] = m->model->input[0].w;
 }
 
-void netrt_set_sgd(netrt *m, double lr, double momentum, double decay)
-{
+void netrt_set_sgd(netrt *m, double lr, double momentum, double decay) {
     m->lr = lr;
     m->momentum = momentum;
     m->decay = decay;
 }
 
-int64_t rt_input_count(const rt_model *model, int slot)
-{
+int64_t rt_input_count(const rt_model *model, int slot) {
     const rt_input_spec *s = &model->input[slot];
     return s->c * s->h * s->w;
 }
 
-void rt_input_prep(const rt_model *model, int slot, struct rt_prep *prep)
-{
+void rt_input_prep(const rt_model *model, int slot, struct rt_prep *prep) {
     const rt_input_spec *s = &model->input[slot];
     memset(prep, 0, sizeof *prep);
     prep->channels = (int)s->c;
@@ -423,8 +401,7 @@ void rt_input_prep(const rt_model *model, int slot, struct rt_prep *prep)
     prep->flip = 0; /* mirroring is for training samples, decided one by one */
 }
 
-int netrt_image(const netrt *m, const char *path, float *chw, rt_error *err)
-{
+int netrt_image(const netrt *m, const char *path, float *chw, rt_error *err) {
     struct rt_prep prep;
     rt_image img = {0};
     rt_error local = {0};

@@ -34,19 +34,19 @@ struct netrt {
     uint64_t param_version; /* grows whenever parameters change; starts at 1 */
     char *act[2];           /* [0] forward and train, [1] look */
     size_t act_size[2];
-    int64_t act_cap[2];     /* images each slab has room for */
+    int64_t act_cap[2]; /* images each slab has room for */
     rt_space space[RT_PROGRAMS];
-    char *scratch;          /* threads * scratch_stride */
+    char *scratch; /* threads * scratch_stride */
     size_t scratch_stride;
-    rt_frame frame;         /* input, label, scalars, seed, step: set before a run */
+    rt_frame frame; /* input, label, scalars, seed, step: set before a run */
     double lr, momentum, decay;
-    int32_t *no_label;      /* zeros for runs without labels: losses are computed all the same */
+    int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */
     int64_t no_label_size;
-    float *logical;         /* room for the largest parameter under a constraint */
-    struct rt_turn *turn;   /* task counters of rt_run.c */
+    float *logical;       /* room for the largest parameter under a constraint */
+    struct rt_turn *turn; /* task counters of rt_run.c */
     rt_observer observer;
     void *observer_context;
-    char **class_names;     /* from the weights file or the data, classes entries or NULL */
+    char **class_names; /* from the weights file or the data, classes entries or NULL */
 };
 
 /* Makes sure that program can run with up to cap images (0: m->cap).  EUSAGE: the model has no such

@@ -1,7 +1,7 @@
 /* rt_par.c: how many threads, and a plain parallel loop (rt_par.h).
  *
- * The default respects both the affinity mask and the cgroup quota: a container with two CPUs' worth
- * of time on a machine of 64 would otherwise run 64 spinning threads on it.
+ * The default respects both the affinity mask and the cgroup quota: a container with two CPUs'
+ * worth of time on a machine of 64 would otherwise run 64 spinning threads on it.
  */
 #define _GNU_SOURCE
 #include "rt_par.h"
@@ -13,8 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-int rt_cgroup_cpus(const char *text)
-{
+int rt_cgroup_cpus(const char *text) {
     char *end;
     if (strncmp(text, "max", 3) == 0)
         return 0;
@@ -29,8 +28,7 @@ int rt_cgroup_cpus(const char *text)
     return n < 1 ? 1 : n > RT_MAX_THREADS ? RT_MAX_THREADS : (int)n;
 }
 
-static int read_small(const char *path, char *buf, size_t size)
-{
+static int read_small(const char *path, char *buf, size_t size) {
     FILE *f = fopen(path, "re");
     if (!f)
         return 0;
@@ -41,8 +39,7 @@ static int read_small(const char *path, char *buf, size_t size)
 }
 
 /* The smallest quota on the way from our cgroup (v2) up to the root, else cgroup v1's. */
-static int cgroup_limit(void)
-{
+static int cgroup_limit(void) {
     char self[4096], path[4600], text[128];
     int best = 0;
     if (read_small("/proc/self/cgroup", self, sizeof self)) {
@@ -73,8 +70,7 @@ static int cgroup_limit(void)
     return best;
 }
 
-int rt_default_threads(void)
-{
+int rt_default_threads(void) {
     int n = 1;
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
@@ -85,8 +81,7 @@ int rt_default_threads(void)
     return n < 1 ? 1 : n > RT_MAX_THREADS ? RT_MAX_THREADS : n;
 }
 
-void rt_parallel_for(int threads, int64_t n, int64_t grain, rt_body body, void *context)
-{
+void rt_parallel_for(int threads, int64_t n, int64_t grain, rt_body body, void *context) {
     if (n <= 0)
         return;
     if (grain < 1)
@@ -105,8 +100,7 @@ void rt_parallel_for(int threads, int64_t n, int64_t grain, rt_body body, void *
     }
 }
 
-double rt_seconds(void)
-{
+double rt_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;

@@ -1,9 +1,9 @@
 /* rt_peak.c: measures the multiply-add peak (rt_peak.h).
  *
- * A chain of dependent FMAs hides its latency (4 cycles, two pipes) only with at least 8 independent
- * accumulators; 24 reach the peak on AVX-512, 12 fill AVX2's sixteen registers.  Vector types and
- * contraction of a * b + c give the instruction, the target attribute the width, so that one
- * baseline object measures every width.
+ * A chain of dependent FMAs hides its latency (4 cycles, two pipes) only with at least 8
+ * independent accumulators; 24 reach the peak on AVX-512, 12 fill AVX2's sixteen registers.  Vector
+ * types and contraction of a * b + c give the instruction, the target attribute the width, so that
+ * one baseline object measures every width.
  */
 #include "rt_peak.h"
 
@@ -13,8 +13,7 @@
 #include "rt_par.h"
 
 #define EACH12(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
-#define EACH24(F)                                                                                  \
-    EACH12(F) F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20) F(21) F(22) F(23)
+#define EACH24(F) EACH12(F) F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20) F(21) F(22) F(23)
 #define START(i) V a##i = (V){(float)i};
 #define FMA(i) a##i = a##i * x + y;
 #define SUM(i) s += a##i;
@@ -25,12 +24,10 @@ typedef float V16 __attribute__((vector_size(64)));
 
 /* A function of `rounds` rounds; the result only keeps the work alive. */
 #define CHAINS(name, type, each, attribute)                                                        \
-    attribute static float name(long rounds, float xs, float ys)                                   \
-    {                                                                                              \
+    attribute static float name(long rounds, float xs, float ys) {                                 \
         typedef type V;                                                                            \
         V x = (V){0} + xs, y = (V){0} + ys, s = (V){0};                                            \
-        each(START) for (long r = 0; r < rounds; r++) { each(FMA) }                                \
-        each(SUM) return s[0];                                                                     \
+        each(START) for (long r = 0; r < rounds; r++){each(FMA)} each(SUM) return s[0];            \
     }
 
 #if defined(__x86_64__)
@@ -43,8 +40,7 @@ CHAINS(chains4, V4, EACH24, __attribute__((noinline)))
 static const double count4 = 24;
 #endif
 
-int rt_peak_lanes(const rt_model *model)
-{
+int rt_peak_lanes(const rt_model *model) {
     const char *needs = model->cpu_needs ? model->cpu_needs : "";
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -57,8 +53,7 @@ int rt_peak_lanes(const rt_model *model)
     return 4;
 }
 
-static double flops_of(int lanes, long rounds, float *keep)
-{
+static double flops_of(int lanes, long rounds, float *keep) {
 #if defined(__x86_64__)
     if (lanes == 16) {
         *keep += chains16(rounds, 0.999f, 0.001f);
@@ -73,8 +68,7 @@ static double flops_of(int lanes, long rounds, float *keep)
     return 2.0 * 4 * count4 * (double)rounds;
 }
 
-double rt_peak_flops(int lanes, int threads)
-{
+double rt_peak_flops(int lanes, int threads) {
     static volatile float sink; /* nobody reads it: it keeps the chains from being removed */
     double best = 0;
     long rounds = 1 << 14;

@@ -19,8 +19,7 @@ typedef struct Predict {
     rt_text out;
 } Predict;
 
-static void line_text(Predict *p, const char *name, const float *value)
-{
+static void line_text(Predict *p, const char *name, const float *value) {
     char clean[400], number[24], shown[64];
     rt_text_printf(&p->out, "%s ", rt_clean_name(clean, sizeof clean, name));
     for (int64_t k = 0; k < p->top; k++) {
@@ -34,8 +33,7 @@ static void line_text(Predict *p, const char *name, const float *value)
     rt_text_add(&p->out, "\n");
 }
 
-static void line_json(Predict *p, const char *name, const float *value)
-{
+static void line_json(Predict *p, const char *name, const float *value) {
     char number[24];
     rt_text_add(&p->out, p->done ? ",\n {\"file\":" : " {\"file\":");
     rt_text_json(&p->out, name);
@@ -52,8 +50,7 @@ static void line_json(Predict *p, const char *name, const float *value)
 }
 
 /* Classifies good images of the feed's buffers. */
-static int batch(Predict *p, rt_feed *feed, int64_t good, rt_error *err)
-{
+static int batch(Predict *p, rt_feed *feed, int64_t good, rt_error *err) {
     int64_t classes = p->m->model->classes;
     char name[600];
     if (netrt_run(p->m, RT_FORWARD, "forward", -1, good, err))
@@ -74,8 +71,7 @@ static int batch(Predict *p, rt_feed *feed, int64_t good, rt_error *err)
 }
 
 /* One operand: a picture, a folder, an idx file.  Failure to open it counts as one skipped. */
-static int operand(Predict *p, const char *uri, rt_error *err)
-{
+static int operand(Predict *p, const char *uri, rt_error *err) {
     rt_cli *cli = p->cli;
     rt_feed feed = {0};
     rt_error e = {0};
@@ -102,8 +98,7 @@ static int operand(Predict *p, const char *uri, rt_error *err)
 }
 
 /* Names from standard input, one a line. */
-static int from_stdin(Predict *p, rt_error *err)
-{
+static int from_stdin(Predict *p, rt_error *err) {
     unsigned char *text = NULL;
     size_t size = 0;
     if (rt_io_read_file("-", 64 << 20, &text, &size, err))
@@ -119,8 +114,7 @@ static int from_stdin(Predict *p, rt_error *err)
     return err->code;
 }
 
-static int run(rt_cli *cli, int64_t top, const char **file, int n)
-{
+static int run(rt_cli *cli, int64_t top, const char **file, int n) {
     rt_error err = {0};
     Predict p = {.cli = cli, .top = top};
     if (cli->batch == 0)
@@ -158,20 +152,22 @@ static int run(rt_cli *cli, int64_t top, const char **file, int n)
     return err.code ? err.code : cli->skipped ? NETRT_EPARTIAL : NETRT_OK;
 }
 
-int rt_verb_predict(rt_cli *cli, int argc, char **argv)
-{
+int rt_verb_predict(rt_cli *cli, int argc, char **argv) {
     int64_t top = 3;
     const rt_arg table[] = {
         RT_OPT_WEIGHTS(cli),
         {"top", 'k', RT_ARG_INT, "N", &top, 1, 1000, "how many classes to show (default 3)"},
         {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0,
          "folder of the training run, for the default weights"},
-        RT_OPT_PARTIAL(cli), RT_OPT_BATCH(cli), RT_OPT_THREADS(cli), RT_OPT_PROGRESS(cli),
-        RT_OPT_QUIET(cli), RT_OPT_JSON(cli)};
-    static const rt_verb verb = {
-        "predict", "classifies pictures", "[OPTIONS] FILE|DIR|-...",
-        "predict cat.png\npredict --top=5 --json photos/\n"
-        "predict - < list.txt          # names from standard input"};
+        RT_OPT_PARTIAL(cli),
+        RT_OPT_BATCH(cli),
+        RT_OPT_THREADS(cli),
+        RT_OPT_PROGRESS(cli),
+        RT_OPT_QUIET(cli),
+        RT_OPT_JSON(cli)};
+    static const rt_verb verb = {"predict", "classifies pictures", "[OPTIONS] FILE|DIR|-...",
+                                 "predict cat.png\npredict --top=5 --json photos/\n"
+                                 "predict - < list.txt          # names from standard input"};
     const char *operands[argc + 1];
     int n = 0, code;
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
@@ -179,8 +175,8 @@ int rt_verb_predict(rt_cli *cli, int argc, char **argv)
         return code;
     if (n == 0) {
         rt_error err = {0};
-        rt_fail(&err, NETRT_EUSAGE, "predict needs a picture or a folder\nhelp: %s predict FILE.png",
-                cli->program);
+        rt_fail(&err, NETRT_EUSAGE,
+                "predict needs a picture or a folder\nhelp: %s predict FILE.png", cli->program);
         return rt_report(&cli->progress, &err);
     }
     return run(cli, top, operands, n);

@@ -11,8 +11,7 @@
 #include "rt_par.h"
 #include "rt_text.h"
 
-void rt_progress_start(rt_progress *p, int kind, int quiet)
-{
+void rt_progress_start(rt_progress *p, int kind, int quiet) {
     const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
     int tty = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     memset(p, 0, sizeof *p);
@@ -26,8 +25,7 @@ void rt_progress_start(rt_progress *p, int kind, int quiet)
     p->begun = p->drawn = rt_seconds();
 }
 
-void rt_progress_clear(rt_progress *p)
-{
+void rt_progress_clear(rt_progress *p) {
     if (!p->line_open)
         return;
     fputs("\r\033[K", p->out);
@@ -35,22 +33,19 @@ void rt_progress_clear(rt_progress *p)
     p->line_open = 0;
 }
 
-int rt_progress_due(const rt_progress *p)
-{
+int rt_progress_due(const rt_progress *p) {
     double wait = p->kind == RT_PROGRESS_AUTO ? 0.1 : p->kind == RT_PROGRESS_JSON ? 1.0 : 60.0;
     return p->kind != RT_PROGRESS_NONE && rt_seconds() - p->drawn >= wait;
 }
 
-static void draw_bar(FILE *out, int64_t done, int64_t total, int cells)
-{
+static void draw_bar(FILE *out, int64_t done, int64_t total, int cells) {
     int full = total > 0 ? (int)(done * cells / total) : 0;
     for (int i = 0; i < cells; i++)
         fputs(i < full ? "━" : i == full ? "╸" : " ", out);
 }
 
 void rt_progress_tick(rt_progress *p, const char *head, int64_t done, int64_t total,
-                      const char *tail, double eta)
-{
+                      const char *tail, double eta) {
     char left[24];
     if (!rt_progress_due(p))
         return;
@@ -84,8 +79,7 @@ void rt_progress_tick(rt_progress *p, const char *head, int64_t done, int64_t to
     fflush(p->out);
 }
 
-void rt_note(rt_progress *p, const char *format, ...)
-{
+void rt_note(rt_progress *p, const char *format, ...) {
     if (p->kind == RT_PROGRESS_NONE || p->kind == RT_PROGRESS_JSON)
         return;
     rt_progress_clear(p);
@@ -98,8 +92,7 @@ void rt_note(rt_progress *p, const char *format, ...)
     p->drawn = rt_seconds();
 }
 
-void rt_progress_json(rt_progress *p, const char *line)
-{
+void rt_progress_json(rt_progress *p, const char *line) {
     if (p->kind != RT_PROGRESS_JSON)
         return;
     fputs(line, p->out);
@@ -107,14 +100,12 @@ void rt_progress_json(rt_progress *p, const char *line)
 }
 
 /* Text of files and libraries must not reach a terminal raw. */
-static void put_clean(FILE *out, const char *s)
-{
+static void put_clean(FILE *out, const char *s) {
     for (; *s; s++)
         fputc(((unsigned char)*s < 32 && *s != '\n') || *s == 127 ? '?' : *s, out);
 }
 
-static void message(rt_progress *p, const char *kind, const char *color, const char *text)
-{
+static void message(rt_progress *p, const char *kind, const char *color, const char *text) {
     rt_progress_clear(p);
     if (p->color)
         fprintf(p->out, "\033[1;%sm%s:\033[0m ", color, kind);
@@ -125,8 +116,7 @@ static void message(rt_progress *p, const char *kind, const char *color, const c
     fflush(p->out);
 }
 
-void rt_warn(rt_progress *p, const char *format, ...)
-{
+void rt_warn(rt_progress *p, const char *format, ...) {
     char text[1400];
     va_list args;
     va_start(args, format);
@@ -135,15 +125,13 @@ void rt_warn(rt_progress *p, const char *format, ...)
     message(p, "warning", "35", text);
 }
 
-int rt_report(rt_progress *p, const rt_error *err)
-{
+int rt_report(rt_progress *p, const rt_error *err) {
     if (err->code)
         message(p, "error", "31", err->text);
     return err->code;
 }
 
-const char *rt_text_time(double seconds, char buf[24])
-{
+const char *rt_text_time(double seconds, char buf[24]) {
     long s = seconds > 0 && seconds < 1e9 ? (long)(seconds + 0.5) : 0;
     if (s >= 3600)
         snprintf(buf, 24, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
@@ -152,8 +140,7 @@ const char *rt_text_time(double seconds, char buf[24])
     return buf;
 }
 
-const char *rt_text_bytes_human(double bytes, char buf[24])
-{
+const char *rt_text_bytes_human(double bytes, char buf[24]) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB"};
     int u = 0;
     while (bytes >= 1000 && u < 4) {
@@ -164,8 +151,7 @@ const char *rt_text_bytes_human(double bytes, char buf[24])
     return buf;
 }
 
-const char *rt_text_count(int64_t n, char buf[32])
-{
+const char *rt_text_count(int64_t n, char buf[32]) {
     char digits[24];
     int len = snprintf(digits, sizeof digits, "%lld", (long long)n), out = 0;
     for (int i = 0; i < len && out < 30; i++) {

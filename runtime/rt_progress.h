@@ -16,7 +16,7 @@ enum { RT_PROGRESS_AUTO, RT_PROGRESS_PLAIN, RT_PROGRESS_JSON, RT_PROGRESS_NONE }
 
 typedef struct rt_progress {
     FILE *out;
-    int kind;      /* after rt_progress_start: PLAIN, JSON, NONE, or AUTO = redraw a line */
+    int kind; /* after rt_progress_start: PLAIN, JSON, NONE, or AUTO = redraw a line */
     int color;
     int line_open; /* the redrawn line is on the screen */
     int width;

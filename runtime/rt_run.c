@@ -1,12 +1,12 @@
-/* rt_run.c: runs a program's kernels.  One parallel region per run; inside it every thread walks the
- * list of units (a kernel worth sharing, or a row of kernels too small for that) and takes chunks of
- * tasks.
+/* rt_run.c: runs a program's kernels.  One parallel region per run; inside it every thread walks
+ * the list of units (a kernel worth sharing, or a row of kernels too small for that) and takes
+ * chunks of tasks.
  *
- * A thread goes on to the next unit when all *tasks* of this one are done, not when all threads have
- * arrived: on a busy machine one that the system has put aside delays nobody.  Each begins with its
- * own contiguous share (the same share of every kernel, so that what it wrote is still in its cache)
- * and then helps the others.  Tasks are independent, so who runs one changes nothing.  An entry that
- * is tiny as a whole runs without a parallel region.
+ * A thread goes on to the next unit when all *tasks* of this one are done, not when all threads
+ * have arrived: on a busy machine one that the system has put aside delays nobody.  Each begins
+ * with its own contiguous share (the same share of every kernel, so that what it wrote is still in
+ * its cache) and then helps the others.  Tasks are independent, so who runs one changes nothing. An
+ * entry that is tiny as a whole runs without a parallel region.
  */
 #include <omp.h>
 #include <sched.h>
@@ -24,8 +24,7 @@ struct rt_turn {
     _Alignas(64) _Atomic int64_t count;
 };
 
-static size_t turn_bytes(const rt_model *model, int threads)
-{
+static size_t turn_bytes(const rt_model *model, int threads) {
     int most = 1;
     for (int i = 0; i < RT_PROGRAMS; i++)
         if (model->program[i].nkernels > most)
@@ -33,25 +32,21 @@ static size_t turn_bytes(const rt_model *model, int threads)
     return (size_t)most * (size_t)(threads + 1) * sizeof(struct rt_turn);
 }
 
-struct rt_turn *rt_turn_new(const rt_model *model, int threads, rt_error *err)
-{
+struct rt_turn *rt_turn_new(const rt_model *model, int threads, rt_error *err) {
     return rt_slab_alloc(turn_bytes(model, threads), "task counters", err);
 }
 
-void rt_turn_free(struct rt_turn *turn, const rt_model *model, int threads)
-{
+void rt_turn_free(struct rt_turn *turn, const rt_model *model, int threads) {
     rt_slab_free(turn, turn_bytes(model, threads));
 }
 
-static int64_t kernel_tasks(const rt_kernel *k, int64_t n)
-{
+static int64_t kernel_tasks(const rt_kernel *k, int64_t n) {
     return k->tasks_block > 0 ? k->tasks_per * ((n + k->tasks_block - 1) / k->tasks_block)
                               : k->tasks_per;
 }
 
 /* Rough nanoseconds on one thread: 50 flops or 16 bytes per nanosecond. */
-static double kernel_ns(const rt_kernel *k, int64_t n)
-{
+static double kernel_ns(const rt_kernel *k, int64_t n) {
     double images = (double)n;
     return (k->flops_image * images + k->flops_fixed) * 0.02 +
            (k->bytes_image * images + k->bytes_fixed) * 0.06;
@@ -59,14 +54,12 @@ static double kernel_ns(const rt_kernel *k, int64_t n)
 
 static const double alone_kernel_ns = 2000, alone_entry_ns = 20000;
 
-static bool kernel_alone(const rt_kernel *k, int64_t n)
-{
+static bool kernel_alone(const rt_kernel *k, int64_t n) {
     return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < alone_kernel_ns;
 }
 
 /* Thread t's part of a kernel: its own share first, then what others have left. */
-static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, int t, int threads)
-{
+static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, int t, int threads) {
     int64_t tasks = kernel_tasks(k, m->frame.n);
     void *scratch = m->scratch + (size_t)t * m->scratch_stride;
     for (int i = 0; i < threads; i++) {
@@ -86,8 +79,7 @@ static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, i
 }
 
 /* Kernels first..end-1, all small: whoever comes first runs them all. */
-static void run_small(const netrt *m, const rt_kernel *k, int count, struct rt_turn *row, int t)
-{
+static void run_small(const netrt *m, const rt_kernel *k, int count, struct rt_turn *row, int t) {
     if (atomic_fetch_add_explicit(&row[1].count, 1, memory_order_relaxed) != 0)
         return;
     for (int i = 0; i < count; i++)
@@ -96,8 +88,7 @@ static void run_small(const netrt *m, const rt_kernel *k, int count, struct rt_t
     atomic_fetch_add_explicit(&row[0].count, 1, memory_order_release);
 }
 
-static void wait_for(struct rt_turn *row, int64_t target)
-{
+static void wait_for(struct rt_turn *row, int64_t target) {
     enum { SPINS = 4000 };
     for (int i = 0; atomic_load_explicit(&row[0].count, memory_order_acquire) < target; i++) {
         if (i > SPINS)
@@ -109,16 +100,14 @@ static void wait_for(struct rt_turn *row, int64_t target)
     }
 }
 
-static void run_alone(netrt *m, const rt_kernel *k, int index)
-{
+static void run_alone(netrt *m, const rt_kernel *k, int index) {
     double start = m->observer ? rt_seconds() : 0;
     k->fn(&m->frame, 0, kernel_tasks(k, m->frame.n), m->scratch);
     if (m->observer)
         m->observer(m->observer_context, index, rt_seconds() - start);
 }
 
-static void run_parallel(netrt *m, const rt_program *p, int first, int end)
-{
+static void run_parallel(netrt *m, const rt_program *p, int first, int end) {
     int64_t n = m->frame.n;
     size_t stride = (size_t)m->threads + 1;
     for (size_t i = 0; i < (size_t)(end - first) * stride; i++)
@@ -149,8 +138,7 @@ static void run_parallel(netrt *m, const rt_program *p, int first, int end)
     }
 }
 
-static void run_range(netrt *m, const rt_program *p, int first, int end)
-{
+static void run_range(netrt *m, const rt_program *p, int first, int end) {
     double ns = 0;
     if (m->threads > 1)
         for (int i = first; i < end; i++)
@@ -164,8 +152,7 @@ static void run_range(netrt *m, const rt_program *p, int first, int end)
 }
 
 /* Points the frame at the program's slabs. */
-static void bind(netrt *m, int program, int64_t n)
-{
+static void bind(netrt *m, int program, int64_t n) {
     int slab = program == RT_LOOK;
     m->frame.act = m->act[slab];
     m->frame.cap = m->act_cap[slab];
@@ -183,8 +170,7 @@ static void bind(netrt *m, int program, int64_t n)
             m->frame.label[i] = m->no_label;
 }
 
-static int no_entry(const netrt *m, const rt_program *p, const char *entry, rt_error *err)
-{
+static int no_entry(const netrt *m, const rt_program *p, const char *entry, rt_error *err) {
     static const char *const rule[3] = {"project_gradient", "project_deconvnet", "project_guided"};
     for (int i = 0; i < 3; i++)
         if (strcmp(entry, rule[i]) == 0 && p->refused[i])
@@ -195,8 +181,7 @@ static int no_entry(const netrt *m, const rt_program *p, const char *entry, rt_e
 }
 
 /* The slab may have been made for the other program that shares it. */
-static bool slab_fits(const netrt *m, int program, int64_t n)
-{
+static bool slab_fits(const netrt *m, int program, int64_t n) {
     int slab = program == RT_LOOK;
     int64_t bytes;
     return m->space[program].fix && m->act[slab] && n <= m->act_cap[slab] &&
@@ -205,8 +190,8 @@ static bool slab_fits(const netrt *m, int program, int64_t n)
            (uint64_t)bytes + 64 <= m->act_size[slab];
 }
 
-int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err)
-{
+int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n,
+              rt_error *err) {
     const rt_program *p = &m->model->program[program];
     const rt_entry *e = rt_find_entry(p, entry);
     if (!e)

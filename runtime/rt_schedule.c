@@ -8,15 +8,13 @@
 
 #include <math.h>
 
-void rt_plateau_start(rt_plateau *p)
-{
+void rt_plateau_start(rt_plateau *p) {
     p->factor = 1;
     p->best = HUGE_VAL;
     p->bad = 0;
 }
 
-int rt_plateau_epoch(rt_plateau *p, const rt_schedule *s, double figure)
-{
+int rt_plateau_epoch(rt_plateau *p, const rt_schedule *s, double figure) {
     if (figure < p->best) {
         p->best = figure;
         p->bad = 0;
@@ -30,8 +28,7 @@ int rt_plateau_epoch(rt_plateau *p, const rt_schedule *s, double figure)
 }
 
 double rt_schedule_lr(const rt_schedule *s, double base, double spec_lr, int64_t epoch,
-                      const rt_plateau *p)
-{
+                      const rt_plateau *p) {
     if (s->kind == RT_SCHEDULE_STEP && s->every > 0) {
         double lr = base;
         for (int64_t k = epoch / s->every; k > 0 && lr > 0; k--)

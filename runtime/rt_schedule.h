@@ -6,9 +6,9 @@
 
 /* What a plateau schedule remembers; saved in checkpoints.  Start: rt_plateau_start. */
 typedef struct rt_plateau {
-    double factor;     /* product of all reductions so far */
-    double best;       /* smallest test error (or loss) seen */
-    int64_t bad;       /* epochs since then or since the last reduction */
+    double factor; /* product of all reductions so far */
+    double best;   /* smallest test error (or loss) seen */
+    int64_t bad;   /* epochs since then or since the last reduction */
 } rt_plateau;
 
 void rt_plateau_start(rt_plateau *p);

@@ -8,21 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *rt_svg_color(int i)
-{
+const char *rt_svg_color(int i) {
     static const char *const color[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                         "#e69f00", "#56b4e9", "#000000", "#999999"};
     return color[(i % 8 + 8) % 8];
 }
 
-static const char *dash(int i)
-{
+static const char *dash(int i) {
     static const char *const pattern[] = {"", "6 3", "2 2", "8 3 2 3"};
     return pattern[i % 4];
 }
 
-int rt_svg_ticks(double lo, double hi, int max, double *tick)
-{
+int rt_svg_ticks(double lo, double hi, int max, double *tick) {
     if (!(hi > lo) || !isfinite(lo) || !isfinite(hi) || max < 2) {
         tick[0] = lo;
         return 1;
@@ -42,13 +39,12 @@ int rt_svg_ticks(double lo, double hi, int max, double *tick)
 }
 
 typedef struct Scale {
-    double lo, hi;     /* data (log10 when log) */
-    double from, to;   /* pixels */
+    double lo, hi;   /* data (log10 when log) */
+    double from, to; /* pixels */
     int log;
 } Scale;
 
-static double at(const Scale *s, double v)
-{
+static double at(const Scale *s, double v) {
     if (s->log)
         v = log10(v);
     return s->hi > s->lo ? s->from + (v - s->lo) / (s->hi - s->lo) * (s->to - s->from)
@@ -57,8 +53,7 @@ static double at(const Scale *s, double v)
 
 enum { LEFT = 62, RIGHT = 62, TOP = 44, BOTTOM = 46 };
 
-static int range_of(const rt_plot *p, int right, int of_x, double *lo, double *hi)
-{
+static int range_of(const rt_plot *p, int right, int of_x, double *lo, double *hi) {
     int any = 0;
     for (int s = 0; s < p->nseries; s++)
         for (int64_t i = 0; i < p->series[s].n; i++) {
@@ -73,15 +68,13 @@ static int range_of(const rt_plot *p, int right, int of_x, double *lo, double *h
 }
 
 static void text_at(rt_text *o, double x, double y, const char *anchor, const char *extra,
-                    const char *text)
-{
+                    const char *text) {
     rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, extra);
     rt_text_xml(o, text);
     rt_text_add(o, "</text>\n");
 }
 
-static void axis_y(rt_text *o, const Scale *s, double x0, double x1, int right, const char *label)
-{
+static void axis_y(rt_text *o, const Scale *s, double x0, double x1, int right, const char *label) {
     double tick[16];
     char buf[32];
     int n;
@@ -102,15 +95,14 @@ static void axis_y(rt_text *o, const Scale *s, double x0, double x1, int right, 
     if (label) {
         double x = right ? x1 + 48 : x0 - 48, y = (s->from + s->to) / 2;
         snprintf(buf, sizeof buf, " transform=\"rotate(%d", right ? 90 : -90);
-        rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\"%s %.1f %.1f)\">", x, y,
-                       buf, x, y);
+        rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\"%s %.1f %.1f)\">", x,
+                       y, buf, x, y);
         rt_text_xml(o, label);
         rt_text_add(o, "</text>\n");
     }
 }
 
-static void axis_x(rt_text *o, const Scale *s, double y, const char *label)
-{
+static void axis_x(rt_text *o, const Scale *s, double y, const char *label) {
     double tick[16];
     char buf[32];
     int n = rt_svg_ticks(s->lo, s->hi, 9, tick);
@@ -125,11 +117,11 @@ static void axis_x(rt_text *o, const Scale *s, double y, const char *label)
 }
 
 /* One polyline; where several points share a pixel column only their extremes are drawn. */
-static void curve(rt_text *o, const rt_series *s, const Scale *sx, const Scale *sy, int index)
-{
+static void curve(rt_text *o, const rt_series *s, const Scale *sx, const Scale *sy, int index) {
     int open = 0;
-    rt_text_printf(o, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" "
-                      "stroke-dasharray=\"%s\" d=\"",
+    rt_text_printf(o,
+                   "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" "
+                   "stroke-dasharray=\"%s\" d=\"",
                    rt_svg_color(index), dash(index));
     for (int64_t i = 0; i < s->n;) {
         double column = floor(at(sx, s->x[i])), lo = NAN, hi = NAN;
@@ -144,7 +136,8 @@ static void curve(rt_text *o, const rt_series *s, const Scale *sx, const Scale *
         }
         int64_t first = low_at < high_at ? low_at : high_at;
         int64_t second = low_at < high_at ? high_at : low_at;
-        for (int64_t j = first; isfinite(lo) && j <= second; j += second > first ? second - first : 1) {
+        for (int64_t j = first; isfinite(lo) && j <= second;
+             j += second > first ? second - first : 1) {
             rt_text_printf(o, "%s%.1f %.1f", open ? "L" : "M", at(sx, s->x[j]), at(sy, s->y[j]));
             open = 1;
         }
@@ -157,8 +150,7 @@ static void curve(rt_text *o, const rt_series *s, const Scale *sx, const Scale *
                            at(sx, s->x[i]), at(sy, s->y[i]), rt_svg_color(index));
 }
 
-static void svg_open(rt_text *o, int w, int h, const char *title, int xmlns)
-{
+static void svg_open(rt_text *o, int w, int h, const char *title, int xmlns) {
     rt_text_printf(o,
                    "<svg%s width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
                    "font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\">\n"
@@ -168,8 +160,7 @@ static void svg_open(rt_text *o, int w, int h, const char *title, int xmlns)
         text_at(o, w / 2.0, 18, "middle", " font-size=\"14\" font-weight=\"bold\"", title);
 }
 
-static void scale_y(const rt_plot *p, int right, int height, Scale *s, int *present)
-{
+static void scale_y(const rt_plot *p, int right, int height, Scale *s, int *present) {
     double lo = 0, hi = 1;
     *present = range_of(p, right, 0, &lo, &hi);
     s->log = !right && p->log_y && lo > 0;
@@ -183,8 +174,7 @@ static void scale_y(const rt_plot *p, int right, int height, Scale *s, int *pres
     *s = (Scale){lo == 0 ? 0 : lo - pad, hi > lo ? hi + pad : hi + 1, height - BOTTOM, TOP, s->log};
 }
 
-void rt_svg_plot(rt_text *o, const rt_plot *p, int xmlns)
-{
+void rt_svg_plot(rt_text *o, const rt_plot *p, int xmlns) {
     int w = p->width ? p->width : 720, h = p->height ? p->height : 400, left, right;
     Scale sx = {0, 1, LEFT, w - RIGHT, 0}, sy[2] = {{0}};
     range_of(p, 0, 1, &sx.lo, &sx.hi);
@@ -201,8 +191,9 @@ void rt_svg_plot(rt_text *o, const rt_plot *p, int xmlns)
     double x = LEFT;
     for (int i = 0; i < p->nseries; i++) {
         curve(o, &p->series[i], &sx, &sy[p->series[i].right != 0], i);
-        rt_text_printf(o, "<path d=\"M%.1f 32h22\" stroke=\"%s\" stroke-width=\"2\" "
-                          "stroke-dasharray=\"%s\"/>\n",
+        rt_text_printf(o,
+                       "<path d=\"M%.1f 32h22\" stroke=\"%s\" stroke-width=\"2\" "
+                       "stroke-dasharray=\"%s\"/>\n",
                        x, rt_svg_color(i), dash(i));
         text_at(o, x + 27, 36, "start", "", p->series[i].name);
         x += 48 + 6.6 * (double)strlen(p->series[i].name);
@@ -211,8 +202,7 @@ void rt_svg_plot(rt_text *o, const rt_plot *p, int xmlns)
 }
 
 void rt_svg_confusion(rt_text *o, const char *title, const int64_t *count, int64_t classes,
-                      const char *(*name)(void *, int64_t, char[24]), void *context, int xmlns)
-{
+                      const char *(*name)(void *, int64_t, char[24]), void *context, int xmlns) {
     double cell = classes <= 20 ? 34 : classes <= 100 ? 12 : 1200.0 / (double)classes;
     int side = (int)(cell * (double)classes), margin = 92;
     svg_open(o, side + margin + 20, side + margin + 30, title, xmlns);
@@ -228,8 +218,9 @@ void rt_svg_confusion(rt_text *o, const char *title, const int64_t *count, int64
             int64_t v = count[r * classes + c];
             double x = margin + cell * (double)c, share = total ? (double)v / (double)total : 0;
             int shade = 255 - (int)(share * 200);
-            rt_text_printf(o, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
-                              "fill=\"rgb(%d,%d,255)\" stroke=\"#fff\"/>\n",
+            rt_text_printf(o,
+                           "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
+                           "fill=\"rgb(%d,%d,255)\" stroke=\"#fff\"/>\n",
                            x, y, cell, cell, shade, shade);
             if (cell >= 30 && v) {
                 char text[24];

@@ -1,8 +1,8 @@
 /* rt_svg.h: line plots, bar charts and heat tables as SVG text, written by hand.
  *
  * Self-contained (no script, no font file, no external reference), readable in greyscale: series
- * differ by dash pattern as well as by colour.  Numbers are printed with fixed rounding, so the same
- * data always give the same bytes.
+ * differ by dash pattern as well as by colour.  Numbers are printed with fixed rounding, so the
+ * same data always give the same bytes.
  */
 #ifndef RT_SVG_H
 #define RT_SVG_H
@@ -21,8 +21,8 @@ typedef struct rt_series {
 
 typedef struct rt_plot {
     const char *title, *xlabel, *ylabel, *rlabel; /* any may be NULL */
-    int log_y;          /* left axis logarithmic (ignored unless all values are positive) */
-    int width, height;  /* 0: 720 x 400 */
+    int log_y;         /* left axis logarithmic (ignored unless all values are positive) */
+    int width, height; /* 0: 720 x 400 */
     const rt_series *series;
     int nseries;
 } rt_plot;

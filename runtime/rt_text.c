@@ -9,8 +9,7 @@
 
 #include "rt_alloc.h"
 
-static int room(rt_text *t, size_t n)
-{
+static int room(rt_text *t, size_t n) {
     if (t->failed)
         return 0;
     if (t->cap - t->size > n)
@@ -34,8 +33,7 @@ static int room(rt_text *t, size_t n)
     return 1;
 }
 
-void rt_text_bytes(rt_text *t, const void *data, size_t n)
-{
+void rt_text_bytes(rt_text *t, const void *data, size_t n) {
     if (!room(t, n))
         return;
     memcpy(t->data + t->size, data, n);
@@ -43,13 +41,11 @@ void rt_text_bytes(rt_text *t, const void *data, size_t n)
     t->data[t->size] = 0;
 }
 
-void rt_text_add(rt_text *t, const char *s)
-{
+void rt_text_add(rt_text *t, const char *s) {
     rt_text_bytes(t, s, strlen(s));
 }
 
-void rt_text_printf(rt_text *t, const char *format, ...)
-{
+void rt_text_printf(rt_text *t, const char *format, ...) {
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
@@ -62,8 +58,7 @@ void rt_text_printf(rt_text *t, const char *format, ...)
     va_end(again);
 }
 
-void rt_text_xml(rt_text *t, const char *s)
-{
+void rt_text_xml(rt_text *t, const char *s) {
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
         if (c == '&')
@@ -83,8 +78,7 @@ void rt_text_xml(rt_text *t, const char *s)
     }
 }
 
-void rt_text_json(rt_text *t, const char *s)
-{
+void rt_text_json(rt_text *t, const char *s) {
     rt_text_add(t, "\"");
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
@@ -100,8 +94,7 @@ void rt_text_json(rt_text *t, const char *s)
     rt_text_add(t, "\"");
 }
 
-void rt_text_number(rt_text *t, double v)
-{
+void rt_text_number(rt_text *t, double v) {
     char buf[40];
     if (!isfinite(v)) {
         rt_text_add(t, "null");
@@ -115,8 +108,7 @@ void rt_text_number(rt_text *t, double v)
     rt_text_add(t, buf);
 }
 
-void rt_text_base64(rt_text *t, const void *data, size_t n)
-{
+void rt_text_base64(rt_text *t, const void *data, size_t n) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *p = data;
     for (size_t i = 0; i < n; i += 3) {
@@ -131,16 +123,14 @@ void rt_text_base64(rt_text *t, const void *data, size_t n)
     }
 }
 
-int rt_text_ok(const rt_text *t, rt_error *err)
-{
+int rt_text_ok(const rt_text *t, rt_error *err) {
     if (!t->failed)
         return 1;
     rt_fail(err, NETRT_ELIMIT, "out of memory for text");
     return 0;
 }
 
-void rt_text_free(rt_text *t)
-{
+void rt_text_free(rt_text *t) {
     rt_free(t->data);
     memset(t, 0, sizeof *t);
 }

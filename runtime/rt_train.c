@@ -1,9 +1,9 @@
-/* rt_train.c: `NAME train`: epochs of shuffled batches, tests, checkpoints, logs, and the ways a run
- * can end early (signal, divergence, full disk).
+/* rt_train.c: `NAME train`: epochs of shuffled batches, tests, checkpoints, logs, and the ways a
+ * run can end early (signal, divergence, full disk).
  *
  * ensures: the weights after step k are a function of (spec, data, seed, rates, k): not of threads,
- * of interruptions or of how often a checkpoint is written.  The output directory is proved writable
- * before step 1.  Weights that are not finite never replace a good checkpoint.
+ * of interruptions or of how often a checkpoint is written.  The output directory is proved
+ * writable before step 1.  Weights that are not finite never replace a good checkpoint.
  */
 #include <math.h>
 #include <signal.h>
@@ -33,7 +33,7 @@ typedef struct Train {
     double lr, momentum, decay;                                      /* < 0: the spec's */
     const char *resume;
     int resumed, log_warned;
-    int64_t saved_step;                                              /* -1: no checkpoint yet */
+    int64_t saved_step; /* -1: no checkpoint yet */
     double begun, ema, row_begun;
     int64_t first_step, row_images;
     rt_score test;
@@ -42,22 +42,19 @@ typedef struct Train {
 
 enum { SCAN_FLOATS = 1 << 22 }; /* weights looked at per step in the search for NaN */
 
-static double elapsed(const Train *t)
-{
+static double elapsed(const Train *t) {
     return t->s.seconds + rt_seconds() - t->begun;
 }
 
 /* ---- starting ---- */
 
-static void set_paths(Train *t)
-{
+static void set_paths(Train *t) {
     snprintf(t->ckpt, sizeof t->ckpt, "%s/checkpoint.safetensors", t->cli->out);
     snprintf(t->last, sizeof t->last, "%s/last.safetensors", t->cli->out);
     snprintf(t->best, sizeof t->best, "%s/best.safetensors", t->cli->out);
 }
 
-static int open_data(Train *t, rt_error *err)
-{
+static int open_data(Train *t, rt_error *err) {
     netrt *m = t->m;
     if (rt_cli_data(t->cli, 0, 0, &t->train_ds, err) || rt_cli_data(t->cli, 1, 1, &t->test_ds, err))
         return err->code;
@@ -72,8 +69,7 @@ static int open_data(Train *t, rt_error *err)
     return err->code;
 }
 
-static void fresh_state(Train *t)
-{
+static void fresh_state(Train *t) {
     const rt_train_spec *spec = &t->m->model->train;
     rt_run_state *s = &t->s;
     memset(s, 0, sizeof *s);
@@ -88,8 +84,7 @@ static void fresh_state(Train *t)
 }
 
 /* What the command line says must agree with the checkpoint, or the run would not be the same. */
-static int same_run(Train *t, const rt_run_state *now, rt_error *err)
-{
+static int same_run(Train *t, const rt_run_state *now, rt_error *err) {
     rt_run_state *s = &t->s;
     const char *what = s->samples != now->samples ? "number of training samples"
                        : s->batch != now->batch   ? "batch"
@@ -114,8 +109,7 @@ static int same_run(Train *t, const rt_run_state *now, rt_error *err)
     return NETRT_OK;
 }
 
-static int start_or_resume(Train *t, rt_error *err)
-{
+static int start_or_resume(Train *t, rt_error *err) {
     fresh_state(t);
     if (t->resume && t->resume[0])
         snprintf(t->ckpt, sizeof t->ckpt, "%s", t->resume);
@@ -132,15 +126,16 @@ static int start_or_resume(Train *t, rt_error *err)
     } else if (t->resume) {
         rt_note(&t->cli->progress, "no checkpoint in %s/ yet: starting", t->cli->out);
     } else if (exists) {
-        rt_warn(&t->cli->progress, "%s/ holds an earlier run, which this one replaces "
-                                   "(--resume would continue it)", t->cli->out);
+        rt_warn(&t->cli->progress,
+                "%s/ holds an earlier run, which this one replaces "
+                "(--resume would continue it)",
+                t->cli->out);
         rt_io.unlink(t->ckpt); /* it must not be taken for this run's */
     }
     return NETRT_OK;
 }
 
-static void log_head(Train *t)
-{
+static void log_head(Train *t) {
     const rt_model *model = t->m->model;
     rt_text o = {0};
     rt_text_add(&o, "{\"schema\":1,\"model\":");
@@ -163,8 +158,7 @@ static void log_head(Train *t)
     rt_text_free(&o);
 }
 
-static int start(Train *t, rt_error *err)
-{
+static int start(Train *t, rt_error *err) {
     char params[32], train[32], test[32];
     rt_cli *cli = t->cli;
     set_paths(t);
@@ -180,21 +174,20 @@ static int start(Train *t, rt_error *err)
     if (!t->log.csv && rt_log_open(&t->log, cli->out, NULL, err))
         return err->code;
     log_head(t);
-    rt_note(&cli->progress, "%s: %s parameters | %s: %s samples%s%s | batch %lld | seed %llu | "
-                            "%d thread%s | %s/ is writable",
+    rt_note(&cli->progress,
+            "%s: %s parameters | %s: %s samples%s%s | batch %lld | seed %llu | "
+            "%d thread%s | %s/ is writable",
             t->m->model->name, rt_text_count(t->m->model->param_count, params),
             rt_data_uri(t->train_ds), rt_text_count(t->s.samples, train),
             t->test_ds ? ", test " : "",
-            t->test_ds ? rt_text_count(rt_data_count(t->test_ds), test) : "",
-            (long long)t->s.batch, (unsigned long long)t->s.seed, t->m->threads,
-            t->m->threads == 1 ? "" : "s", cli->out);
+            t->test_ds ? rt_text_count(rt_data_count(t->test_ds), test) : "", (long long)t->s.batch,
+            (unsigned long long)t->s.seed, t->m->threads, t->m->threads == 1 ? "" : "s", cli->out);
     return NETRT_OK;
 }
 
 /* ---- saving ---- */
 
-static int diverged(Train *t, const char *what, int64_t n, rt_error *err)
-{
+static int diverged(Train *t, const char *what, int64_t n, rt_error *err) {
     char where[256], kept[64] = "no checkpoint had been written";
     int known = rt_find_nonfinite(t->m, RT_TRAIN, n, where, sizeof where);
     if (t->saved_step >= 0)
@@ -208,8 +201,7 @@ static int diverged(Train *t, const char *what, int64_t n, rt_error *err)
 }
 
 /* Checkpoint and plain weights.  Weights that are not finite are an error of their own. */
-static int save(Train *t, rt_error *err)
-{
+static int save(Train *t, rt_error *err) {
     if (!rt_params_finite(t->m, 0, t->m->model->param_bytes / 4))
         return diverged(t, "a weight", 1, err);
     rt_run_state s = t->s;
@@ -224,8 +216,7 @@ static int save(Train *t, rt_error *err)
 }
 
 /* A checkpoint on the way: failure is a warning, the old file stays, the run goes on. */
-static int save_periodic(Train *t, rt_error *err)
-{
+static int save_periodic(Train *t, rt_error *err) {
     rt_error e = {0};
     if (save(t, &e) == 0)
         return NETRT_OK;
@@ -235,26 +226,32 @@ static int save_periodic(Train *t, rt_error *err)
         rt_warn(&t->cli->progress, "checkpoint at step %lld not written: %s. Kept step %lld",
                 (long long)t->s.step, e.text, (long long)t->saved_step);
     else
-        rt_warn(&t->cli->progress, "checkpoint at step %lld not written: %s",
-                (long long)t->s.step, e.text);
+        rt_warn(&t->cli->progress, "checkpoint at step %lld not written: %s", (long long)t->s.step,
+                e.text);
     return NETRT_OK;
 }
 
 /* ---- rows ---- */
 
 static void row(Train *t, const char *event, double loss, int64_t images, int64_t wrong,
-                double top5)
-{
+                double top5) {
     double now = rt_seconds();
-    rt_row r = {.event = event, .step = t->s.step, .epoch = t->s.epoch, .images = images,
-                .loss = images ? loss : NAN, .lr = t->m->lr, .top5 = top5,
-                .error = images ? (double)wrong / (double)images : NAN, .seconds = elapsed(t)};
+    rt_row r = {.event = event,
+                .step = t->s.step,
+                .epoch = t->s.epoch,
+                .images = images,
+                .loss = images ? loss : NAN,
+                .lr = t->m->lr,
+                .top5 = top5,
+                .error = images ? (double)wrong / (double)images : NAN,
+                .seconds = elapsed(t)};
     r.images_per_s = now > t->row_begun ? (double)t->row_images / (now - t->row_begun) : 0;
     t->row_begun = now;
     t->row_images = 0;
     rt_log_row(&t->log, &r);
     if (t->log.failed && !t->log_warned) {
-        rt_warn(&t->cli->progress, "log not written: %s. Going on without", strerror(t->log.err_no));
+        rt_warn(&t->cli->progress, "log not written: %s. Going on without",
+                strerror(t->log.err_no));
         t->log_warned = 1;
     }
     if (t->cli->progress.kind == RT_PROGRESS_JSON) {
@@ -266,16 +263,14 @@ static void row(Train *t, const char *event, double loss, int64_t images, int64_
     }
 }
 
-static void flush_row(Train *t)
-{
+static void flush_row(Train *t) {
     rt_sums *r = &t->s.row;
     if (r->images > 0)
         row(t, "train", r->loss / (double)r->images, r->images, r->wrong, NAN);
     memset(r, 0, sizeof *r);
 }
 
-static void tick(Train *t)
-{
+static void tick(Train *t) {
     char head[64], tail[128];
     if (!rt_progress_due(&t->cli->progress))
         return;
@@ -291,15 +286,13 @@ static void tick(Train *t)
              100.0 * (double)t->s.whole.wrong / (double)(t->s.whole.images ? t->s.whole.images : 1),
              t->m->lr, rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
              rate >= 1e3 ? "k" : "");
-    rt_progress_tick(&t->cli->progress, head,
-                     (t->s.position + t->s.batch - 1) / t->s.batch, per_epoch, tail,
-                     done < total ? each * (double)(total - done) : -1);
+    rt_progress_tick(&t->cli->progress, head, (t->s.position + t->s.batch - 1) / t->s.batch,
+                     per_epoch, tail, done < total ? each * (double)(total - done) : -1);
 }
 
 /* ---- the loop ---- */
 
-static int64_t count_wrong(Train *t, int64_t n)
-{
+static int64_t count_wrong(Train *t, int64_t n) {
     int64_t wrong = 0, classes = t->m->model->classes;
     if (!rt_scores(t->m, RT_TRAIN, n, t->scores))
         return 0;
@@ -308,18 +301,17 @@ static int64_t count_wrong(Train *t, int64_t n)
     return wrong;
 }
 
-static int check_weights(Train *t, int64_t n, rt_error *err)
-{
+static int check_weights(Train *t, int64_t n, rt_error *err) {
     int64_t floats = t->m->model->param_bytes / 4;
-    int64_t parts = (floats + SCAN_FLOATS - 1) / SCAN_FLOATS, part = t->s.step % (parts ? parts : 1);
+    int64_t parts = (floats + SCAN_FLOATS - 1) / SCAN_FLOATS,
+            part = t->s.step % (parts ? parts : 1);
     int64_t lo = part * SCAN_FLOATS, hi = lo + SCAN_FLOATS < floats ? lo + SCAN_FLOATS : floats;
     if (rt_params_finite(t->m, lo, hi - lo))
         return NETRT_OK;
     return diverged(t, "a weight", n, err);
 }
 
-static int one_step(Train *t, rt_error *err)
-{
+static int one_step(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     int64_t n = s->samples - s->position < s->batch ? s->samples - s->position : s->batch;
     for (int64_t i = 0; i < n; i++)
@@ -359,8 +351,7 @@ static int one_step(Train *t, rt_error *err)
     return NETRT_OK;
 }
 
-static void save_best(Train *t, double error)
-{
+static void save_best(Train *t, double error) {
     rt_error e = {0};
     if (!(error < t->s.best_error))
         return;
@@ -370,8 +361,7 @@ static void save_best(Train *t, double error)
         rt_warn(&t->cli->progress, "best weights not written: %s", e.text);
 }
 
-static int end_epoch(Train *t, rt_error *err)
-{
+static int end_epoch(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     char text[160] = "", time[24];
     double images = s->whole.images ? (double)s->whole.images : 1;
@@ -402,8 +392,7 @@ static int end_epoch(Train *t, rt_error *err)
     return NETRT_OK;
 }
 
-static void begin_epoch(Train *t)
-{
+static void begin_epoch(Train *t) {
     const rt_train_spec *spec = &t->m->model->train;
     t->perm = rt_perm_make((uint64_t)t->s.samples, t->s.seed, RT_RNG_SHUFFLE, (uint32_t)t->s.epoch);
     netrt_set_sgd(t->m,
@@ -412,8 +401,7 @@ static void begin_epoch(Train *t)
 }
 
 /* Runs to the end, to --steps or to a signal. */
-static int loop(Train *t, rt_error *err)
-{
+static int loop(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     t->begun = t->row_begun = rt_seconds();
     t->first_step = s->step;
@@ -436,19 +424,19 @@ static int loop(Train *t, rt_error *err)
 
 /* ---- ending ---- */
 
-static int result(Train *t, rt_error *err)
-{
+static int result(Train *t, rt_error *err) {
     rt_text o = {0};
     int tested = t->test_ds && t->test.images > 0;
     double error = tested ? (double)t->test.wrong / (double)t->test.images : NAN;
     if (t->cli->json) {
-        rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":",
-                       (long long)t->s.step, (long long)t->s.epoch);
+        rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":", (long long)t->s.step,
+                       (long long)t->s.epoch);
         rt_text_number(&o, tested ? t->test.loss : NAN);
         rt_text_add(&o, ",\"test_error\":");
         rt_text_number(&o, error);
-        rt_text_printf(&o, ",\"skipped\":%lld,\"seconds\":%.3f,\"weights\":",
-                       (long long)t->feed.broken, elapsed(t));
+        rt_text_printf(&o,
+                       ",\"skipped\":%lld,\"seconds\":%.3f,\"weights\":", (long long)t->feed.broken,
+                       elapsed(t));
         rt_text_json(&o, t->last);
         rt_text_add(&o, "}\n");
     } else if (!t->cli->quiet) {
@@ -460,8 +448,7 @@ static int result(Train *t, rt_error *err)
     return rt_cli_print(&o, err);
 }
 
-static int finish(Train *t, rt_error *err)
-{
+static int finish(Train *t, rt_error *err) {
     char curve[4200], size[24];
     rt_error plot = {0};
     double start = rt_seconds();
@@ -482,8 +469,7 @@ static int finish(Train *t, rt_error *err)
     return result(t, err);
 }
 
-static void defaults(Train *t)
-{
+static void defaults(Train *t) {
     const rt_train_spec *spec = &t->cli->model->train;
     int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch;
     if (t->epochs < 0)
@@ -494,8 +480,7 @@ static void defaults(Train *t)
         t->log_every = per_epoch / 10 > 100 ? 100 : per_epoch / 10 > 1 ? per_epoch / 10 : 1;
 }
 
-static int run(Train *t)
-{
+static int run(Train *t) {
     rt_error err = {0};
     rt_progress *p = &t->cli->progress;
     t->saved_step = -1;
@@ -526,8 +511,7 @@ static int run(Train *t)
     return err.code ? err.code : rt_cli_signal ? 128 + rt_cli_signal : NETRT_OK;
 }
 
-int rt_verb_train(rt_cli *cli, int argc, char **argv)
-{
+int rt_verb_train(rt_cli *cli, int argc, char **argv) {
     Train t;
     memset(&t, 0, sizeof t);
     t.cli = cli;
@@ -551,12 +535,14 @@ int rt_verb_train(rt_cli *cli, int argc, char **argv)
         {"steps", 0, RT_ARG_INT, "N", &t.steps_max, 1, INT64_MAX, "stop after step N"},
         {"checkpoint-epochs", 0, RT_ARG_INT, "N", &t.every_epochs, 0, 1 << 30,
          "checkpoint every N epochs (default 1; 0: only at the end)"},
-        {"checkpoint-steps", 0, RT_ARG_INT, "N", &t.every_steps, 1, INT64_MAX,
-         "and every N steps"},
+        {"checkpoint-steps", 0, RT_ARG_INT, "N", &t.every_steps, 1, INT64_MAX, "and every N steps"},
         {"log-steps", 0, RT_ARG_INT, "N", &t.log_every, 1, INT64_MAX, "a log row every N steps"},
         {"max-bad", 0, RT_ARG_REAL, "PERCENT", &cli->max_bad, 0, 1,
          "broken pictures tolerated (default 1)"},
-        RT_OPT_THREADS(cli), RT_OPT_PROGRESS(cli), RT_OPT_QUIET(cli), RT_OPT_JSON(cli)};
+        RT_OPT_THREADS(cli),
+        RT_OPT_PROGRESS(cli),
+        RT_OPT_QUIET(cli),
+        RT_OPT_JSON(cli)};
     static const rt_verb verb = {
         "train", "trains the network", "[OPTIONS]",
         "train\ntrain --data=digits:6000 --epochs=5 --out=run\ntrain --resume\n"

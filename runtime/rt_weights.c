@@ -13,19 +13,17 @@
 #include "rt_safetensors.h"
 #include "rt_weights.h"
 
-static void shape_text(char *buf, size_t size, int rank, const int64_t *dim)
-{
+static void shape_text(char *buf, size_t size, int rank, const int64_t *dim) {
     size_t used = 0;
     buf[0] = 0;
     if (rank == 0)
         snprintf(buf, size, "one number");
     for (int i = 0; i < rank && used + 24 < size; i++)
-        used += (size_t)snprintf(buf + used, size - used, "%s%lld", i ? "x" : "",
-                                 (long long)dim[i]);
+        used +=
+            (size_t)snprintf(buf + used, size - used, "%s%lld", i ? "x" : "", (long long)dim[i]);
 }
 
-static int same_shape(const rt_param *p, const st_tensor *t)
-{
+static int same_shape(const rt_param *p, const st_tensor *t) {
     if (p->rank != t->rank)
         return 0;
     for (int i = 0; i < p->rank; i++)
@@ -34,8 +32,7 @@ static int same_shape(const rt_param *p, const st_tensor *t)
     return 1;
 }
 
-static int is_float(st_dtype d)
-{
+static int is_float(st_dtype d) {
     return d == ST_F32 || d == ST_F64 || d == ST_F16 || d == ST_BF16;
 }
 
@@ -48,8 +45,7 @@ typedef struct Fit {
 
 enum { FIT_LINES = 6 };
 
-static void fit_line(Fit *f, const char *name, const char *file, const char *expected)
-{
+static void fit_line(Fit *f, const char *name, const char *file, const char *expected) {
     char clean[128];
     if (f->lines++ >= FIT_LINES || f->used + 200 > sizeof f->table)
         return;
@@ -62,8 +58,7 @@ static void fit_line(Fit *f, const char *name, const char *file, const char *exp
 }
 
 /* Compares the file with the network; fills the table with the first differences. */
-static void compare(const rt_model *model, const st_file *file, Fit *f)
-{
+static void compare(const rt_model *model, const st_file *file, Fit *f) {
     char have[80], want[80];
     memset(f, 0, sizeof *f);
     for (int i = 0; i < model->nparams; i++) {
@@ -103,8 +98,8 @@ static void compare(const rt_model *model, const st_file *file, Fit *f)
     }
 }
 
-static int no_fit(const rt_model *model, const char *path, const Fit *f, int partial, rt_error *err)
-{
+static int no_fit(const rt_model *model, const char *path, const Fit *f, int partial,
+                  rt_error *err) {
     char more[48] = "";
     if (f->lines > FIT_LINES)
         snprintf(more, sizeof more, "\n  ... and %d more", f->lines - FIT_LINES);
@@ -119,8 +114,7 @@ static int no_fit(const rt_model *model, const char *path, const Fit *f, int par
 }
 
 /* Reads every fitting tensor into pool. */
-static int read_all(const netrt *m, const st_file *file, char *pool, rt_error *err)
-{
+static int read_all(const netrt *m, const st_file *file, char *pool, rt_error *err) {
     const rt_model *model = m->model;
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
@@ -133,8 +127,8 @@ static int read_all(const netrt *m, const st_file *file, char *pool, rt_error *e
             return err->code;
         if (!st_read(file, t, w, n, err)) {
             if (p->links && p->rank >= 2)
-                for (int64_t k = 0, area = n / (p->dim[0] * p->dim[1]);
-                     k < p->dim[0] * p->dim[1]; k++)
+                for (int64_t k = 0, area = n / (p->dim[0] * p->dim[1]); k < p->dim[0] * p->dim[1];
+                     k++)
                     if (!p->links[k])
                         memset(w + k * area, 0, (size_t)area * sizeof *w);
             rt_layout_pack(&p->layout, w, (float *)(void *)(pool + p->offset), m->threads);
@@ -147,8 +141,7 @@ static int read_all(const netrt *m, const st_file *file, char *pool, rt_error *e
 }
 
 /* Class names are one metadata entry, separated by newlines. */
-static void take_class_names(netrt *m, const char *text)
-{
+static void take_class_names(netrt *m, const char *text) {
     int64_t classes = m->model->classes, found = 0;
     rt_error ignored = {0};
     char *copy = text ? rt_strdup(text, &ignored) : NULL;
@@ -168,8 +161,7 @@ static void take_class_names(netrt *m, const char *text)
     rt_free(copy);
 }
 
-int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err)
-{
+int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err) {
     Fit f;
     int partial = (flags & NETRT_LOAD_PARTIAL) != 0;
     compare(m->model, file, &f);
@@ -194,8 +186,7 @@ int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_er
     return NETRT_OK;
 }
 
-int rt_weights_load(netrt *m, const char *path, int flags, int *loaded, rt_error *err)
-{
+int rt_weights_load(netrt *m, const char *path, int flags, int *loaded, rt_error *err) {
     st_file file = {0};
     rt_error local = {0};
     if (!err)
@@ -207,15 +198,13 @@ int rt_weights_load(netrt *m, const char *path, int flags, int *loaded, rt_error
     return err->code;
 }
 
-int netrt_load(netrt *m, const char *path, int flags, rt_error *err)
-{
+int netrt_load(netrt *m, const char *path, int flags, rt_error *err) {
     return rt_weights_load(m, path, flags, NULL, err);
 }
 
 /* ---- writing ---- */
 
-static void preprocess_text(const rt_model *model, char *buf, size_t size)
-{
+static void preprocess_text(const rt_model *model, char *buf, size_t size) {
     const rt_input_spec *s = &model->input[0];
     snprintf(buf, size,
              "channels=%lld height=%lld width=%lld resize_short=%d crop=%d pad=%d lo=%.9g hi=%.9g "
@@ -225,8 +214,7 @@ static void preprocess_text(const rt_model *model, char *buf, size_t size)
              (double)s->mean[2], (double)s->std[0], (double)s->std[1], (double)s->std[2], s->bgr);
 }
 
-static int add_class_names(const netrt *m, st_writer *w, rt_error *err)
-{
+static int add_class_names(const netrt *m, st_writer *w, rt_error *err) {
     size_t size = 1;
     if (!m->class_names)
         return NETRT_OK;
@@ -250,8 +238,7 @@ static int add_class_names(const netrt *m, st_writer *w, rt_error *err)
 }
 
 /* Unpacked copies must live until the writer has finished: one block holds them all. */
-int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, rt_error *err)
-{
+int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, rt_error *err) {
     const rt_model *model = m->model;
     int64_t total = 0;
     char name[320], prep[512];
@@ -287,8 +274,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, r
     return err->code;
 }
 
-int netrt_save(netrt *m, const char *path, rt_error *err)
-{
+int netrt_save(netrt *m, const char *path, rt_error *err) {
     st_writer *w;
     float *hold = NULL;
     rt_error local = {0};

@@ -23,7 +23,7 @@ static void slurp(const char *path, char *buf, size_t size) {
 
 /* program("train", "--epochs=2", NULL): the exit code; texts in out_text and err_text. */
 __attribute__((unused)) static int program(const char *first, ...) {
-    char *argv[40] = {(char *)(uintptr_t)"toy", (char *)(uintptr_t)first};
+    char *argv[40] = {(char *)(uintptr_t) "toy", (char *)(uintptr_t)first};
     int argc = first ? 2 : 1;
     va_list args;
     va_start(args, first);

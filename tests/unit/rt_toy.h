@@ -21,20 +21,22 @@ enum { /* bytes per image in the activation slab */
        TOY_PROB = TOY_SCORE + 64,
        TOY_LOSS = TOY_PROB + 64,
        TOY_DSCORE = TOY_LOSS + 64,
-       TOY_ACT = TOY_DSCORE + 64 };
-enum { TOY_WEIGHT_BYTES = TOY_PIXELS * TOY_LANES * 4, TOY_BIAS = TOY_WEIGHT_BYTES,
-       TOY_PARAM_BYTES = TOY_WEIGHT_BYTES + 64 };
+       TOY_ACT = TOY_DSCORE + 64
+};
+enum {
+    TOY_WEIGHT_BYTES = TOY_PIXELS * TOY_LANES * 4,
+    TOY_BIAS = TOY_WEIGHT_BYTES,
+    TOY_PARAM_BYTES = TOY_WEIGHT_BYTES + 64
+};
 
 /* What the tests change: multiplies the weights' gradient (1 = right). */
 static float toy_gradient_factor = 1;
 
-static float *toy_act(const rt_frame *f, int64_t offset, int64_t image_bytes, int64_t n)
-{
+static float *toy_act(const rt_frame *f, int64_t offset, int64_t image_bytes, int64_t n) {
     return (float *)(void *)(f->act + offset * f->cap + n * image_bytes);
 }
 
-static void toy_load(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
-{
+static void toy_load(const rt_frame *f, int64_t lo, int64_t hi, void *scratch) {
     (void)scratch;
     for (int64_t n = lo; n < hi; n++) {
         float *dst = toy_act(f, TOY_IMAGE, TOY_IMAGE_BYTES, n);
@@ -45,8 +47,7 @@ static void toy_load(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
     }
 }
 
-static void toy_score(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
-{
+static void toy_score(const rt_frame *f, int64_t lo, int64_t hi, void *scratch) {
     const float *w = (const float *)(const void *)f->param;
     const float *b = (const float *)(const void *)(f->param + TOY_BIAS);
     (void)scratch;
@@ -56,13 +57,13 @@ static void toy_score(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
         memcpy(sum, b, sizeof sum);
         for (int i = 0; i < TOY_PIXELS; i++)
             for (int k = 0; k < TOY_LANES; k++)
-                sum[k] += x[(i / TOY_SIDE + 1) * TOY_WIDE + i % TOY_SIDE + 1] * w[i * TOY_LANES + k];
+                sum[k] +=
+                    x[(i / TOY_SIDE + 1) * TOY_WIDE + i % TOY_SIDE + 1] * w[i * TOY_LANES + k];
         memcpy(s, sum, sizeof sum);
     }
 }
 
-static void toy_softmax(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
-{
+static void toy_softmax(const rt_frame *f, int64_t lo, int64_t hi, void *scratch) {
     (void)scratch;
     for (int64_t n = lo; n < hi; n++) {
         const float *s = toy_act(f, TOY_SCORE, 64, n);
@@ -83,17 +84,14 @@ static void toy_softmax(const rt_frame *f, int64_t lo, int64_t hi, void *scratch
     }
 }
 
-static void toy_sgd(const rt_frame *f, float *w, float *v, const float *g, int count)
-{
+static void toy_sgd(const rt_frame *f, float *w, float *v, const float *g, int count) {
     for (int i = 0; i < count; i++) {
-        v[i] = f->scalar[RT_SCALAR_MOMENTUM] * v[i] +
-               (g[i] + f->scalar[RT_SCALAR_DECAY] * w[i]);
+        v[i] = f->scalar[RT_SCALAR_MOMENTUM] * v[i] + (g[i] + f->scalar[RT_SCALAR_DECAY] * w[i]);
         w[i] -= f->scalar[RT_SCALAR_LR] * v[i];
     }
 }
 
-static void toy_update_weights(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
-{
+static void toy_update_weights(const rt_frame *f, int64_t lo, int64_t hi, void *scratch) {
     float *w = (float *)(void *)f->param, *v = (float *)(void *)f->state, *g = scratch;
     for (int64_t row = lo; row < hi; row++)
         for (int i = (int)row * TOY_SIDE; i < ((int)row + 1) * TOY_SIDE; i++) {
@@ -109,8 +107,7 @@ static void toy_update_weights(const rt_frame *f, int64_t lo, int64_t hi, void *
         }
 }
 
-static void toy_update_bias(const rt_frame *f, int64_t lo, int64_t hi, void *scratch)
-{
+static void toy_update_bias(const rt_frame *f, int64_t lo, int64_t hi, void *scratch) {
     float *g = scratch;
     (void)lo, (void)hi;
     memset(g, 0, TOY_LANES * sizeof *g);
@@ -123,8 +120,9 @@ static void toy_update_bias(const rt_frame *f, int64_t lo, int64_t hi, void *scr
 
 #define TOY_KERNELS                                                                                \
     {toy_load, "load", "image", "copy", 1, 1, 0, 0, 6300, 0},                                      \
-        {toy_score, "fc", "fc", "plain", 1, 1, 15680, 0, 3200, 50000},                             \
-        {toy_softmax, "softmax+loss", "loss", "plain", 1, 1, 300, 0, 200, 0}
+        {toy_score, "fc", "fc", "plain", 1, 1, 15680, 0, 3200, 50000}, {                           \
+        toy_softmax, "softmax+loss", "loss", "plain", 1, 1, 300, 0, 200, 0                         \
+    }
 static const rt_kernel toy_forward[] = {TOY_KERNELS};
 static const rt_kernel toy_train[] = {
     TOY_KERNELS,
@@ -134,23 +132,71 @@ static const rt_entry toy_forward_entry[] = {{"forward", 0, 3}};
 static const rt_entry toy_train_entry[] = {{"step", 0, 5}};
 
 #define TOY_ROW(name, label, op, offset)                                                           \
-    {name, label, op, RT_F32, RT_POOL_ACT, offset, 64,                                             \
-     {1, 1, {TOY_CLASSES}, {{0, 0, TOY_LANES, 1, 0}}}}
+    {                                                                                              \
+        name, label, op, RT_F32, RT_POOL_ACT, offset, 64, {                                        \
+            1, 1, {TOY_CLASSES}, {                                                                 \
+                { 0, 0, TOY_LANES, 1, 0 }                                                          \
+            }                                                                                      \
+        }                                                                                          \
+    }
 static const rt_tensor toy_tensor[] = {
-    {"image", "image", "load_input", RT_F32, RT_POOL_ACT, TOY_IMAGE, TOY_IMAGE_BYTES,
-     {3, 3, {1, TOY_SIDE, TOY_SIDE},
+    {"image",
+     "image",
+     "load_input",
+     RT_F32,
+     RT_POOL_ACT,
+     TOY_IMAGE,
+     TOY_IMAGE_BYTES,
+     {3,
+      3,
+      {1, TOY_SIDE, TOY_SIDE},
       {{0, 0, 1, 1, 0}, {1, 0, TOY_WIDE, 1, -1}, {2, 0, TOY_WIDE, 1, -1}}}},
     TOY_ROW("fc", "fc", "dense", TOY_SCORE),
     TOY_ROW("prob", "prob", "softmax", TOY_PROB),
     {"loss.ce", "ce", "cross_entropy", RT_F32, RT_POOL_ACT, TOY_LOSS, 64, {0, 0, {0}, {{0}}}}};
 
 static const rt_param toy_param[] = {
-    {"fc.weight", "fc", 2, 0, {TOY_CLASSES, TOY_PIXELS},
-     {4, 4, {TOY_CLASSES, 1, TOY_SIDE, TOY_SIDE},
+    {"fc.weight",
+     "fc",
+     2,
+     0,
+     {TOY_CLASSES, TOY_PIXELS},
+     {4,
+      4,
+      {TOY_CLASSES, 1, TOY_SIDE, TOY_SIDE},
       {{1, 0, 1, 1, 0}, {2, 0, TOY_SIDE, 1, 0}, {3, 0, TOY_SIDE, 1, 0}, {0, 0, TOY_LANES, 1, 0}}},
-     0, 0, TOY_WEIGHT_BYTES, RT_INIT_UNIFORM, 0, -0.02, 0.02, NULL, NULL, 0, 1, 1, 7840},
-    {"fc.bias", "fc", 1, 0, {TOY_CLASSES}, {1, 1, {TOY_CLASSES}, {{0, 0, TOY_LANES, 1, 0}}},
-     TOY_BIAS, TOY_BIAS, 64, RT_INIT_ZERO, 0, 0, 0, NULL, NULL, 0, 1, 1, 10}};
+     0,
+     0,
+     TOY_WEIGHT_BYTES,
+     RT_INIT_UNIFORM,
+     0,
+     -0.02,
+     0.02,
+     NULL,
+     NULL,
+     0,
+     1,
+     1,
+     7840},
+    {"fc.bias",
+     "fc",
+     1,
+     0,
+     {TOY_CLASSES},
+     {1, 1, {TOY_CLASSES}, {{0, 0, TOY_LANES, 1, 0}}},
+     TOY_BIAS,
+     TOY_BIAS,
+     64,
+     RT_INIT_ZERO,
+     0,
+     0,
+     0,
+     NULL,
+     NULL,
+     0,
+     1,
+     1,
+     10}};
 
 static const rt_input_spec toy_input[] = {
     {"image", 1, TOY_SIDE, TOY_SIDE, 0, 1, {0}, {1, 1, 1, 1}, 0, 0, 0, 0, 0, 0}};
@@ -159,14 +205,37 @@ static const rt_layer toy_layer[] = {
     {"fc", "dense", "10", {TOY_CLASSES, 0, 0}, 1, 0, 7850, 7840, 28, 1}};
 
 #define TOY_PROGRAM(name, kernels, count, entries)                                                 \
-    {name, TOY_ACT, 64, 64 * 4, TOY_ACT, kernels, entries, toy_tensor, NULL, count, 1, 4, 0,       \
-     {-1, -1, -1}, 1, 2, 1, {3}, {NULL, NULL, NULL}}
+    {                                                                                              \
+        name, TOY_ACT, 64, 64 * 4, TOY_ACT, kernels, entries, toy_tensor, NULL, count, 1, 4, 0,    \
+            {-1, -1, -1}, 1, 2, 1, {3}, {                                                          \
+            NULL, NULL, NULL                                                                       \
+        }                                                                                          \
+    }
 static const rt_model toy_model = {
-    RT_ABI_VERSION, 1, "Toy", "toy.net", "00112233445566778899aabbccddeeff", "0.1", "x86-64", "",
-    toy_input, TOY_CLASSES, 0, 2, toy_param, TOY_PARAM_BYTES, TOY_PARAM_BYTES,
+    RT_ABI_VERSION,
+    1,
+    "Toy",
+    "toy.net",
+    "00112233445566778899aabbccddeeff",
+    "0.1",
+    "x86-64",
+    "",
+    toy_input,
+    TOY_CLASSES,
+    0,
+    2,
+    toy_param,
+    TOY_PARAM_BYTES,
+    TOY_PARAM_BYTES,
     {TOY_PROGRAM("forward", toy_forward, 3, toy_forward_entry),
-     TOY_PROGRAM("train", toy_train, 5, toy_train_entry), {.name = "look"}},
+     TOY_PROGRAM("train", toy_train, 5, toy_train_entry),
+     {.name = "look"}},
     {0.05, 0.9, 1e-4, 32, 3, 7, 1, {RT_SCHEDULE_CONST, 0, 0, 1, {{0, 0}}}, "digits:1000", NULL},
-    toy_metric, toy_layer, 1, 1, 7850, "net Toy { ... }\n"};
+    toy_metric,
+    toy_layer,
+    1,
+    1,
+    7850,
+    "net Toy { ... }\n"};
 
 #endif

@@ -4,18 +4,26 @@
 
 #include "rt_ckpt.h"
 
-static const char *sample(const char *name, rt_run_state *s)
-{
+static const char *sample(const char *name, rt_run_state *s) {
     netrt *m = NULL;
     rt_error err = {0};
     static char path[600];
     snprintf(path, sizeof path, "%s", in_dir(name));
     netrt_open(&toy_model, NULL, &m, &err);
     rt_program_ready(m, RT_TRAIN, 4, &err);
-    *s = (rt_run_state){.step = 12, .epoch = 1, .position = 64, .samples = 1000, .batch = 32,
-                        .seed = UINT64_C(18446744073709551615), .lr = 0.1, .momentum = 0.9,
-                        .decay = 1e-4, .best_error = 1.0 / 3, .plateau = {0.1, 1e300 * 1e300, 2},
-                        .row = {1.0 / 7, 3, 2}, .log_size = {100, 200}};
+    *s = (rt_run_state){.step = 12,
+                        .epoch = 1,
+                        .position = 64,
+                        .samples = 1000,
+                        .batch = 32,
+                        .seed = UINT64_C(18446744073709551615),
+                        .lr = 0.1,
+                        .momentum = 0.9,
+                        .decay = 1e-4,
+                        .best_error = 1.0 / 3,
+                        .plateau = {0.1, 1e300 * 1e300, 2},
+                        .row = {1.0 / 7, 3, 2},
+                        .log_size = {100, 200}};
     float v[10] = {1, 2, 3};
     rt_state_write(m, 1, v);
     CU_ASSERT_EQUAL(rt_ckpt_save(m, path, s, &err), 0);
@@ -23,8 +31,7 @@ static const char *sample(const char *name, rt_run_state *s)
     return path;
 }
 
-static void round_trip(void)
-{
+static void round_trip(void) {
     rt_run_state s, r;
     netrt *m = NULL;
     rt_error err = {0};
@@ -53,8 +60,7 @@ static void round_trip(void)
     netrt_close(m);
 }
 
-static void damage(void)
-{
+static void damage(void) {
     rt_run_state s;
     long n;
     const char *path = sample("good.st", &s);
@@ -82,31 +88,27 @@ static void damage(void)
 /* Writes to files whose name begins like the one of a checkpoint fail from some moment on. */
 static int full_after, opened;
 static int full_fd = -1;
-static int full_open(const char *path, int flags, mode_t mode)
-{
+static int full_open(const char *path, int flags, mode_t mode) {
     int fd = rt_io_system.open(path, flags, mode);
     if (strstr(path, "checkpoint.safetensors") && (flags & O_ACCMODE) != O_RDONLY &&
         ++opened > full_after)
         full_fd = fd;
     return fd;
 }
-static ssize_t full_write(int fd, const void *p, size_t n)
-{
+static ssize_t full_write(int fd, const void *p, size_t n) {
     if (fd == full_fd) {
         errno = ENOSPC;
         return -1;
     }
     return rt_io_system.write(fd, p, n);
 }
-static int full_close(int fd)
-{
+static int full_close(int fd) {
     if (fd == full_fd)
         full_fd = -1;
     return rt_io_system.close(fd);
 }
 
-static void disk_full(void)
-{
+static void disk_full(void) {
     CU_ASSERT_EQUAL(program("train", out_option("sound"), "-q", NULL), 0);
     /* Checkpoints after epoch 1 and 2 and at the end: the second fails, the run goes on. */
     rt_io.open = full_open;
@@ -128,23 +130,22 @@ static void disk_full(void)
 
 #define SMALL "--data=digits:100"
 
-/* Like fault_write, but whole: the probe of the output folder takes a short write for a full disk. */
-static ssize_t whole_write(int fd, const void *p, size_t n)
-{
+/* Like fault_write, but whole: the probe of the output folder takes a short write for a full disk.
+ */
+static ssize_t whole_write(int fd, const void *p, size_t n) {
     return fault_now() ? -1 : rt_io_system.write(fd, p, n);
 }
 
-static void arm(int nth, int code)
-{
+static void arm(int nth, int code) {
     fault_arm(nth, 0, code);
     rt_io.write = whole_write;
 }
 
 /* Every I/O call in turn fails once: a clean exit code, and what is left can be resumed. */
-static void every_call(void)
-{
+static void every_call(void) {
     arm(0, EIO);
-    CU_ASSERT_EQUAL(program("train", out_option("count"), "--epochs=2", "-q", "-t1", SMALL, NULL), 0);
+    CU_ASSERT_EQUAL(program("train", out_option("count"), "--epochs=2", "-q", "-t1", SMALL, NULL),
+                    0);
     int calls = fault_calls, unclean = 0, lost = 0, differ = 0;
     fault_disarm();
     CU_ASSERT(calls > 50);
@@ -169,8 +170,7 @@ static void every_call(void)
 }
 
 /* The same for memory. */
-static void every_allocation(void)
-{
+static void every_allocation(void) {
     int unclean = 0;
     for (int nth = 1; nth < 400; nth += nth < 60 ? 1 : 13) {
         rt_alloc_inject(nth, nth % 2);

@@ -5,23 +5,35 @@
 
 #include "rt_layout.h"
 
-static const rt_layout blocked = {/* 20x5x3 as blocks of 8 channels, halo 1, 0, 2, 1 */
-    3, 4, {20, 5, 3},
-    {{0, 0, 3, 8, 0}, {1, 0, 6, 1, -1}, {2, 0, 6, 1, -2}, {0, 0, 8, 1, 0}}};
+static const rt_layout blocked =
+    {/* 20x5x3 as blocks of 8 channels, halo 1, 0, 2, 1 */
+     3,
+     4,
+     {20, 5, 3},
+     {{0, 0, 3, 8, 0}, {1, 0, 6, 1, -1}, {2, 0, 6, 1, -2}, {0, 0, 8, 1, 0}}};
 static const rt_layout weights = {/* [O=10, I=6, 3, 2]: o tile 4, i block 4 */
-    4, 6, {10, 6, 3, 2},
-    {{0, 0, 3, 4, 0}, {1, 0, 2, 4, 0}, {2, 0, 3, 1, 0}, {3, 0, 2, 1, 0}, {1, 0, 4, 1, 0},
-     {0, 0, 4, 1, 0}}};
-static const rt_layout grouped = {/* 2 groups of 4 channels, tiles of 2 */
-    2, 5, {8, 3},
-    {{0, 0, 2, 4, 0}, {0, 0, 2, 2, 0}, {1, 0, 1, 4, 0}, {1, 0, 4, 1, 0}, {0, 0, 2, 1, 0}}};
-static const rt_layout plain = {3, 3, {2, 3, 4}, {{0, 0, 2, 1, 0}, {1, 0, 3, 1, 0}, {2, 0, 4, 1, 0}}};
+                                  4,
+                                  6,
+                                  {10, 6, 3, 2},
+                                  {{0, 0, 3, 4, 0},
+                                   {1, 0, 2, 4, 0},
+                                   {2, 0, 3, 1, 0},
+                                   {3, 0, 2, 1, 0},
+                                   {1, 0, 4, 1, 0},
+                                   {0, 0, 4, 1, 0}}};
+static const rt_layout grouped =
+    {/* 2 groups of 4 channels, tiles of 2 */
+     2,
+     5,
+     {8, 3},
+     {{0, 0, 2, 4, 0}, {0, 0, 2, 2, 0}, {1, 0, 1, 4, 0}, {1, 0, 4, 1, 0}, {0, 0, 2, 1, 0}}};
+static const rt_layout plain = {
+    3, 3, {2, 3, 4}, {{0, 0, 2, 1, 0}, {1, 0, 3, 1, 0}, {2, 0, 4, 1, 0}}};
 static const rt_layout scalar = {0, 0, {0}, {{0}}};
 static const rt_layout *const all[] = {&blocked, &weights, &grouped, &plain, &scalar};
 
 /* The definition, one physical place at a time: its logical number, or -1. */
-static int64_t logical_of(const rt_layout *l, int64_t place)
-{
+static int64_t logical_of(const rt_layout *l, int64_t place) {
     int64_t index[RT_MAX_DIMS] = {0}, n = 0;
     for (int a = l->naxes - 1; a >= 0; a--) {
         const rt_axis *x = &l->axis[a];
@@ -36,12 +48,13 @@ static int64_t logical_of(const rt_layout *l, int64_t place)
     return n;
 }
 
-static void counts(void)
-{
+static void counts(void) {
     CU_ASSERT_EQUAL(rt_layout_count(&blocked), 300);
     CU_ASSERT_EQUAL(rt_layout_physical(&blocked), 3 * 6 * 6 * 8);
     CU_ASSERT_EQUAL(rt_layout_physical(&scalar), 1);
-    rt_layout huge = {2, 2, {INT64_C(1) << 40, INT64_C(1) << 40},
+    rt_layout huge = {2,
+                      2,
+                      {INT64_C(1) << 40, INT64_C(1) << 40},
                       {{0, 0, INT64_C(1) << 40, 1, 0}, {1, 0, INT64_C(1) << 40, 1, 0}}};
     CU_ASSERT_EQUAL(rt_layout_count(&huge), -1);
     CU_ASSERT_EQUAL(rt_layout_physical(&huge), -1);
@@ -53,8 +66,7 @@ static void counts(void)
     CU_ASSERT_EQUAL(rt_layout_physical(&huge), -1);
 }
 
-static void unpack_and_pack(void)
-{
+static void unpack_and_pack(void) {
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         const rt_layout *l = all[k];
         int64_t n = rt_layout_count(l), p = rt_layout_physical(l), bad = 0, seen = 0;
@@ -82,8 +94,7 @@ static void unpack_and_pack(void)
     }
 }
 
-static void places(void)
-{
+static void places(void) {
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         const rt_layout *l = all[k];
         int64_t bad = 0;
@@ -103,8 +114,7 @@ static void places(void)
     CU_ASSERT_EQUAL(rt_layout_at(&plain, (int64_t[RT_MAX_DIMS]){0, -1, 0}), -1);
 }
 
-static void other_types(void)
-{
+static void other_types(void) {
     uint8_t u8[24];
     int32_t i32[24];
     float a[24], b[24];
@@ -119,12 +129,14 @@ static void other_types(void)
 }
 
 /* Large enough for the parallel path: 1,024 x 1,100 in tiles of 16 x 16. */
-static void large(void)
-{
-    rt_layout l = {2, 4, {1024, 1100},
+static void large(void) {
+    rt_layout l = {2,
+                   4,
+                   {1024, 1100},
                    {{0, 0, 64, 16, 0}, {1, 0, 69, 16, 0}, {1, 0, 16, 1, 0}, {0, 0, 16, 1, 0}}};
     int64_t n = rt_layout_count(&l), p = rt_layout_physical(&l), bad = 0;
-    float *logical = malloc((size_t)n * 4), *phys = malloc((size_t)p * 4), *again = malloc((size_t)n * 4);
+    float *logical = malloc((size_t)n * 4), *phys = malloc((size_t)p * 4),
+          *again = malloc((size_t)n * 4);
     for (int64_t i = 0; i < n; i++)
         logical[i] = (float)i;
     rt_layout_pack(&l, logical, phys, 3);

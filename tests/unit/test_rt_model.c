@@ -12,8 +12,7 @@
 #include "rt_schedule.h"
 #include "rt_svg.h"
 
-static netrt *open_toy(int threads, int64_t batch)
-{
+static netrt *open_toy(int threads, int64_t batch) {
     netrt *m = NULL;
     rt_error err = {0};
     netrt_options o = {threads, batch, 3};
@@ -21,8 +20,7 @@ static netrt *open_toy(int threads, int64_t batch)
     return m;
 }
 
-static void pictures(float *x, int64_t n)
-{
+static void pictures(float *x, int64_t n) {
     uint32_t s = 7;
     for (int64_t i = 0; i < n * TOY_PIXELS; i++) {
         s = s * 1664525u + 1013904223u;
@@ -30,8 +28,7 @@ static void pictures(float *x, int64_t n)
     }
 }
 
-static void refusals(void)
-{
+static void refusals(void) {
     netrt *m = (netrt *)&toy_model;
     rt_error err = {0};
     rt_model other = toy_model;
@@ -64,8 +61,7 @@ static void refusals(void)
 }
 
 /* Scores do not depend on batch splitting or threads, and equal a naive product. */
-static void forward(void)
-{
+static void forward(void) {
     enum { N = 37 };
     static float x[N * TOY_PIXELS], s[3][N * TOY_CLASSES], p[N * TOY_CLASSES];
     rt_error err = {0};
@@ -96,8 +92,7 @@ static void forward(void)
 }
 
 /* Initial numbers belong to logical elements: another blocking gives the same ones. */
-static void init_ignores_layout(void)
-{
+static void init_ignores_layout(void) {
     static float a[7840], b[7840];
     rt_param other[2] = {toy_param[0], toy_param[1]};
     rt_model model = toy_model;
@@ -117,8 +112,7 @@ static void init_ignores_layout(void)
     netrt_close(q);
 }
 
-static void weights_round_trip(void)
-{
+static void weights_round_trip(void) {
     static float a[7840], b[7840];
     netrt *m = open_toy(1, 1), *q = open_toy(2, 1);
     rt_error err = {0};
@@ -140,8 +134,7 @@ static void weights_round_trip(void)
     netrt_close(q);
 }
 
-static const char *write_tensors(const char *name, int64_t rows, int with_bias, int extra)
-{
+static const char *write_tensors(const char *name, int64_t rows, int with_bias, int extra) {
     static float zero[12 * 784];
     const char *path = in_dir(name);
     st_writer *w;
@@ -159,8 +152,7 @@ static const char *write_tensors(const char *name, int64_t rows, int with_bias, 
     return path;
 }
 
-static void weights_strict(void)
-{
+static void weights_strict(void) {
     static float before[7840], after[7840];
     netrt *m = open_toy(1, 1);
     rt_param_read(m, 0, before);
@@ -196,8 +188,7 @@ static void weights_strict(void)
     netrt_close(m);
 }
 
-static void steps(void)
-{
+static void steps(void) {
     enum { N = 16 };
     static float x[N * TOY_PIXELS], a[7840], b[7840];
     int32_t label[N];
@@ -227,8 +218,7 @@ static void steps(void)
 }
 
 /* Forward and training share a slab: growing it for one must not leave the other too little. */
-static void shared_slab(void)
-{
+static void shared_slab(void) {
     static float x[4 * TOY_PIXELS];
     int32_t label[4] = {1, 2, 3, 4};
     rt_model model = toy_model;
@@ -245,8 +235,7 @@ static void shared_slab(void)
     netrt_close(m);
 }
 
-static void not_finite(void)
-{
+static void not_finite(void) {
     static float x[TOY_PIXELS];
     int32_t label[1] = {0};
     rt_error err = {0};
@@ -260,8 +249,7 @@ static void not_finite(void)
 }
 
 /* max_rms: filters beyond the radius come back to it, others keep their bits. */
-static void constraint(void)
-{
+static void constraint(void) {
     static float x[TOY_PIXELS], a[7840];
     int32_t label[1] = {4};
     rt_param limited[2] = {toy_param[0], toy_param[1]};
@@ -285,8 +273,7 @@ static void constraint(void)
     netrt_close(m);
 }
 
-static void ranks(void)
-{
+static void ranks(void) {
     rt_model m = toy_model;
     const float s[10] = {1, 5, 5, NAN, -2, 9, 0, 0, 0, 0};
     int64_t top[4];
@@ -302,8 +289,7 @@ static void ranks(void)
     CU_ASSERT(top[0] == 4 && top[1] == 6);
 }
 
-static void schedules(void)
-{
+static void schedules(void) {
     rt_plateau p;
     rt_schedule s = {RT_SCHEDULE_STEP, 0, 10, 0.5, {{0, 0}}};
     rt_plateau_start(&p);
@@ -323,8 +309,7 @@ static void schedules(void)
     CU_ASSERT_DOUBLE_EQUAL(rt_schedule_lr(&s, 1, 1, 5, &p), 0.1, 1e-15);
 }
 
-static void threads(void)
-{
+static void threads(void) {
     CU_ASSERT_EQUAL(rt_cgroup_cpus("max 100000\n"), 0);
     CU_ASSERT_EQUAL(rt_cgroup_cpus("200000 100000\n"), 2);
     CU_ASSERT_EQUAL(rt_cgroup_cpus("150000 100000\n"), 2);
@@ -334,8 +319,7 @@ static void threads(void)
     CU_ASSERT(rt_default_threads() >= 1);
 }
 
-static void options(void)
-{
+static void options(void) {
     int flag = 0, choice = -1, help = 0, n = 0;
     int64_t whole = 0;
     double real = 0;
@@ -346,7 +330,7 @@ static void options(void)
                             {"text", 't', RT_ARG_TEXT, "T", &text, 0, 0, ""},
                             {"maybe", 0, RT_ARG_MAYBE, "F", &maybe, 0, 0, ""},
                             {"choice", 0, RT_ARG_CHOICE, "one|two", &choice, 0, 0, ""}};
-    char *good[] = {"a",   "-fw3", "--real", "1e-3", "--text=x=y",
+    char *good[] = {"a",       "-fw3", "--real",       "1e-3", "--text=x=y",
                     "--maybe", "-",    "--choice=two", "--",   "--flag"};
     rt_error err = {0};
     CU_ASSERT_EQUAL(rt_args_parse(table, 6, 10, good, operand, &n, &help, &err), 0);
@@ -355,10 +339,11 @@ static void options(void)
     CU_ASSERT_STRING_EQUAL(maybe, "");
     CU_ASSERT_STRING_EQUAL(operand[1], "-");
     CU_ASSERT_STRING_EQUAL(operand[2], "--flag");
-    char *bad[] = {"--whole=x", "--whole=0", "--whole", "--flag=1", "--real=-1", "--real=nan",
-                   "--choice=three", "-z", "--chioce=one"};
-    const char *say[] = {"whole number", "1 to 9000", "needs a value", "no value", "non-negative",
-                         "number", "one|two", "-z", "did you mean --choice"};
+    char *bad[] = {"--whole=x",  "--whole=0",      "--whole", "--flag=1",    "--real=-1",
+                   "--real=nan", "--choice=three", "-z",      "--chioce=one"};
+    const char *say[] = {"whole number", "1 to 9000",    "needs a value",
+                         "no value",     "non-negative", "number",
+                         "one|two",      "-z",           "did you mean --choice"};
     for (int i = 0; i < 9; i++) {
         rt_error e = {0};
         CU_ASSERT_EQUAL(rt_args_parse(table, 6, 1, &bad[i], operand, &n, &help, &e), NETRT_EUSAGE);
@@ -371,8 +356,7 @@ static void options(void)
 }
 
 /* A cached sample has the bits of a fresh one; another epoch mirrors other samples. */
-static void feeding(void)
-{
+static void feeding(void) {
     rt_dataset *ds = NULL;
     rt_feed fresh, cached;
     rt_error err = {0};
@@ -409,8 +393,7 @@ static void feeding(void)
     netrt_close(m);
 }
 
-static void ticks(void)
-{
+static void ticks(void) {
     double t[16];
     int n = rt_svg_ticks(0, 0.73, 7, t);
     CU_ASSERT(n >= 3 && t[0] == 0 && t[n - 1] <= 0.73);
@@ -420,5 +403,5 @@ static void ticks(void)
 }
 
 SUITE_MAIN(TEST(refusals), TEST(forward), TEST(init_ignores_layout), TEST(weights_round_trip),
-           TEST(weights_strict), TEST(steps), TEST(shared_slab), TEST(not_finite), TEST(constraint), TEST(ranks),
-           TEST(schedules), TEST(threads), TEST(options), TEST(feeding), TEST(ticks))
+           TEST(weights_strict), TEST(steps), TEST(shared_slab), TEST(not_finite), TEST(constraint),
+           TEST(ranks), TEST(schedules), TEST(threads), TEST(options), TEST(feeding), TEST(ticks))

@@ -5,16 +5,14 @@
 #include <jansson.h>
 #include <math.h>
 
-static double json_number(const char *text, const char *key)
-{
+static double json_number(const char *text, const char *key) {
     json_t *root = json_loads(text, 0, NULL), *v = json_object_get(root, key);
     double d = json_is_number(v) ? json_number_value(v) : NAN;
     json_decref(root);
     return d;
 }
 
-static void learns(void)
-{
+static void learns(void) {
     CU_ASSERT_EQUAL(program("train", out_option("a"), "--json", NULL), 0);
     CU_ASSERT(json_number(out_text, "test_error") < 0.2); /* chance: 0.9 */
     CU_ASSERT_PTR_NOT_NULL(strstr(err_text, "epoch 3/3"));
@@ -32,8 +30,7 @@ static void learns(void)
     free(svg);
 }
 
-static void threads_do_not_matter(void)
-{
+static void threads_do_not_matter(void) {
     CU_ASSERT_EQUAL(program("train", out_option("t1"), "--threads=1", "-q", NULL), 0);
     CU_ASSERT_EQUAL(program("train", out_option("t2"), "--threads=2", "-q", NULL), 0);
     CU_ASSERT_EQUAL(program("train", out_option("t3"), "--threads=3", "-q", NULL), 0);
@@ -45,8 +42,7 @@ static void threads_do_not_matter(void)
 }
 
 /* Drops the columns that are times. */
-static char *log_without_times(const char *path)
-{
+static char *log_without_times(const char *path) {
     long n;
     char *text = (char *)get_file(path, &n), *to = text;
     if (!text)
@@ -65,8 +61,7 @@ static char *log_without_times(const char *path)
     return text;
 }
 
-static void resume_bit_for_bit(void)
-{
+static void resume_bit_for_bit(void) {
     CU_ASSERT_EQUAL(program("train", out_option("whole"), "-q", NULL), 0);
     /* In the middle of an epoch, at its end, in the first step; continued more than once. */
     const char *stop[] = {"--steps=1", "--steps=45", "--steps=64", "--steps=65"};
@@ -91,8 +86,7 @@ static void resume_bit_for_bit(void)
 }
 
 /* A crash between checkpoint and log rows: rows after the checkpoint are cut off. */
-static void log_is_cut_back(void)
-{
+static void log_is_cut_back(void) {
     CU_ASSERT_EQUAL(program("train", out_option("cut"), "-q", "--steps=40", NULL), 0);
     FILE *f = fopen(in_dir("cut/log.csv"), "a");
     fputs("train,41,1,32,9,9,9,9,9,9\ntrain,42,", f);
@@ -105,8 +99,7 @@ static void log_is_cut_back(void)
     free(b);
 }
 
-static void diverges(void)
-{
+static void diverges(void) {
     CU_ASSERT_EQUAL(program("train", out_option("d"), "-q", "--steps=10", NULL), 0);
     char *before = strdup(in_dir("d/checkpoint.safetensors"));
     long n, k;
@@ -121,8 +114,7 @@ static void diverges(void)
     free(before);
 }
 
-static void exit_codes(void)
-{
+static void exit_codes(void) {
     CU_ASSERT_EQUAL(program(NULL), 2);
     CU_ASSERT_EQUAL(program("--help", NULL), 0);
     CU_ASSERT_EQUAL(program("--version", NULL), 0);
@@ -140,8 +132,7 @@ static void exit_codes(void)
     CU_ASSERT_EQUAL(program("bench", "--entry=project", NULL), 2);
 }
 
-static void predicts(void)
-{
+static void predicts(void) {
     rt_image img = {0};
     rt_error err = {0};
     CU_ASSERT_EQUAL_FATAL(program("train", out_option("p"), "-q", NULL), 0);
@@ -169,8 +160,7 @@ static void predicts(void)
     json_decref(list);
 }
 
-static void gradients(void)
-{
+static void gradients(void) {
     CU_ASSERT_EQUAL(program("gradcheck", "--json", NULL), 0);
     CU_ASSERT_EQUAL(json_number(out_text, "wrong"), 0);
     toy_gradient_factor = 1.05f; /* a gradient five percent too long must be found */
@@ -179,8 +169,7 @@ static void gradients(void)
     toy_gradient_factor = 1;
 }
 
-static void others(void)
-{
+static void others(void) {
     CU_ASSERT_EQUAL(program("info", NULL), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(out_text, "7,850"));
     CU_ASSERT_EQUAL(program("info", "--json", NULL), 0);
@@ -200,8 +189,7 @@ static void others(void)
     }
 }
 
-static void progress_json(void)
-{
+static void progress_json(void) {
     CU_ASSERT_EQUAL(program("train", out_option("pj"), "--progress=json", "--epochs=1", NULL), 0);
     int lines = 0;
     for (char *line = strtok(err_text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
@@ -213,5 +201,5 @@ static void progress_json(void)
 }
 
 SUITE_MAIN(TEST(learns), TEST(threads_do_not_matter), TEST(resume_bit_for_bit),
-           TEST(log_is_cut_back), TEST(diverges), TEST(exit_codes), TEST(predicts),
-           TEST(gradients), TEST(others), TEST(progress_json))
+           TEST(log_is_cut_back), TEST(diverges), TEST(exit_codes), TEST(predicts), TEST(gradients),
+           TEST(others), TEST(progress_json))
