@@ -19,24 +19,24 @@
 #if defined(__x86_64__) || defined(__i386__)
 static int cpu_has(const char *name) {
 #define HAS(f)                                                                                     \
-    if (strcmp(name, #f) == 0)                                                                     \
-    return __builtin_cpu_supports(#f) != 0
+    if (strcmp(name, f) == 0)                                                                     \
+    return __builtin_cpu_supports(f) != 0
     __builtin_cpu_init();
-    HAS(sse3);
-    HAS(ssse3);
-    HAS(sse4 .1);
-    HAS(sse4 .2);
-    HAS(popcnt);
-    HAS(avx);
-    HAS(avx2);
-    HAS(fma);
-    HAS(bmi);
-    HAS(bmi2);
-    HAS(avx512f);
-    HAS(avx512vl);
-    HAS(avx512bw);
-    HAS(avx512dq);
-    HAS(avx512cd);
+    HAS("sse3");
+    HAS("ssse3");
+    HAS("sse4.1");
+    HAS("sse4.2");
+    HAS("popcnt");
+    HAS("avx");
+    HAS("avx2");
+    HAS("fma");
+    HAS("bmi");
+    HAS("bmi2");
+    HAS("avx512f");
+    HAS("avx512vl");
+    HAS("avx512bw");
+    HAS("avx512dq");
+    HAS("avx512cd");
 #undef HAS
     return 1; /* names without a runtime test here (sse2, lzcnt, ...) come with those above */
 }
