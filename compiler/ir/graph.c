@@ -187,8 +187,10 @@ void graph_set_name(Graph *g, ValueId v, const char *name) {
 ValueId graph_find(const Graph *g, const char *name) {
     for (ValueId v = 1; v < g->nvalue; v++)
         if (graph_v(g, v)->kind != VK_NONE && graph_v(g, v)->name &&
-            strcmp(graph_v(g, v)->name, name) == 0)
-            return graph_resolve(g, v);
+            strcmp(graph_v(g, v)->name, name) == 0) {
+            v = graph_resolve(g, v);
+            return graph_v(g, v)->kind != VK_NONE ? v : 0;
+        }
     return 0;
 }
 

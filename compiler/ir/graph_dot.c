@@ -61,8 +61,10 @@ static void dot_edges(const Graph *g, NodeId id, FILE *out) {
 }
 
 static void dot_sources(const Graph *g, FILE *out) {
-    static const char *const kind[] = {[VK_INPUT] = "input", [VK_LABEL] = "label",
-                                       [VK_PARAM] = "param", [VK_STATE] = "state",
+    static const char *const kind[] = {[VK_INPUT] = "input",
+                                       [VK_LABEL] = "label",
+                                       [VK_PARAM] = "param",
+                                       [VK_STATE] = "state",
                                        [VK_SEED] = "seed"};
     bool *used = arena_array(g->keep, g->nvalue, sizeof(bool));
     for (uint32_t o = 0; o < g->norder; o++)
@@ -83,9 +85,10 @@ static void dot_sources(const Graph *g, FILE *out) {
 void graph_dot(const Graph *g, FILE *out) {
     fputs("digraph \"", out);
     quote(out, g->net ? g->net : "");
-    fputs("\" {\n  rankdir=TB;\n  node [shape=box, style=\"filled,rounded\", fontname=\"Helvetica\","
-          " fontsize=10];\n  edge [arrowsize=0.6];\n",
-          out);
+    fputs(
+        "\" {\n  rankdir=TB;\n  node [shape=box, style=\"filled,rounded\", fontname=\"Helvetica\","
+        " fontsize=10];\n  edge [arrowsize=0.6];\n",
+        out);
     dot_sources(g, out);
     if (g->nkernels == 0)
         for (uint32_t o = 0; o < g->norder; o++)

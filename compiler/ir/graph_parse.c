@@ -25,8 +25,8 @@ typedef struct Reader {
     const char *at;
     int line;
     Graph *g;
-    Map names;          /* "c1.weight" -> Value number of a parameter or state */
-    Kernel *open;       /* the kernel whose braces we are in */
+    Map names;    /* "c1.weight" -> Value number of a parameter or state */
+    Kernel *open; /* the kernel whose braces we are in */
     uint32_t cap_order;
     int cap_kernels;
     jmp_buf fail;
@@ -472,8 +472,7 @@ static const char *attr_text(Reader *r, const AttrDesc *d, size_t *n) {
         return s;
     }
     const char *from = r->at;
-    while (*r->at && *r->at != '}' && *r->at != '\n' &&
-           !(*r->at == ',' && r->at[1] == ' '))
+    while (*r->at && *r->at != '}' && *r->at != '\n' && !(*r->at == ',' && r->at[1] == ' '))
         r->at++;
     *n = (size_t)(r->at - from);
     return from;
@@ -494,8 +493,8 @@ static void *attributes(Reader *r, int op) {
             size_t n = strcspn(name, "= ,}\n");
             int i = 0;
             r->at += n;
-            while (i < def->nattrs && (strlen(def->attrs[i].name) != n ||
-                                       strncmp(def->attrs[i].name, name, n) != 0))
+            while (i < def->nattrs &&
+                   (strlen(def->attrs[i].name) != n || strncmp(def->attrs[i].name, name, n) != 0))
                 i++;
             if (i == def->nattrs)
                 fail(r, "%s has no attribute '%.*s'", op_name[op], (int)n, name);

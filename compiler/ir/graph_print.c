@@ -196,8 +196,10 @@ static void print_type(FILE *out, const Value *v) {
 }
 
 static void print_source(FILE *out, const Graph *g, ValueId id) {
-    static const char *const kind[] = {[VK_INPUT] = "input", [VK_LABEL] = "label",
-                                       [VK_PARAM] = "param", [VK_STATE] = "state",
+    static const char *const kind[] = {[VK_INPUT] = "input",
+                                       [VK_LABEL] = "label",
+                                       [VK_PARAM] = "param",
+                                       [VK_STATE] = "state",
                                        [VK_SEED] = "seed"};
     const Value *v = graph_v(g, id);
     if (v->kind == VK_NONE || v->kind == VK_RESULT || v->same_as)

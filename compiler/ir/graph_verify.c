@@ -276,8 +276,8 @@ static bool check_layouts(Check *c) {
         if (!layout_possible(&x->layout, &x->shape))
             return check_fail(c, "%s has no possible layout", check_value(c, v));
         int64_t elems = layout_elems(&x->layout, &x->shape);
-        int64_t need = elems * (x->dtype == DT_U8 ? 1 : 4);
-        if (elems < 0 || x->bytes < need || x->bytes % 64 != 0)
+        int64_t need = elems < INT64_MAX / 4 ? elems * (x->dtype == DT_U8 ? 1 : 4) : -1;
+        if (need < 0 || x->bytes < need || x->bytes % 64 != 0)
             return check_fail(c, "%s has %lld bytes but needs %lld, rounded up to 64",
                               check_value(c, v), (long long)x->bytes, (long long)need);
     }

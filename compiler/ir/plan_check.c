@@ -1,10 +1,9 @@
 /* plan_check.c: runs a finished plan on paper and looks for values that are overwritten too early.
  *
- * It knows nothing of lifetimes, and so checks memplan independently: each kernel writes byte ranges,
- * which makes every other value there invalid; whatever is read must be valid.  Entries run as the
- * runtime runs them: prepare, record, then each projection, again in the other order, and again
- * after a second record.
- * requires: check_nodes and check_kernels have accepted the graph.
+ * It knows nothing of lifetimes, and so checks memplan independently: each kernel writes byte
+ * ranges, which makes every other value there invalid; whatever is read must be valid.  Entries run
+ * as the runtime runs them: prepare, record, then each projection, again in the other order, and
+ * again after a second record. requires: check_nodes and check_kernels have accepted the graph.
  */
 #include <string.h>
 
@@ -16,9 +15,9 @@ enum { CHECK_VALUES = 300 };
 typedef struct Paper {
     Check *c;
     bool placed;
-    ValueId *slab;   /* all values in ACT and FIX */
+    ValueId *slab; /* all values in ACT and FIX */
     int nslab;
-    bool *valid;     /* per value */
+    bool *valid; /* per value */
     uint8_t *section;
 } Paper;
 
@@ -60,8 +59,8 @@ static bool run_kernel(Paper *p, int index) {
     for (int i = 0; i < nin; i++) {
         const Value *x = graph_v(g, in[i]);
         if ((x->kind == VK_RESULT || x->kind == VK_SEED) && !p->valid[in[i]])
-            return check_fail(c, "kernel %s reads %s, which is not made yet or overwritten", k->name,
-                              check_value(c, in[i]));
+            return check_fail(c, "kernel %s reads %s, which is not made yet or overwritten",
+                              k->name, check_value(c, in[i]));
     }
     for (int o = 0; p->placed && o < nout; o++) {
         const Value *x = graph_v(g, out[o]);

@@ -1,8 +1,9 @@
 /* plan_print.c: the plan as a person reads it: one line per kernel, memory at the end.
  *
- * requires: memplan.  Columns: number, name, algorithm, register tile (pixels x vectors), tasks,
- * MFLOP and KB per image (and fixed part behind a +), FLOP per byte, layouts read and written, why.
- * theory: arithmetic intensity against bandwidth, Williams, Waterman, Patterson 2009, "Roofline".
+ * requires: memplan.  Columns: number, name, algorithm, register tile (rows x pixels x vectors),
+ * tasks, MFLOP and KB per image (and fixed part behind a +), FLOP per byte, layouts read and
+ * written, why. theory: arithmetic intensity against bandwidth, Williams, Waterman, Patterson 2009,
+ * "Roofline".
  */
 
 #include "base/str.h"
@@ -12,8 +13,7 @@ static void layout_text(const Value *v, char *buf, size_t n) {
     const Layout *l = &v->layout;
     char halo[40] = "";
     if (l->halo[0] || l->halo[1] || l->halo[2] || l->halo[3])
-        snprintf(halo, sizeof halo, "+%d,%d,%d,%d", l->halo[0], l->halo[1], l->halo[2],
-                 l->halo[3]);
+        snprintf(halo, sizeof halo, "+%d,%d,%d,%d", l->halo[0], l->halo[1], l->halo[2], l->halo[3]);
     switch (l->kind) {
     case LAYOUT_UNSET:
         snprintf(buf, n, "user");
@@ -57,6 +57,8 @@ static const char *tasks(Arena *a, const Kernel *k) {
 static const char *tile(Arena *a, const Tile *t) {
     if (!t->ow && !t->oc)
         return "-";
+    if (!t->ow)
+        return arena_printf(a, "%d rows x%d", t->rows, t->oc);
     if (t->oh > 1)
         return arena_printf(a, "%dx%dx%d", t->oh, t->ow, t->oc);
     return arena_printf(a, "%dx%d", t->ow, t->oc);

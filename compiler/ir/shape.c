@@ -37,13 +37,13 @@ void shape_print(const Shape *s, char *buf, size_t n) {
     if (s->rank == 0)
         snprintf(buf, n, "1");
     for (int d = 0; d < s->rank && used < n; d++)
-        used += (size_t)snprintf(buf + used, n - used, "%s%lld", d ? "x" : "",
-                                 (long long)s->dim[d]);
+        used +=
+            (size_t)snprintf(buf + used, n - used, "%s%lld", d ? "x" : "", (long long)s->dim[d]);
 }
 
 void shape_chw(const Shape *s, int64_t *c, int64_t *h, int64_t *w) {
-    BUG_IF(s->rank != 0 && s->rank != 1 && s->rank != 3, "rank %d has no channels-height-width view",
-           s->rank);
+    BUG_IF(s->rank != 0 && s->rank != 1 && s->rank != 3,
+           "rank %d has no channels-height-width view", s->rank);
     *c = s->rank >= 1 ? s->dim[0] : 1;
     *h = s->rank == 3 ? s->dim[1] : 1;
     *w = s->rank == 3 ? s->dim[2] : 1;

@@ -60,8 +60,8 @@ void pass_cse(Graph *g, PassCtx *ctx) {
         if (op_is(n->op, OPF_S | OPF_X))
             continue;
         uint32_t at = hash_node(n) & (slots - 1);
-        while (table[at] && !(same(graph_n(g, table[at]), n) &&
-                              mergeable(g, graph_n(g, table[at]), n)))
+        while (table[at] &&
+               !(same(graph_n(g, table[at]), n) && mergeable(g, graph_n(g, table[at]), n)))
             at = (at + 1) & (slots - 1);
         if (!table[at])
             table[at] = id;

@@ -1,10 +1,11 @@
-/* fuse.c: elementwise nodes, and a pool behind a convolution, join the kernel that makes their input.
+/* fuse.c: elementwise nodes, and a pool behind a convolution, join the kernel that makes their
+ * input.
  *
  * requires: dce.  ensures: kernels partition the live nodes; Value.stored is set for exactly the
  * results that some other kernel reads or that are kept; g->order lists the nodes kernel by kernel.
  * leaves alone: what is computed; commutative nodes may have their inputs exchanged.
- * Why the order of anchors stays valid: a node joins a kernel only if its other operands are defined
- * before the kernel's anchor, so each kernel depends only on kernels with earlier anchors.
+ * Why the order of anchors stays valid: a node joins a kernel only if its other operands are
+ * defined before the kernel's anchor, so each kernel depends only on kernels with earlier anchors.
  * theory: loop fusion along a unique consumer; Kennedy and McKinley 1993, "Maximizing loop
  * parallelism and improving data locality via loop fusion and distribution".
  */
@@ -22,11 +23,11 @@ typedef struct Fuse {
     Graph *g;
     PassCtx *ctx;
     UseTable uses;
-    uint32_t *position;  /* per node: place in the order before fusion */
-    uint8_t *section;    /* per value */
+    uint32_t *position; /* per node: place in the order before fusion */
+    uint8_t *section;   /* per value */
     Kernel *k;
-    uint32_t k_anchor;   /* position of its anchor */
-    int tensors;         /* operands + stored results of its chain so far */
+    uint32_t k_anchor; /* position of its anchor */
+    int tensors;       /* operands + stored results of its chain so far */
 } Fuse;
 
 static int use_count(const Fuse *f, ValueId v) {
@@ -152,9 +153,9 @@ static void make_kernel(Fuse *f, NodeId id) {
 /* ---- names ---- */
 
 /* The layer's label for what the spec wrote, else the operator and what it works for. */
-static const char *node_name(const Graph *g, NodeId id) {
+static const char *node_name(const Graph *g, NodeId id, bool written) {
     const Node *n = graph_n(g, id);
-    if (op_is(n->op, OPF_U) && n->label)
+    if (written && op_is(n->op, OPF_U) && n->label)
         return n->label;
     const char *of = n->label;
     for (int i = 0; i < n->nin && !op_is(n->op, OPF_E); i++)
@@ -163,9 +164,9 @@ static const char *node_name(const Graph *g, NodeId id) {
     return of ? arena_printf(g->keep, "%s.%s", op_name[n->op], of) : op_name[n->op];
 }
 
-static const char *link_name(const Graph *g, NodeId id, const char *anchor_label) {
+static const char *link_name(const Graph *g, NodeId id, const char *anchor_label, bool written) {
     const Node *n = graph_n(g, id);
-    bool own = n->label && (!anchor_label || strcmp(n->label, anchor_label) != 0);
+    bool own = written && n->label && (!anchor_label || strcmp(n->label, anchor_label) != 0);
     return op_is(n->op, OPF_U) && own ? n->label : op_name[n->op];
 }
 
@@ -174,13 +175,15 @@ static const char *kernel_name(const Fuse *f, const Kernel *k) {
     const Graph *g = f->g;
     const Node *anchor = graph_n(g, k->anchor);
     uint8_t section = f->section[anchor->out[0]];
-    const char *name = node_name(g, k->anchor);
+    bool written = section < SECTION_PROJECT; /* projections repeat the forward labels */
+    const char *name = node_name(g, k->anchor, written);
     if (section >= SECTION_PROJECT)
         name = arena_printf(g->keep, "%s.%s", rule[section - SECTION_PROJECT], name);
     for (int i = 0; i < k->nchain; i++)
-        name = arena_printf(g->keep, "%s+%s", name, link_name(g, k->chain[i], anchor->label));
+        name =
+            arena_printf(g->keep, "%s+%s", name, link_name(g, k->chain[i], anchor->label, written));
     if (k->tail)
-        name = arena_printf(g->keep, "%s+%s", name, link_name(g, k->tail, anchor->label));
+        name = arena_printf(g->keep, "%s+%s", name, link_name(g, k->tail, anchor->label, written));
     return name;
 }
 
@@ -230,7 +233,9 @@ static void order_by_kernel(Graph *g) {
 
 void pass_fuse(Graph *g, PassCtx *ctx) {
     graph_toposort(g);
-    Fuse f = {.g = g, .ctx = ctx, .uses = graph_use_table(g, ctx->tmp),
+    Fuse f = {.g = g,
+              .ctx = ctx,
+              .uses = graph_use_table(g, ctx->tmp),
               .position = ARENA_ARRAY(ctx->tmp, g->nnode, uint32_t),
               .section = graph_sections(g, ctx->tmp)};
     for (uint32_t o = 0; o < g->norder; o++)

@@ -20,14 +20,14 @@ typedef struct Reverse {
     Graph *g;
     PassCtx *ctx;
     Rule rule;
-    uint32_t nforward;   /* nodes and order of the forward part, before anything was added */
+    uint32_t nforward; /* nodes and order of the forward part, before anything was added */
     const NodeId *order;
-    ValueId *diff;       /* per forward value: sum of what flowed in so far */
-    bool *need;          /* per forward value */
-    uint32_t nvalue;     /* forward values: 1 .. nvalue-1 */
-    bool *forked;        /* per value (of any age): this diff was handed to two inputs as it is */
+    ValueId *diff;   /* per forward value: sum of what flowed in so far */
+    bool *need;      /* per forward value */
+    uint32_t nvalue; /* forward values: 1 .. nvalue-1 */
+    bool *forked;    /* per value (of any age): this diff was handed to two inputs as it is */
     uint32_t cap_forked;
-    ValueId *seed_diff;  /* look: per seed */
+    ValueId *seed_diff; /* look: per seed */
     const char *refused;
 } Reverse;
 
@@ -192,8 +192,13 @@ static bool reverse_all(Reverse *r) {
 
 static Reverse reverse_new(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order,
                            uint32_t nforward, uint32_t nvalue) {
-    Reverse r = {.g = g, .ctx = ctx, .rule = rule, .order = order, .nforward = nforward,
-                 .nvalue = nvalue, .cap_forked = g->nvalue};
+    Reverse r = {.g = g,
+                 .ctx = ctx,
+                 .rule = rule,
+                 .order = order,
+                 .nforward = nforward,
+                 .nvalue = nvalue,
+                 .cap_forked = g->nvalue};
     r.diff = ARENA_ARRAY(ctx->tmp, nvalue, ValueId);
     r.need = ARENA_ARRAY(ctx->tmp, nvalue, bool);
     r.forked = ARENA_ARRAY(ctx->tmp, r.cap_forked, bool);
@@ -212,8 +217,8 @@ static void update(Graph *g, ValueId param, ValueId grad) {
         graph_set_name(g, grad, text(g, "d", name));
     ValueId state = graph_input(g, VK_STATE, DT_F32, graph_v(g, param)->shape, false, slot,
                                 text(g, name, "state"));
-    SgdAttrs a = {.param = slot, .lr_mult = p->lr_mult, .decay_mult = p->decay_mult,
-                  .nesterov = false};
+    SgdAttrs a = {
+        .param = slot, .lr_mult = p->lr_mult, .decay_mult = p->decay_mult, .nesterov = false};
     ValueId in[3] = {param, grad, state};
     NodeId id = graph_node(g, OP_SGD, &a, 3, in);
     graph_n(g, id)->label = p->label;

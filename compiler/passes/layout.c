@@ -3,11 +3,11 @@
  * requires: fuse; ctx->target.  ensures: each stored value and each parameter has a layout and a
  * size (multiple of 64 bytes); each kernel has its task split, FLOPs and bytes.
  * Rules: images and vectors are blocked by the vector width, with the halo their readers ask for;
- * a thin loaded image that only convolutions and dense layers read stays plain; one number per image
- * is plain; weights are laid out as the layer that reads them wants, and their gradients alike;
- * vectors beside weights (bias) are padded to whole tiles.
- * theory: blocked formats, Georganas et al. 2018, "Anatomy of high-performance deep learning
- * convolutions on SIMD architectures", section II.
+ * a thin loaded image that only convolutions and dense layers read stays plain; one number per
+ * image is plain; weights are laid out as the layer that reads them wants, and their gradients
+ * alike; vectors beside weights (bias) are padded to whole tiles. theory: blocked formats,
+ * Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD
+ * architectures", section II.
  */
 #include <string.h>
 
@@ -110,8 +110,8 @@ static void check_groups(const Value *x, const Layout *l) {
         return;
     int64_t per_group = x->shape.dim[0] / l->groups;
     /* Otherwise a tile's padding would alias the next group's weights (see layout_axes). */
-    BUG_IF(per_group % (l->transposed ? l->i_block : l->o_tile) != 0,
-           "'%s': tiles straddle groups", x->name ? x->name : "?");
+    BUG_IF(per_group % (l->transposed ? l->i_block : l->o_tile) != 0, "'%s': tiles straddle groups",
+           x->name ? x->name : "?");
 }
 
 /* The readers' common wish.  Forward operators come first in the order and decide; the others must
@@ -142,8 +142,7 @@ static bool sibling_layout(const Graph *g, const UseTable *uses, const Target *t
         NodeId id = uses->user[u];
         const Node *n = graph_n(g, id);
         for (int i = 0; i < n->nin; i++)
-            if (n->in[i] != v &&
-                shape_equal(&graph_v(g, n->in[i])->shape, &graph_v(g, v)->shape) &&
+            if (n->in[i] != v && shape_equal(&graph_v(g, n->in[i])->shape, &graph_v(g, v)->shape) &&
                 ask(g, id, i, t, out))
                 return true;
     }
@@ -218,7 +217,8 @@ static void layout_unbatched(Graph *g, const UseTable *uses, const Target *t, Va
     ValueId param = is_update(g, v) ? graph_n(g, x->def)->in[0] : updated_by(g, uses, v, 0);
     Layout l;
     if (param) {
-        /* Gradients share their parameter's layout and size: the update walks both as flat arrays. */
+        /* Gradients share their parameter's layout and size: the update walks both as flat arrays.
+         */
         x->layout = graph_v(g, param)->layout;
         x->bytes = graph_v(g, param)->bytes;
         return;

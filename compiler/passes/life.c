@@ -30,8 +30,8 @@ enum { SECTION_LIMIT = SECTION_PROJECT + 4 };
 
 typedef struct Scan {
     const Graph *g;
-    int *position;                 /* per kernel */
-    int *section;                  /* per kernel */
+    int *position;                                 /* per kernel */
+    int *section;                                  /* per kernel */
     int first[SECTION_LIMIT], last[SECTION_LIMIT]; /* positions, -1 if the section is empty */
 } Scan;
 
@@ -59,7 +59,9 @@ static Life life_of(const Scan *s, const UseTable *uses, ValueId v) {
     const Graph *g = s->g;
     const Value *x = graph_v(g, v);
     int end = g->nkernels - 1, section;
-    Life l = {.value = v, .bytes = x->bytes, .pool = x->batched ? POOL_ACT : POOL_FIX,
+    Life l = {.value = v,
+              .bytes = x->bytes,
+              .pool = x->batched ? POOL_ACT : POOL_FIX,
               .lasting = x->keep};
     if (x->kind == VK_SEED) {
         section = SECTION_PROJECT + x->slot;

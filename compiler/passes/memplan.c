@@ -1,12 +1,12 @@
 /* memplan.c: stored values get places in two slabs: ACT (bytes per image) and FIX (bytes).
  *
  * requires: schedule.  ensures: values alive at a common position do not overlap, except an
- * elementwise kernel's result over an operand of equal layout that dies there; offsets and sizes are
- * multiples of 64; g->act_bytes, g->fix_bytes are the slabs, *_lower_bound the largest sums of live
- * bytes, below which no assignment can go.
- * Three greedy best-fit orders are tried (large first, long-lived times large first, early first).
- * theory: interval packing is NP-hard (dynamic storage allocation, Garey and Johnson SR2); greedy
- * by size is Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference".
+ * elementwise kernel's result over an operand of equal layout that dies there; offsets and sizes
+ * are multiples of 64; g->act_bytes, g->fix_bytes are the slabs, *_lower_bound the largest sums of
+ * live bytes, below which no assignment can go. Three greedy best-fit orders are tried: large
+ * first, large times long-lived first, early first. theory: interval packing is NP-hard (dynamic
+ * storage allocation, Garey and Johnson SR2); greedy by size is Pisarchyk and Lee 2020, "Efficient
+ * memory management for deep neural net inference".
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 typedef struct Buffer { /* values that share one place by in-place reuse */
     int from, to;
     int64_t bytes, offset;
-    int rank;           /* place in the creation order: makes sorting stable */
+    int rank; /* place in the creation order: makes sorting stable */
     PoolKind pool;
 } Buffer;
 
@@ -27,8 +27,8 @@ typedef struct Memplan {
     Arena *tmp;
     Life *life;
     int nlife;
-    int *life_of;       /* per value: 1 + index into life */
-    int *shares;        /* per life: index of the life whose buffer it uses (itself) */
+    int *life_of; /* per value: 1 + index into life */
+    int *shares;  /* per life: index of the life whose buffer it uses (itself) */
 } Memplan;
 
 static int root(const Memplan *m, int i) {
@@ -76,20 +76,28 @@ static void reuse(Memplan *m, int position) {
 
 /* ---- placement ---- */
 
-static int order_by;
-
-static int compare(const void *x, const void *y) {
-    const Buffer *a = *(Buffer *const *)x, *b = *(Buffer *const *)y;
-    double wa = (double)a->bytes, wb = (double)b->bytes;
-    if (order_by == 1) {
-        wa *= a->to - a->from + 1;
-        wb *= b->to - b->from + 1;
-    }
-    if (order_by == 2 && a->from != b->from)
-        return a->from < b->from ? -1 : 1;
+static int by_weight(const Buffer *a, const Buffer *b, double wa, double wb) {
     if (wa > wb || wa < wb)
         return wa > wb ? -1 : 1;
-    return a->rank < b->rank ? -1 : 1;
+    return a->rank < b->rank ? -1 : 1; /* never equal: the order does not depend on qsort */
+}
+
+static int large_first(const void *x, const void *y) {
+    const Buffer *a = *(Buffer *const *)x, *b = *(Buffer *const *)y;
+    return by_weight(a, b, (double)a->bytes, (double)b->bytes);
+}
+
+static int area_first(const void *x, const void *y) {
+    const Buffer *a = *(Buffer *const *)x, *b = *(Buffer *const *)y;
+    return by_weight(a, b, (double)a->bytes * (a->to - a->from + 1),
+                     (double)b->bytes * (b->to - b->from + 1));
+}
+
+static int early_first(const void *x, const void *y) {
+    const Buffer *a = *(Buffer *const *)x, *b = *(Buffer *const *)y;
+    if (a->from != b->from)
+        return a->from < b->from ? -1 : 1;
+    return by_weight(a, b, (double)a->bytes, (double)b->bytes);
 }
 
 /* Lowest or tightest gap between the already placed buffers that live at the same time; placed[] is
@@ -129,9 +137,10 @@ static int64_t place(Buffer **buffers, int n, Buffer **placed) {
 static int64_t place_best(Arena *tmp, Buffer **buffers, int n) {
     Buffer **placed = ARENA_ARRAY(tmp, n, Buffer *);
     int64_t least = 0, *offset = ARENA_ARRAY(tmp, n, int64_t);
+    static int (*const order[])(const void *, const void *) = {large_first, area_first,
+                                                               early_first};
     for (int how = 0; how < 3; how++) {
-        order_by = how;
-        qsort(buffers, (size_t)n, sizeof *buffers, compare);
+        qsort(buffers, (size_t)n, sizeof *buffers, order[how]);
         int64_t size = place(buffers, n, placed);
         if (how > 0 && size >= least)
             continue;

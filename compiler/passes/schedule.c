@@ -28,10 +28,10 @@ typedef struct Sched {
     Arena *tmp;
     int n;
     int *section;
-    List next;       /* kernels that must come after k */
-    List reads;      /* values (of this program's slabs) that k reads */
-    int *waits;      /* scratch per run */
-    int *readers;    /* per value: readers not yet run */
+    List next;    /* kernels that must come after k */
+    List reads;   /* values (of this program's slabs) that k reads */
+    int *waits;   /* scratch per run */
+    int *readers; /* per value: readers not yet run */
 } Sched;
 
 static int64_t weight_of(const Graph *g, ValueId v) {
@@ -213,12 +213,11 @@ static void add_entry(Graph *g, const char *name, int first, int count) {
 }
 
 static void make_entries(Graph *g, const int *section, const int *order, bool look) {
-    static const char *const name[] = {"prepare", "record", NULL, "project_gradient",
-                                       "project_deconvnet", "project_guided"};
+    static const char *const name[] = {
+        "prepare", "record", NULL, "project_gradient", "project_deconvnet", "project_guided"};
     g->nentries = 0;
     if (!look) {
-        add_entry(g, g->name && strcmp(g->name, "train") == 0 ? "step" : "forward", 0,
-                  g->nkernels);
+        add_entry(g, g->name && strcmp(g->name, "train") == 0 ? "step" : "forward", 0, g->nkernels);
         return;
     }
     for (int s = 0, p = 0; s < 6; s++) {
@@ -276,8 +275,7 @@ static void find_starts(const Graph *g, PassCtx *ctx) {
             if (!info->diff || !e)
                 continue;
             const Value *x = graph_v(g, info->diff);
-            info->first_kernel =
-                x->kind == VK_SEED ? e->first : (int)graph_n(g, x->def)->kernel;
+            info->first_kernel = x->kind == VK_SEED ? e->first : (int)graph_n(g, x->def)->kernel;
             if (!find_live(g, e, sections, SECTION_PROJECT + rule, info))
                 info->diff = 0; /* more open branches than a seed can name */
         }

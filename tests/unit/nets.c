@@ -7,8 +7,13 @@
 
 #include "base/bug.h"
 
-const Target net_target = {.name = "x86-64-v4", .vector = 16, .registers = 32, .fma = true,
-                           .broadcast_load = true, .l1 = 32768, .l2 = 1 << 20};
+const Target net_target = {.name = "x86-64-v4",
+                           .vector = 16,
+                           .registers = 32,
+                           .fma = true,
+                           .broadcast_load = true,
+                           .l1 = 32768,
+                           .l2 = 1 << 20};
 
 Net net_new(const char *program, ParamList *params, int64_t c, int64_t h, int64_t w) {
     Net n = {.keep = arena_new(), .tmp = arena_new()};
@@ -52,15 +57,19 @@ static ValueId param(Net *n, const char *label, const ParamSpec *spec) {
             list->at = bigger;
             list->cap = list->cap * 2 + 8;
         }
-        list->at[list->count++] = (Param){.name = name, .label = label, .shape = spec->shape,
-                                          .split = spec->split, .init = spec->init,
-                                          .init_a = spec->init_a, .init_b = spec->init_b,
-                                          .lr_mult = 1, .decay_mult = 1,
+        list->at[list->count++] = (Param){.name = name,
+                                          .label = label,
+                                          .shape = spec->shape,
+                                          .split = spec->split,
+                                          .init = spec->init,
+                                          .init_a = spec->init_a,
+                                          .init_b = spec->init_b,
+                                          .lr_mult = 1,
+                                          .decay_mult = 1,
                                           .trainable = shape_elems(&spec->shape)};
     }
     ValueId have = graph_find(n->g, name);
-    return have ? have
-                : graph_input(n->g, VK_PARAM, DT_F32, spec->shape, false, slot, name);
+    return have ? have : graph_input(n->g, VK_PARAM, DT_F32, spec->shape, false, slot, name);
 }
 
 static ValueId with_params(Net *n, const char *label, const char *owner, int op, const void *attrs,
@@ -74,8 +83,13 @@ static ValueId with_params(Net *n, const char *label, const char *owner, int op,
 }
 
 static ConvAttrs conv_attrs(int64_t maps, int64_t k, int64_t stride, int64_t pad) {
-    return (ConvAttrs){.maps = maps, .kernel = {k, k}, .stride = {stride, stride},
-                       .pad = {pad, pad, pad, pad}, .dilation = {1, 1}, .groups = 1, .bias = true};
+    return (ConvAttrs){.maps = maps,
+                       .kernel = {k, k},
+                       .stride = {stride, stride},
+                       .pad = {pad, pad, pad, pad},
+                       .dilation = {1, 1},
+                       .groups = 1,
+                       .bias = true};
 }
 
 ValueId net_conv(Net *n, const char *label, ValueId src, int64_t maps, int64_t k, int64_t stride,

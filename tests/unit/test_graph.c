@@ -28,7 +28,8 @@ static void windows(void) {
     CU_ASSERT_FALSE(window_extent(110, 3, 2, 0, 0, 1, ROUND_EXACT, false, &out, &lost));
     CU_ASSERT_FALSE(window_extent(4, 5, 1, 0, 0, 1, ROUND_FLOOR, false, &out, &lost));
     CU_ASSERT_FALSE(window_extent(INT64_MAX, 3, 1, 1, 1, 1, ROUND_FLOOR, false, &out, &lost));
-    CU_ASSERT_FALSE(window_extent(9, INT64_MAX, 1, 0, 0, INT64_MAX, ROUND_FLOOR, false, &out, &lost));
+    CU_ASSERT_FALSE(
+        window_extent(9, INT64_MAX, 1, 0, 0, INT64_MAX, ROUND_FLOOR, false, &out, &lost));
     /* dilation 2 makes a 3-tap kernel span 5 */
     CU_ASSERT(window_extent(7, 3, 1, 0, 0, 2, ROUND_FLOOR, false, &out, &lost) && out == 3);
     /* Caffe: with padding 1 a rounded-up last window would start behind the image */
@@ -68,22 +69,25 @@ static void covers(const Layout *l, Shape s, int64_t want_elems) {
 
 static void layouts(void) {
     covers(&(Layout){.kind = LAYOUT_PLAIN}, (Shape){0, {0}}, 1);
-    covers(&(Layout){.kind = LAYOUT_PLAIN, .halo = {1, 2, 3, 4}}, (Shape){3, {3, 4, 5}}, 3 * 7 * 12);
+    covers(&(Layout){.kind = LAYOUT_PLAIN, .halo = {1, 2, 3, 4}}, (Shape){3, {3, 4, 5}},
+           3 * 7 * 12);
     covers(&(Layout){.kind = LAYOUT_BLOCKED, .block = 16, .halo = {1, 0, 2, 0}},
            (Shape){3, {20, 3, 4}}, 32 * 4 * 6);
     covers(&(Layout){.kind = LAYOUT_BLOCKED, .block = 8}, (Shape){1, {10}}, 16);
     covers(&(Layout){.kind = LAYOUT_WEIGHTS, .o_tile = 32, .i_block = 16, .groups = 1},
            (Shape){4, {40, 20, 3, 2}}, 64 * 32 * 6);
-    covers(&(Layout){.kind = LAYOUT_WEIGHTS, .o_tile = 16, .i_block = 16, .groups = 1,
-                     .transposed = true},
-           (Shape){4, {40, 20, 3, 2}}, 48 * 32 * 6);
+    covers(
+        &(Layout){
+            .kind = LAYOUT_WEIGHTS, .o_tile = 16, .i_block = 16, .groups = 1, .transposed = true},
+        (Shape){4, {40, 20, 3, 2}}, 48 * 32 * 6);
     covers(&(Layout){.kind = LAYOUT_WEIGHTS, .o_tile = 16, .i_block = 3, .groups = 1},
            (Shape){2, {10, 7}}, 16 * 9);
     covers(&(Layout){.kind = LAYOUT_WEIGHTS, .o_tile = 16, .i_block = 16, .groups = 2},
            (Shape){4, {64, 16, 3, 3}}, 64 * 16 * 9);
-    covers(&(Layout){.kind = LAYOUT_WEIGHTS, .o_tile = 16, .i_block = 16, .groups = 2,
-                     .transposed = true},
-           (Shape){4, {64, 16, 3, 3}}, 64 * 16 * 9);
+    covers(
+        &(Layout){
+            .kind = LAYOUT_WEIGHTS, .o_tile = 16, .i_block = 16, .groups = 2, .transposed = true},
+        (Shape){4, {64, 16, 3, 3}}, 64 * 16 * 9);
     Shape huge = {3, {INT64_C(1) << 40, INT64_C(1) << 40, 4}};
     CU_ASSERT_EQUAL(shape_elems(&huge), -1);
     CU_ASSERT_EQUAL(layout_elems(&(Layout){.kind = LAYOUT_PLAIN}, &huge), -1);
@@ -236,12 +240,24 @@ static ValueId find(Net *n, const char *name) {
     return v;
 }
 
-static void wrong_shape(Net *n) { graph_v(n->g, find(n, "r1"))->shape.dim[0]++; }
-static void wrong_type(Net *n) { graph_v(n->g, find(n, "r1"))->dtype = DT_I32; }
-static void wrong_batch(Net *n) { graph_v(n->g, find(n, "r1"))->batched = false; }
-static void wrong_def(Net *n) { graph_v(n->g, find(n, "r1"))->def = 1; }
-static void wrong_arity(Net *n) { graph_n(n->g, graph_v(n->g, find(n, "r1"))->def)->nin = 0; }
-static void same_name(Net *n) { graph_v(n->g, find(n, "r1"))->name = "c2"; }
+static void wrong_shape(Net *n) {
+    graph_v(n->g, find(n, "r1"))->shape.dim[0]++;
+}
+static void wrong_type(Net *n) {
+    graph_v(n->g, find(n, "r1"))->dtype = DT_I32;
+}
+static void wrong_batch(Net *n) {
+    graph_v(n->g, find(n, "r1"))->batched = false;
+}
+static void wrong_def(Net *n) {
+    graph_v(n->g, find(n, "r1"))->def = 1;
+}
+static void wrong_arity(Net *n) {
+    graph_n(n->g, graph_v(n->g, find(n, "r1"))->def)->nin = 0;
+}
+static void same_name(Net *n) {
+    graph_v(n->g, find(n, "r1"))->name = "c2";
+}
 static void two_outputs(Net *n) {
     graph_n(n->g, graph_v(n->g, find(n, "r1"))->def)->out[0] = find(n, "c1");
 }
@@ -250,13 +266,27 @@ static void wrong_order(Net *n) {
     n->g->order[2] = n->g->order[3];
     n->g->order[3] = t;
 }
-static void lost_node(Net *n) { n->g->norder--; }
-static void wrong_input(Net *n) { graph_n(n->g, graph_v(n->g, find(n, "r1"))->def)->in[0] = 9999; }
-static void dead_input(Net *n) { graph_v(n->g, find(n, "p1"))->kind = VK_NONE; }
-static void no_param(Net *n) { graph_v(n->g, find(n, "c1.weight"))->slot = 99; }
-static void not_stored(Net *n) { graph_v(n->g, find(n, "p1"))->stored = false; }
-static void kernel_twice(Net *n) { n->g->kernels[1].anchor = n->g->kernels[2].anchor; }
-static void kernel_less(Net *n) { n->g->nkernels--; }
+static void lost_node(Net *n) {
+    n->g->norder--;
+}
+static void wrong_input(Net *n) {
+    graph_n(n->g, graph_v(n->g, find(n, "r1"))->def)->in[0] = 9999;
+}
+static void dead_input(Net *n) {
+    graph_v(n->g, find(n, "p1"))->kind = VK_NONE;
+}
+static void no_param(Net *n) {
+    graph_v(n->g, find(n, "c1.weight"))->slot = 99;
+}
+static void not_stored(Net *n) {
+    graph_v(n->g, find(n, "p1"))->stored = false;
+}
+static void kernel_twice(Net *n) {
+    n->g->kernels[1].anchor = n->g->kernels[2].anchor;
+}
+static void kernel_less(Net *n) {
+    n->g->nkernels--;
+}
 static void chain_breaks(Net *n) {
     for (int i = 0; i < n->g->nkernels; i++)
         if (n->g->kernels[i].nchain == 1) {
@@ -264,17 +294,33 @@ static void chain_breaks(Net *n) {
             return;
         }
 }
-static void no_layout(Net *n) { graph_v(n->g, find(n, "p1"))->layout.kind = LAYOUT_UNSET; }
-static void thin_halo(Net *n) { graph_v(n->g, find(n, "image"))->layout.halo[1] = 0; }
-static void few_bytes(Net *n) { graph_v(n->g, find(n, "p1"))->bytes -= 64; }
-static void no_place(Net *n) { graph_v(n->g, find(n, "p1"))->pool = POOL_NONE; }
-static void wrong_slab(Net *n) { graph_v(n->g, find(n, "p1"))->pool = POOL_FIX; }
-static void outside(Net *n) { graph_v(n->g, find(n, "p1"))->offset = n->g->act_bytes; }
-static void crooked(Net *n) { graph_v(n->g, find(n, "p1"))->offset += 4; }
+static void no_layout(Net *n) {
+    graph_v(n->g, find(n, "p1"))->layout.kind = LAYOUT_UNSET;
+}
+static void thin_halo(Net *n) {
+    graph_v(n->g, find(n, "image"))->layout.halo[1] = 0;
+}
+static void few_bytes(Net *n) {
+    graph_v(n->g, find(n, "p1"))->bytes -= 64;
+}
+static void no_place(Net *n) {
+    graph_v(n->g, find(n, "p1"))->pool = POOL_NONE;
+}
+static void wrong_slab(Net *n) {
+    graph_v(n->g, find(n, "p1"))->pool = POOL_FIX;
+}
+static void outside(Net *n) {
+    graph_v(n->g, find(n, "p1"))->offset = n->g->act_bytes;
+}
+static void crooked(Net *n) {
+    graph_v(n->g, find(n, "p1"))->offset += 4;
+}
 static void overwritten(Net *n) {
     graph_v(n->g, find(n, "r2"))->offset = graph_v(n->g, find(n, "p1"))->offset;
 }
-static void entry_gap(Net *n) { n->g->entry[0].count--; }
+static void entry_gap(Net *n) {
+    n->g->entry[0].count--;
+}
 static void swapped_kernels(Net *n) {
     Kernel k = n->g->kernels[1];
     n->g->kernels[1] = n->g->kernels[2];
@@ -326,7 +372,7 @@ static void verifier(void) {
     sees(NULL, wrong_slab, "slab");
     sees(NULL, outside, "outside its slab");
     sees(NULL, crooked, "outside its slab");
-    sees(NULL, overwritten, "overwritten");
+    sees(NULL, overwritten, "(p1)");
     sees("schedule", entry_gap, "entries cover");
     sees("schedule", swapped_kernels, "not made yet");
 }
