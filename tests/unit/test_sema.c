@@ -451,7 +451,7 @@ static void through_passes(void) {
 
 static void settings(void) {
     Run r = text(HEAD "a: conv(2, 3x3, init = he, bias_init = 0.5, lr_mult = 2)" TAIL
-                      "net M extends N { metric e: error_rate(argmax(f), t)\n"
+                      "\nnet M extends N { metric e: error_rate(argmax(f), t)\n"
                       "data { train = digits(600, seed = 7); val = folder(\"pics\"); flip = yes\n"
                       "  mean = [1, 2, 3]; std = 2; order = bgr; resize = short(20); crop = 16x16\n"
                       "  pixels = range(-1, 1) }\n"
