@@ -126,6 +126,24 @@ void bad_section(ParseState *st, LocRange loc, const char *name)
 }
 
 /* ---- scanner side ---- */
+
+/* Every complaint of the scanner: a file full of them is not read to its end. */
+static Diag *complain(ParseState *st, LocRange loc, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static Diag *complain(ParseState *st, LocRange loc, const char *code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    Diag *diag = diag_error(st->run->diag, loc, code, "%s",
+                            arena_vprintf(st->run->arena, format, args));
+    va_end(args);
+    if (diag_full(st->run->diag))
+        st->stop = true;
+    return diag;
+}
+
 static char *copy_text(ParseState *st, LocRange loc)
 {
     int length;
@@ -140,7 +158,7 @@ const char *scan_word(ParseState *st, LocRange loc)
     const char *text = token_text(st, loc, &length);
 
     if (length > LIMIT_IDENTIFIER) {
-        diag_error(st->run->diag, loc, "E0016", "name of %d letters; at most %d are allowed", length,
+        complain(st, loc, "E0016", "name of %d letters; at most %d are allowed", length,
                    LIMIT_IDENTIFIER);
         length = LIMIT_IDENTIFIER;
     }
@@ -172,7 +190,7 @@ static void check_unit(ParseState *st, Ast *num, LocRange loc, const char *unit)
     for (int i = 0; i < count; i++)
         sb_printf(&all, "%s%s", i ? ", " : "", units[i]);
     LocRange where = {loc.end - (Loc)strlen(unit), loc.end};
-    Diag *diag = diag_error(st->run->diag, where, "E0006", "unknown unit '%s'", unit);
+    Diag *diag = complain(st, where, "E0006", "unknown unit '%s'", unit);
     diag_suggest(diag, where, nearest_name(unit, units, count));
     diag_note(diag, LOC_NONE, "units are %s", all.text);
     if (unit[0] == 'x' || unit[0] == 'X')
@@ -187,13 +205,13 @@ Ast *scan_number(ParseState *st, LocRange loc)
     const char *behind = st->file->text + (loc.end - st->file->base);
 
     if (loc.end - loc.begin > LIMIT_NUMBER_TEXT) {
-        diag_error(st->run->diag, loc, "E0007", "number of %u characters; at most %d are allowed",
+        complain(st, loc, "E0007", "number of %u characters; at most %d are allowed",
                    loc.end - loc.begin, LIMIT_NUMBER_TEXT);
         return num;
     }
     if (behind[0] == '.' && behind[1] != '.') {
         LocRange dotted = {loc.begin, loc.end + 1};
-        Diag *diag = diag_error(st->run->diag, dotted, "E0005", "malformed number '%s.'", text);
+        Diag *diag = complain(st, dotted, "E0005", "malformed number '%s.'", text);
         diag_help(diag, "write digits on both sides of the point: %s.0", text);
         st->bad_text = true;
         diag_fixit(diag, dotted, arena_printf(st->run->arena, "%s.0", text));
@@ -209,7 +227,7 @@ Ast *scan_number(ParseState *st, LocRange loc)
     if (num->num.is_int)
         num->num.integer = strtoll(text, NULL, 10);
     if (errno == ERANGE || !isfinite(num->num.value)) {
-        diag_error(st->run->diag, loc, "E0007", "number '%s' is too large", text);
+        complain(st, loc, "E0007", "number '%s' is too large", text);
         num->num.value = 0;
         num->num.integer = 0;
     }
@@ -233,7 +251,7 @@ Ast *scan_extent(ParseState *st, LocRange loc)
         errno = 0;
         long long value = strtoll(part, NULL, 10);
         if (errno == ERANGE || value > LIMIT_DIM) {
-            diag_error(st->run->diag, loc, "E0007", "extent '%s' is larger than %lld", part,
+            complain(st, loc, "E0007", "extent '%s' is larger than %lld", part,
                        (long long)LIMIT_DIM);
             value = 1;
         }
@@ -242,7 +260,7 @@ Ast *scan_extent(ParseState *st, LocRange loc)
         part = end + 1;
     }
     if (count > MOST) {
-        diag_error(st->run->diag, loc, "E0007", "extent of %d numbers; at most %d are allowed",
+        complain(st, loc, "E0007", "extent of %d numbers; at most %d are allowed",
                    count, MOST);
         count = MOST;
     }
@@ -253,7 +271,7 @@ Ast *scan_extent(ParseState *st, LocRange loc)
 void scan_bad_number(ParseState *st, LocRange loc)
 {
     const char *text = copy_text(st, loc);
-    Diag *diag = diag_error(st->run->diag, loc, "E0005", "malformed number '%.40s'", text);
+    Diag *diag = complain(st, loc, "E0005", "malformed number '%.40s'", text);
 
     st->bad_text = true;
     if (text[0] == '.')
@@ -289,7 +307,7 @@ Ast *scan_string(ParseState *st, LocRange loc, bool closed)
 
     str->depth = 1;
     if (!closed) {
-        Diag *diag = diag_error(st->run->diag, loc, "E0003", "string without closing '\"'");
+        Diag *diag = complain(st, loc, "E0003", "string without closing '\"'");
         diag_label(diag, "begins here and ends with the line");
         st->bad_text = true;
         token_drop_parens(st);
@@ -298,7 +316,7 @@ Ast *scan_string(ParseState *st, LocRange loc, bool closed)
         Loc at = loc.begin + (Loc)i;
         if (text[i] != '\\') {
             if ((unsigned char)text[i] < 0x20 && text[i] != '\t')
-                diag_error(st->run->diag, (LocRange){at, at + 1}, "E0004",
+                complain(st, (LocRange){at, at + 1}, "E0004",
                            "control character 0x%02x in a string", (unsigned char)text[i]);
             else
                 sb_putc(&out, text[i]);
@@ -306,7 +324,7 @@ Ast *scan_string(ParseState *st, LocRange loc, bool closed)
         }
         int value = i + 1 < end ? escape_value(text[i + 1]) : '\\';
         if (value < 0) {
-            Diag *diag = diag_error(st->run->diag, (LocRange){at, at + 2}, "E0004",
+            Diag *diag = complain(st, (LocRange){at, at + 2}, "E0004",
                                     "unknown escape '\\%c' in a string", text[i + 1]);
             diag_help(diag, "escapes are \\n \\t \\\" and \\\\; folders are separated by /");
         } else {
@@ -328,10 +346,10 @@ void scan_bad_characters(ParseState *st, LocRange loc)
 
     st->bad_text = true;
     if ((unsigned char)text[0] < 0x20 || text[0] == 0x7f)
-        diag = diag_error(st->run->diag, loc, "E0002", "unexpected control character 0x%02x",
+        diag = complain(st, loc, "E0002", "unexpected control character 0x%02x",
                           (unsigned char)text[0]);
     else
-        diag = diag_error(st->run->diag, loc, "E0002", "unexpected character '%s'", quoted);
+        diag = complain(st, loc, "E0002", "unexpected character '%s'", quoted);
     if (strncmp(text, "//", 2) == 0 || strncmp(text, "/*", 2) == 0)
         diag_help(diag, "comments begin with # and end with the line");
     else if (text[0] == '\'' || text[0] == '`' || strcmp(quoted, "\u201c") == 0 ||
@@ -341,6 +359,4 @@ void scan_bad_characters(ParseState *st, LocRange loc)
         diag_help(diag, "lines end with a line feed, or carriage return and line feed");
     else if (text[0] == '&' || text[0] == '|')
         diag_help(diag, "the logical operators are && and ||");
-    if (diag_full(st->run->diag))
-        st->stop = true;
 }

@@ -47,6 +47,7 @@ typedef struct ParseState {
 
     uint32_t offset;  /* scanner: bytes consumed */
     uint32_t start;   /* scanner: first byte of the current token */
+    uint32_t continues_at; /* nothing but blanks and comments in front of this '->' or 'else' */
     int skip_depth;   /* scanner: braces to close before tokens are made again */
 
     int first_token;  /* START_FILE or START_EXPR, given out once */

@@ -283,14 +283,19 @@ static RawToken scan(ParseState *st)
 }
 
 /* Does the text at the current place continue the statement of the line before? */
-static bool continues_statement(const ParseState *st)
+static bool continues_statement(ParseState *st)
 {
     const char *end = st->file->text + st->file->size;
-    const char *p = skip_space(st->file->text + st->offset, end);
 
-    if (end - p >= 2 && p[0] == '-' && p[1] == '>')
+    if (st->offset < st->continues_at) /* known since an earlier newline: long comments stay cheap */
         return true;
-    return end - p >= 4 && memcmp(p, "else", 4) == 0 && (end - p == 4 || !is_word_char(p[4]));
+    const char *p = skip_space(st->file->text + st->offset, end);
+    bool goes_on = (end - p >= 2 && p[0] == '-' && p[1] == '>') ||
+                   (end - p >= 4 && memcmp(p, "else", 4) == 0 &&
+                    (end - p == 4 || !is_word_char(p[4])));
+    if (goes_on)
+        st->continues_at = (uint32_t)(p - st->file->text);
+    return goes_on;
 }
 
 static RawToken next_raw(ParseState *st)
