@@ -133,7 +133,7 @@ void em_copy(Emit *e, Val dst, Val src, Val f32_count) {
 
 void em_prefetch(Emit *e, Val ptr, int64_t off) {
     LLVMTypeRef over = e->ptr;
-    LLVMValueRef args[] = {emit_at(e, ptr, off), em_i32(e, 0), em_i32(e, 3), em_i32(e, 1)};
+    LLVMValueRef args[] = {emit_at(e, ptr, off), em_i32(e, 0), em_i32(e, 2), em_i32(e, 1)};
     emit_intrinsic(e, "llvm.prefetch", &over, 1, args, 4);
 }
 

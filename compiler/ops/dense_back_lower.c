@@ -60,7 +60,7 @@ static void choose_dots(const Graph *g, Kernel *k, const Target *t) {
 }
 
 /* `vectors` outputs from pointers at them */
-static void dot_step(const Dots *d, int images, int vectors, Val dd, Val w, Val *acc) {
+static void dot_step(const Dots *d, int images, int vectors, Val dd, Val w, Val next, Val *acc) {
     Emit *e = d->e;
     int width = em_width(e);
     for (int v = 0; v < vectors; ++v) {
@@ -70,6 +70,8 @@ static void dot_step(const Dots *d, int images, int vectors, Val dd, Val w, Val 
         for (int r = 0; r < d->rows; ++r) {
             int64_t at = r * d->w.row + v * width;
             Val row = em_load(e, w, at, true);
+            if (images > 1 && v * width % 16 == 0) /* memory works on the next task meanwhile */
+                em_prefetch(e, next, at);
             for (int p = 0; p < images; ++p)
                 acc[p * d->rows + r] = em_fma(e, x[p], row, acc[p * d->rows + r]);
         }
@@ -85,16 +87,20 @@ static void row_group(const Dots *d, int images, Val dd, Val group) {
     for (int i = 0; i < n; ++i)
         acc[i] = em_vec(e, 0);
     Val w = em_ptr(e, d->packed, em_mul(e, group, em_i64(e, d->rows * d->w.row)));
+    Val next = em_ptr(e, d->w_at, em_mul(e, group, em_i64(e, d->rows * d->w.row)));
+    next = em_ptr(e, next, em_i64(e, d->w.tap));
     int64_t whole = d->last == d->oc ? tiles : tiles - 1;
     if (whole > 0) {
         Loop l = em_for(e, em_i64(e, 0), em_i64(e, whole), 1, "outputs", acc, n);
         dot_step(d, images, d->oc, em_ptr(e, dd, em_mul(e, l.i, em_i64(e, step))),
-                 em_ptr(e, w, em_mul(e, l.i, em_i64(e, d->packed_tile))), acc);
+                 em_ptr(e, w, em_mul(e, l.i, em_i64(e, d->packed_tile))),
+                 em_ptr(e, next, em_mul(e, l.i, em_i64(e, d->w.tile))), acc);
         em_for_end(e, &l, acc, n);
     }
     if (whole < tiles)
         dot_step(d, images, d->last, em_ptr(e, dd, em_i64(e, whole * step)),
-                 em_ptr(e, w, em_i64(e, whole * d->packed_tile)), acc);
+                 em_ptr(e, w, em_i64(e, whole * d->packed_tile)),
+                 em_ptr(e, next, em_i64(e, whole * d->w.tile)), acc);
     Val to = em_ptr(e, d->sums, em_mul(e, group, em_i64(e, (int64_t)d->rows * width)));
     for (int p = 0; p < images; ++p)
         for (int r = 0; r < d->rows; ++r)

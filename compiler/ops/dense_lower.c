@@ -107,8 +107,10 @@ static void choose_chunk(Images *m, const Target *t, int64_t length) {
     }
     int64_t per = m->nest.n == 0 ? 1 : length / m->outer; /* rows of weights per pass */
     m->chunk = max64(1, rows / per);
-    if (m->nest.n == 0)
+    if (m->nest.n == 0) {
         m->chunk = max64(m->nest.unroll, m->chunk / m->nest.unroll * m->nest.unroll);
+        m->nest.prefetch = m->chunk * m->w.row; /* memory works on the next chunk meanwhile */
+    }
     /* backward data of a layer over images: rows of one tap lie apart, fetch the next block */
     if (m->nest.n == 1 && m->nest.loop[0].wgt != m->nest.channels * m->nest.wgt)
         m->nest.prefetch = m->nest.loop[0].wgt;
@@ -180,7 +182,10 @@ static void tile_chunk(Images *m, int images, Val first) {
     Val at = rest_at(m, first);
     for (int i = 0; i < images * m->oc; ++i)
         t.acc[i] = em_load(e, at, i * em_width(e), true);
-    tile_sum(e, &t, &m->nest, src_of(m, first), m->w_at);
+    Nest nest = m->nest;
+    if (images == 1 && nest.n == 0) /* nothing to hide behind: the hardware streams better alone */
+        nest.prefetch = 0;
+    tile_sum(e, &t, &nest, src_of(m, first), m->w_at);
     for (int i = 0; i < images * m->oc; ++i)
         em_store(e, at, i * em_width(e), t.acc[i], true);
 }
