@@ -259,12 +259,23 @@ static int build_program(Compile *c, const char *output)
     return NETC_OK;
 }
 
+/* Where the result goes: `-o bin/` names a folder, which keeps the usual name. */
+static const char *output_path(const Compile *c, const char *usual)
+{
+    const char *given = c->options->output;
+    size_t length = given ? strlen(given) : 0;
+
+    if (length == 0)
+        return usual;
+    return given[length - 1] == '/' ? arena_printf(c->keep, "%s%s", given, usual) : given;
+}
+
 /* lenet5.net -> liblenet5.a (or .so) and lenet5.h, whose model is lenet5_model. */
 static int build_library(Compile *c, const char *name)
 {
     bool shared = c->options->lib == LIB_SHARED;
     const char *plain = arena_printf(c->keep, "lib%s.%s", name, shared ? "so" : "a");
-    const char *output = c->options->output ? c->options->output : plain;
+    const char *output = output_path(c, plain);
     const char *identifier = c_identifier(c->keep, name);
     double start = now();
     int status;
@@ -296,7 +307,7 @@ static int verb_build(Compile *c)
     }
     if (c->options->lib)
         return build_library(c, name);
-    return build_program(c, c->options->output ? c->options->output : name);
+    return build_program(c, output_path(c, name));
 }
 
 static volatile sig_atomic_t child_pid;
@@ -402,15 +413,15 @@ static int verb_emit(Compile *c)
         emit_text(c, name);
         return NETC_OK;
     }
+    bool graph = kind == EMIT_GRAPH || kind == EMIT_DOT;
     status = front(c, kind == EMIT_HEADER);
     if (status || c->stopped)
         return status;
-    if (kind == EMIT_PLAN || kind >= EMIT_LL) {
-        if (kind != EMIT_HEADER)
-            status = middle(c, portable_target());
-        if (status || c->stopped)
-            return status;
-    }
+    /* a graph is printed as the front end made it, or as it is behind --stop-after */
+    if (graph ? o->stop_after || o->dump : kind != EMIT_HEADER)
+        status = middle(c, portable_target());
+    if (status || (c->stopped && !graph))
+        return status;
     if (kind != EMIT_LL && kind != EMIT_ASM && kind != EMIT_OBJ) {
         emit_text(c, name);
         return NETC_OK;

@@ -27,6 +27,7 @@
 #pragma weak plan_print
 #pragma weak graph_print
 #pragma weak graph_dot
+#pragma weak graph_toposort
 #pragma weak graph_parse
 #pragma weak codegen_module
 #pragma weak link_model
@@ -203,6 +204,8 @@ void stage_print_graph(Compile *c, EmitKind kind, FILE *out)
     if (!graph)
         fatal(NETC_USAGE, "'%s' has no %s program", c->model->name,
               c->options->mode == MODEL_TRAIN ? "training (it has no loss)" : "such");
+    if (graph->norder == 0)
+        graph_toposort(c->model->mode[c->options->mode].graph);
     if (kind == EMIT_DOT)
         graph_dot(graph, out);
     else if (kind == EMIT_PLAN)
