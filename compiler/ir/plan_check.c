@@ -3,7 +3,8 @@
  * It knows nothing of lifetimes, and so checks memplan independently: each kernel writes byte
  * ranges, which makes every other value there invalid; whatever is read must be valid.  Entries run
  * as the runtime runs them: prepare, record, then each projection, again in the other order, and
- * again after a second record. requires: check_nodes and check_kernels have accepted the graph.
+ * again after a second record.
+ * requires: check_nodes and check_kernels have accepted the graph.
  */
 #include <string.h>
 

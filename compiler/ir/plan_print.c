@@ -2,8 +2,8 @@
  *
  * requires: memplan.  Columns: number, name, algorithm, register tile (rows x pixels x vectors),
  * tasks, MFLOP and KB per image (and fixed part behind a +), FLOP per byte, layouts read and
- * written, why. theory: arithmetic intensity against bandwidth, Williams, Waterman, Patterson 2009,
- * "Roofline".
+ * written, why.
+ * theory: arithmetic intensity against bandwidth, Williams, Waterman, Patterson 2009, "Roofline".
  */
 
 #include "base/str.h"

@@ -1,5 +1,4 @@
-/* fuse.c: elementwise nodes, and a pool behind a convolution, join the kernel that makes their
- * input.
+/* fuse.c: elementwise nodes, and a pool, join the kernel that makes their input.
  *
  * requires: dce.  ensures: kernels partition the live nodes; Value.stored is set for exactly the
  * results that some other kernel reads or that are kept; g->order lists the nodes kernel by kernel.
@@ -152,12 +151,25 @@ static void make_kernel(Fuse *f, NodeId id) {
 
 /* ---- names ---- */
 
+/* "p1: maxpool(3), lrn()" makes two nodes called p1: the second is p1.lrn in reports. */
+static bool is_first_of_label(const Graph *g, NodeId id) {
+    const char *label = graph_n(g, id)->label;
+    for (uint32_t o = 0; g->order[o] != id; o++) {
+        const Node *n = graph_n(g, g->order[o]);
+        if (n->label && op_is(n->op, OPF_U) && strcmp(n->label, label) == 0)
+            return false;
+    }
+    return true;
+}
+
 /* The layer's label for what the spec wrote, else the operator and what it works for. */
 static const char *node_name(const Graph *g, NodeId id, bool written) {
     const Node *n = graph_n(g, id);
-    if (written && op_is(n->op, OPF_U) && n->label)
+    if (written && op_is(n->op, OPF_U) && n->label && is_first_of_label(g, id))
         return n->label;
     const char *of = n->label;
+    if (written && op_is(n->op, OPF_U) && of)
+        return arena_printf(g->keep, "%s.%s", of, op_name[n->op]);
     for (int i = 0; i < n->nin && !op_is(n->op, OPF_E); i++)
         if (graph_v(g, n->in[i])->kind == VK_PARAM && (op_is(n->op, OPF_X) || n->nin == 1))
             of = g->params->at[graph_v(g, n->in[i])->slot].name;

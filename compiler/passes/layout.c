@@ -5,9 +5,9 @@
  * Rules: images and vectors are blocked by the vector width, with the halo their readers ask for;
  * a thin loaded image that only convolutions and dense layers read stays plain; one number per
  * image is plain; weights are laid out as the layer that reads them wants, and their gradients
- * alike; vectors beside weights (bias) are padded to whole tiles. theory: blocked formats,
- * Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD
- * architectures", section II.
+ * alike; vectors beside weights (bias) are padded to whole tiles.
+ * theory: Georganas et al. 2018, "Anatomy of high-performance deep learning convolutions on SIMD
+ * architectures", section II (blocked formats).
  */
 #include <string.h>
 

@@ -3,10 +3,11 @@
  * requires: schedule.  ensures: values alive at a common position do not overlap, except an
  * elementwise kernel's result over an operand of equal layout that dies there; offsets and sizes
  * are multiples of 64; g->act_bytes, g->fix_bytes are the slabs, *_lower_bound the largest sums of
- * live bytes, below which no assignment can go. Three greedy best-fit orders are tried: large
- * first, large times long-lived first, early first. theory: interval packing is NP-hard (dynamic
- * storage allocation, Garey and Johnson SR2); greedy by size is Pisarchyk and Lee 2020, "Efficient
- * memory management for deep neural net inference".
+ * live bytes, below which no assignment can go.
+ * Three greedy best-fit orders are tried (large first, large times long-lived first, early first),
+ * each improved by placing again with the topmost buffer first, until the lower bound is met.
+ * theory: interval packing is NP-hard (dynamic storage allocation, Garey and Johnson SR2); greedy
+ * by size: Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference".
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "base/bug.h"
 #include "ir/op.h"
 #include "passes/pass.h"
+
+enum { SEARCH_TRIES = 64, SEARCH_STEPS = 20000000 };
 
 typedef struct Buffer { /* values that share one place by in-place reuse */
     int from, to;
@@ -134,23 +137,53 @@ static int64_t place(Buffer **buffers, int n, Buffer **placed) {
     return size;
 }
 
-static int64_t place_best(Arena *tmp, Buffer **buffers, int n) {
-    Buffer **placed = ARENA_ARRAY(tmp, n, Buffer *);
-    int64_t least = 0, *offset = ARENA_ARRAY(tmp, n, int64_t);
-    static int (*const order[])(const void *, const void *) = {large_first, area_first,
-                                                               early_first};
-    for (int how = 0; how < 3; how++) {
-        qsort(buffers, (size_t)n, sizeof *buffers, order[how]);
-        int64_t size = place(buffers, n, placed);
-        if (how > 0 && size >= least)
-            continue;
-        least = size;
-        for (int i = 0; i < n; i++)
-            offset[buffers[i]->rank] = buffers[i]->offset;
+typedef struct Search {
+    Buffer **order, **placed;
+    int n;
+    int64_t best, *offset; /* offset by Buffer.rank of the best assignment so far */
+} Search;
+
+static void try_order(Search *s) {
+    int64_t size = place(s->order, s->n, s->placed);
+    if (s->best >= 0 && size >= s->best)
+        return;
+    s->best = size;
+    for (int i = 0; i < s->n; i++)
+        s->offset[s->order[i]->rank] = s->order[i]->offset;
+}
+
+/* The buffer that ends highest is what makes the slab large: place it first next time. */
+static void promote_highest(Search *s) {
+    int highest = 0;
+    for (int i = 1; i < s->n; i++)
+        if (s->order[i]->offset + s->order[i]->bytes >
+            s->order[highest]->offset + s->order[highest]->bytes)
+            highest = i;
+    Buffer *b = s->order[highest];
+    memmove(s->order + 1, s->order, (size_t)highest * sizeof *s->order);
+    s->order[0] = b;
+}
+
+static int64_t place_best(Arena *tmp, Buffer **buffers, int n, int64_t least) {
+    static int (*const by[])(const void *, const void *) = {large_first, area_first, early_first};
+    Search s = {.order = buffers, .n = n, .best = -1};
+    s.placed = ARENA_ARRAY(tmp, n, Buffer *);
+    s.offset = ARENA_ARRAY(tmp, n, int64_t);
+    /* One placement costs about n * n steps; a large network gets fewer tries. */
+    int64_t tries = SEARCH_STEPS / ((int64_t)n * n + 1);
+    if (tries > SEARCH_TRIES)
+        tries = SEARCH_TRIES;
+    for (int how = 0; how < 3 && s.best != least; how++) {
+        qsort(buffers, (size_t)n, sizeof *buffers, by[how]);
+        try_order(&s);
+        for (int64_t i = 0; i < tries && s.best > least; i++) {
+            promote_highest(&s);
+            try_order(&s);
+        }
     }
     for (int i = 0; i < n; i++)
-        buffers[i]->offset = offset[buffers[i]->rank];
-    return least;
+        buffers[i]->offset = s.offset[buffers[i]->rank];
+    return s.best < 0 ? 0 : s.best;
 }
 
 static int64_t lower_bound(Arena *tmp, Buffer *const *buffers, int n, int positions) {
@@ -175,7 +208,7 @@ static void plan_pool(Memplan *m, Buffer *buffers, PoolKind pool, int64_t *size,
             mine[n++] = &buffers[i];
         }
     *least = lower_bound(m->tmp, mine, n, m->g->nkernels);
-    *size = place_best(m->tmp, mine, n);
+    *size = place_best(m->tmp, mine, n, *least);
 }
 
 static void assign(Memplan *m) {

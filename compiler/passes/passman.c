@@ -1,5 +1,4 @@
-/* passman.c: runs the passes of passes.def in order: names the pass for BUG, times, dumps,
- * verifies.
+/* passman.c: runs the passes of passes.def in order; names, times, dumps and verifies them.
  *
  * requires: ctx->tmp and ctx->target are set.  ensures: after each pass the scratch arena is empty
  * and the handles in ctx (losses, seeds, score) name values that still stand; with ctx->verify, or
