@@ -75,6 +75,10 @@ int rt_default_threads(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         n = CPU_COUNT(&set);
+    /* Under OMP_PROC_BIND the first thread is already tied to one CPU; OpenMP knows the mask from
+     * before that. */
+    if (omp_get_num_procs() > n)
+        n = omp_get_num_procs();
     int quota = cgroup_limit();
     if (quota > 0 && quota < n)
         n = quota;
