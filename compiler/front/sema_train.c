@@ -410,7 +410,7 @@ static void train_constraint(Build *b, const Setting *s) {
 
 static void train_later(Build *b, const Setting *s) {
     not_built(b, s->key_loc, arena_printf(b->arena, "train { %s = .. }", s->key),
-              eq(s->key, "load") ? "./NAME train --init=weights.safetensors loads weights" : NULL);
+              eq(s->key, "load") ? "./NAME train --weights=FILE.safetensors starts from them" : NULL);
 }
 
 static const Key train_keys[] = {
