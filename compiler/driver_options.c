@@ -410,8 +410,8 @@ void options_help(FILE *out)
           out);
     for (int i = 0; i < VERB_COUNT; i++)
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
-    fputs("\nnetc VERB --help lists the options of a verb; netc --version and netc --help-passes\n"
-          "print the version and the list of passes.\n\n"
+    fputs("\nnetc VERB --help lists the options of a verb, netc --help-passes the passes,\n"
+          "netc --version prints version and host.\n\n"
           "Exit codes: 0 ok, 1 the answer is no, 2 wrong spec or command line, 4 bad data,\n"
           "5 file or disk, 6 resource limit, 70 a mistake in netc.\n",
           out);

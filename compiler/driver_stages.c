@@ -12,6 +12,7 @@
 #include "base/bug.h"
 #include "base/str.h"
 #include "emit/target.h"
+#include "front/explain.h"
 #include "ir/op.h"
 
 /* Absent rooms of an unfinished build are NULL instead of link errors. */
@@ -245,8 +246,8 @@ int stage_run_pass(Compile *c, const char *text, FILE *out)
 
 void stage_help_passes(FILE *out)
 {
-    fputs("ast        the parser; print with: netc emit --as=ast\n"
-          "model      names, shapes, graphs; print with: netc emit --as=graph\n",
+    fputs("  ast        the parser; print with: netc emit --as=ast\n"
+          "  model      names, shapes, graphs; print with: netc emit --as=graph\n",
           out);
     if (passes_help)
         passes_help(out);
@@ -298,14 +299,18 @@ bool stage_explain_op(const char *name, FILE *out)
     fprintf(out, "%s: %s\n", name, def->title ? def->title : "");
     if (def->formula)
         fprintf(out, "\n    %s\n", def->formula);
-    if (def->doc)
-        fprintf(out, "\n%s\n", def->doc);
+    if (def->doc) {
+        fputc('\n', out);
+        explain_wrap(def->doc, out);
+    }
     if (def->nattrs > 0)
         fputs("\narguments:\n", out);
     for (int i = 0; i < def->nattrs; i++)
         explain_attr(&def->attrs[i], out);
-    if (def->theory)
-        fprintf(out, "\nsource: %s\n", def->theory);
+    if (def->theory) {
+        fputs("\nsource:\n", out);
+        explain_wrap(def->theory, out);
+    }
     return true;
 }
 

@@ -50,7 +50,7 @@ const DiagCode *explain_find(const char *code)
 }
 
 /* Paragraphs of the table wrapped anew, so that rows may break lines where their source looks best. */
-static void print_wrapped(const char *text, FILE *out)
+void explain_wrap(const char *text, FILE *out)
 {
     int column = 0;
 
@@ -83,7 +83,7 @@ bool explain_print(const char *code, FILE *out)
     if (!row)
         return false;
     fprintf(out, "%s: %s\n\n", row->code, row->title);
-    print_wrapped(row->text, out);
+    explain_wrap(row->text, out);
     if (row->wrong)
         print_example("wrong:", row->wrong, out);
     if (row->right)

@@ -17,5 +17,6 @@ const DiagCode *explain_codes(int *count); /* all rows in order */
 const DiagCode *explain_find(const char *code); /* "E0104" or "e104"; NULL when there is none */
 bool explain_print(const char *code, FILE *out); /* false, and nothing printed, when unknown */
 void explain_list(FILE *out);                    /* one line per code */
+void explain_wrap(const char *text, FILE *out);  /* text broken at blanks, at most 78 columns */
 
 #endif
