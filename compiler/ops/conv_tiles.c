@@ -70,15 +70,16 @@ static double plan_images(const Target *t, int oc) {
     return cost;
 }
 
-/* Output vectors per tile for `channels` channels over h x w pixels (h = 0: images). */
-static int choose_vectors(const Target *t, int64_t channels, int64_t h, int64_t w) {
+/* Output vectors per tile for `channels` channels over h x w pixels (h = 0: images); `whole`: only
+ * whole tiles (several groups: a tile's padding would be the next group's channels). */
+static int choose_vectors(const Target *t, int64_t channels, int64_t h, int64_t w, bool whole) {
     static const int order[2][4] = {{2, 3, 4, 1}, {4, 3, 2, 1}};
     int64_t blocks = ceil_div(channels, t->vector);
     double best = 0;
     int found = 1, rows, cols;
     for (int k = 0; k < 4; ++k) {
         int oc = order[h == 0][k];
-        if (oc > blocks)
+        if (oc > blocks || (whole && blocks % oc != 0))
             continue;
         double one = h ? plan_plane(t, oc, h, w, &rows, &cols) : plan_images(t, oc);
         int rest = (int)(blocks % oc);
@@ -147,8 +148,8 @@ bool conv_back_by_images(const ConvProblem *p) {
 
 /* ---- weights layouts ---- */
 static void forward_layout(const ConvProblem *p, const Target *t, Layout *out) {
-    int oc = conv_by_images(p) ? choose_vectors(t, p->o, 0, 0)
-                               : choose_vectors(t, p->o, p->dst[0], p->dst[1]);
+    bool images = conv_by_images(p);
+    int oc = choose_vectors(t, p->o, images ? 0 : p->dst[0], p->dst[1], p->groups > 1);
     *out = (Layout){.kind = LAYOUT_WEIGHTS,
                     .o_tile = oc * t->vector,
                     .i_block = (int)min64(p->i, t->vector),
@@ -156,9 +157,9 @@ static void forward_layout(const ConvProblem *p, const Target *t, Layout *out) {
 }
 
 static void transposed_layout(const ConvProblem *p, const Target *t, Layout *out) {
-    int oc = conv_back_by_images(p) ? choose_vectors(t, p->i, 0, 0)
+    int oc = conv_back_by_images(p) ? choose_vectors(t, p->i, 0, 0, false)
                                     : choose_vectors(t, p->i, ceil_div(p->src[0], p->stride[0]),
-                                                     ceil_div(p->src[1], p->stride[1]));
+                                                     ceil_div(p->src[1], p->stride[1]), false);
     *out = (Layout){.kind = LAYOUT_WEIGHTS,
                     .transposed = true,
                     .o_tile = oc * t->vector,

@@ -100,7 +100,7 @@ static bool vjp_dense(Vjp *v) {
     for (int d = 0; d < 3; d++)
         a.src_dim[d] = d < s->rank ? s->dim[d] : 1;
     if (v->need[0])
-        v->dx[0] = vjp_op2(v, OP_DENSE_BWD_DATA, &a, dy, vjp_transposed(v, weights, 1));
+        v->dx[0] = vjp_op2(v, OP_DENSE_BWD_DATA, &a, dy, weights); /* reads the forward packing */
     if (v->need[1])
         v->dx[1] = vjp_op2(v, OP_DENSE_BWD_WEIGHTS, &a, src, dy);
     if (a.bias && v->need[2])
