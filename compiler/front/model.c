@@ -86,6 +86,7 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     const ModelGraph *g = &m->mode[mode];
     ctx->train = mode == MODEL_TRAIN;
     ctx->look = mode == MODEL_LOOK;
+    ctx->nesterov = m->nesterov;
     ctx->nlosses = g->nlosses;
     memcpy(ctx->losses, g->loss, sizeof g->loss);
     ctx->project_from = g->score;

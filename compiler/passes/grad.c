@@ -209,7 +209,7 @@ static Reverse reverse_new(Graph *g, PassCtx *ctx, Rule rule, const NodeId *orde
 
 /* ---- training ---- */
 
-static void update(Graph *g, ValueId param, ValueId grad) {
+static void update(Graph *g, ValueId param, ValueId grad, bool nesterov) {
     int slot = graph_v(g, param)->slot;
     const Param *p = &g->params->at[slot];
     const char *name = graph_v(g, param)->name ? graph_v(g, param)->name : p->name;
@@ -218,7 +218,7 @@ static void update(Graph *g, ValueId param, ValueId grad) {
     ValueId state = graph_input(g, VK_STATE, DT_F32, graph_v(g, param)->shape, false, slot,
                                 text(g, name, "state"));
     SgdAttrs a = {
-        .param = slot, .lr_mult = p->lr_mult, .decay_mult = p->decay_mult, .nesterov = false};
+        .param = slot, .lr_mult = p->lr_mult, .decay_mult = p->decay_mult, .nesterov = nesterov};
     ValueId in[3] = {param, grad, state};
     NodeId id = graph_node(g, OP_SGD, &a, 3, in);
     graph_n(g, id)->label = p->label;
@@ -241,7 +241,7 @@ static void grad_train(Graph *g, PassCtx *ctx) {
     name_diffs(&r);
     for (ValueId v = 1; v < nvalue; v++)
         if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v])
-            update(g, v, r.diff[v]);
+            update(g, v, r.diff[v], ctx->nesterov);
 }
 
 /* ---- looking ---- */

@@ -10,6 +10,7 @@ typedef struct PassCtx {
     Arena *tmp;               /* reset after each pass */
     const Target *target;
     bool train;               /* run grad with RULE_TRAIN and append SGD updates */
+    bool nesterov;            /* train: the updates look ahead (SgdAttrs.nesterov) */
     bool look;                /* build projections under the three rules */
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */
     int nlosses;

@@ -111,9 +111,13 @@ static int conv_transposes(const Graph *g) {
 static void training_structure(void) {
     Net n = net_lenet("train", NULL);
     n.g->params->at[2].frozen = true; /* c2.weight */
+    n.ctx.nesterov = true;
     run_to(&n, "fuse");
     const Graph *g = n.g;
     CU_ASSERT_EQUAL(net_count(g, OP_SGD), 7);
+    for (uint32_t o = 0; o < g->norder; o++)
+        if (graph_n(g, g->order[o])->op == OP_SGD)
+            CU_ASSERT(((const SgdAttrs *)graph_n(g, g->order[o])->attrs)->nesterov);
     CU_ASSERT_EQUAL(net_count(g, OP_CONV2D_BWD_WEIGHTS), 1);
     CU_ASSERT_EQUAL(net_count(g, OP_CONV2D_BWD_DATA), 1); /* none to the image */
     CU_ASSERT_EQUAL(net_count(g, OP_DENSE_BWD_DATA), 2);
