@@ -166,6 +166,8 @@ static Tensor *begin_with(Chain *c, const Ast *path) {
                    ast_text(b->arena, path), val_kind_text(&v));
         return tensor_poison(b, path->loc);
     }
+    if (planned_operation(b, path->loc, v.text))
+        return tensor_poison(b, path->loc);
     VEC(const char *) all = {0};
     for (int op = OP_NONE + 1; op < OP_COUNT; op++)
         if (op_is(op, OPF_U))

@@ -68,15 +68,21 @@ static const Later later[] = {
     {"sub", NULL},
 };
 
-void unknown_operation(Build *b, const Ast *at, const char *name) {
-    LocRange loc = at->kind == AST_CALL ? at->call.callee->loc : at->loc;
+bool planned_operation(Build *b, LocRange loc, const char *name) {
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         if (eq(name, later[i].name)) {
             Diag *d = diag_error(b->diag, loc, "E0801", "not built yet: operation '%s'", name);
             if (later[i].instead)
                 diag_help(d, "%s", later[i].instead);
-            return;
+            return true;
         }
+    return false;
+}
+
+void unknown_operation(Build *b, const Ast *at, const char *name) {
+    LocRange loc = at->kind == AST_CALL ? at->call.callee->loc : at->loc;
+    if (planned_operation(b, loc, name))
+        return;
     VEC(const char *) all = {0};
     for (int op = OP_NONE + 1; op < OP_COUNT; op++)
         if (op_is(op, OPF_U))

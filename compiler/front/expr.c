@@ -480,6 +480,11 @@ static Val eval_function(Build *b, Scope *s, const Ast *e) {
     }
     if (eq(e->name, "min") || eq(e->name, "max"))
         return n ? eval_min_max(b, e, arg, n) : wrong_count(b, e, "numbers");
+    if (eq(e->name, "bitmaps") && n == 1 && arg[0].kind == V_STR) {
+        Diag *d = diag_error(b->diag, e->loc, "E0801", "not built yet: bitmaps from a file");
+        diag_help(d, "draw them: bitmaps(7x12, [\"..###..\", ..]), one string per row");
+        return bad(e->loc);
+    }
     if (eq(e->name, "pow") || eq(e->name, "bitmaps")) {
         double x, y;
         if (n != 2)

@@ -252,6 +252,7 @@ Tensor *tensor_poison(Build *b, LocRange loc);
 /* ---- build_notes.c: why a shape is what it is ---- */
 void note_derivation(Build *b, Diag *d, const Tensor *t, const char *title);
 void note_trace(Diag *d, const Trace *trace);
+bool planned_operation(Build *b, LocRange loc, const char *name); /* reports "not built yet" */
 void unknown_operation(Build *b, const Ast *at, const char *name);
 const char *shape_text(Arena *arena, const Shape *s);
 

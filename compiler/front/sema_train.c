@@ -82,6 +82,15 @@ static const char *source_uri(Build *b, const Setting *s) {
             return NULL;
         return arena_printf(b->arena, "digits:%lld:%lld", (long long)count, (long long)seed);
     }
+    AST_EACH(arg, v.ast->call.args) {
+        if (!eq(arg->name, "short") && !eq(arg->name, "crop") && !eq(arg->name, "crops") &&
+            !eq(arg->name, "flip") && !eq(arg->name, "mean"))
+            continue;
+        not_built(b, arg->name_loc, arena_printf(b->arena, "%s as an argument of %s", arg->name, v.text),
+                  "write it beside the source: resize = short(256), crop = 224x224, flip = yes, "
+                  "mean = [..]");
+        return NULL;
+    }
     for (int i = 1; i < 5; i++)
         if (eq(v.text, known[i])) {
             if (!call_args(b, &v, dir, 1, 1, a))
