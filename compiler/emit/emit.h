@@ -90,6 +90,8 @@ Val em_extract(Emit *e, Val vec, int lane);
 Val em_insert(Emit *e, Val vec, Val scalar, int lane);
 Val em_reduce_add(Emit *e, Val vec);       /* fixed tree: halves, quarters, ...: same bits always */
 Val em_reduce_max(Emit *e, Val vec);
+Val em_slice(Emit *e, Val vec, int from, int count); /* {vec[from], ..., 0, 0} */
+Val em_place(Emit *e, Val into, Val vec, int at, int count); /* into[at + i] = vec[i] */
 void em_transpose(Emit *e, Val *rows);     /* em_width vectors: rows[i][j] <-> rows[j][i] */
 Val em_i64_to_f32(Emit *e, Val i);
 Val em_i32v_to_f32v(Emit *e, Val v);

@@ -136,6 +136,24 @@ Val em_u32_to_unit(Emit *e, Val v) {
     return em_fmul(e, LLVMBuildSIToFP(e->b, top, e->vf32, ""), em_vec(e, 0x1p-24));
 }
 
+Val em_slice(Emit *e, Val vec, int from, int count) {
+    int w = e->target->vector;
+    LLVMValueRef lane[64];
+    for (int l = 0; l < w; ++l)
+        lane[l] = em_i32(e, l < count ? from + l : w);
+    return LLVMBuildShuffleVector(e->b, vec, LLVMConstNull(LLVMTypeOf(vec)),
+                                  LLVMConstVector(lane, (unsigned)w), emit_name(e));
+}
+
+Val em_place(Emit *e, Val into, Val vec, int at, int count) {
+    int w = e->target->vector;
+    LLVMValueRef lane[64];
+    for (int l = 0; l < w; ++l)
+        lane[l] = em_i32(e, l >= at && l < at + count ? w + l - at : l);
+    return LLVMBuildShuffleVector(e->b, into, vec, LLVMConstVector(lane, (unsigned)w),
+                                  emit_name(e));
+}
+
 /* Eklundh's method: exchange the off-diagonal quarters, then inside each quarter, and so on. */
 void em_transpose(Emit *e, Val *rows) {
     int w = e->target->vector;

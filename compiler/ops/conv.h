@@ -85,7 +85,37 @@ void tile_start(Emit *e, RegTile *t, Val bias);
 /* Adds a loop to the nest; a loop of one pass disappears. */
 void nest_loop(Nest *nest, Val extent, int64_t src, int64_t wgt);
 
+/* ---- gathers (conv_lower.c): dst[q * phases + r] sums src[first(r) + q * step + j * tap] ---- */
+
+/* One phase along one axis: its number of taps, the first one, the source index it meets at q = 0.
+ */
+typedef struct Phase {
+    int64_t taps, first_tap, first;
+} Phase;
+enum { PHASE_TAPS, PHASE_FIRST_TAP, PHASE_FIRST };
+
+typedef struct Direction {
+    int64_t phases, extent; /* dst index = q * phases + r < extent */
+    int64_t step, tap;      /* source steps per q, per tap */
+    int64_t tap_step;       /* kernel taps between two of a phase */
+    Phase *phase;
+    Val table; /* the phases as data, when there are several */
+} Direction;
+Direction backward_direction(const ConvProblem *p, int d, Arena *keep);
+/* BUGs unless all reads stay inside the source's halo. */
+void direction_check(const Direction *a, int64_t extent, int before, int after);
+/* A field of phase r: a constant when r is. */
+Val phase_field(Emit *e, Direction *a, Val r, int field);
+/* A loop that disappears when it has one pass. */
+Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name);
+void loop_end(Emit *e, Loop *l);
+
 /* ---- lowerings ---- */
+/* Backward data into few channels (the image): conv_few_lower.c */
+bool conv_back_to_few(const ConvProblem *p, const Target *t);
+void choose_few(const ConvProblem *p, Kernel *k, const Target *t);
+void lower_few(KernelCtx *k, const ConvProblem *p);
+
 void lower_images(KernelCtx *k, const ConvProblem *p, bool backward); /* dense_lower.c */
 void choose_images_tile(const ConvProblem *p, Kernel *k, const Target *t, int o_tile,
                         bool backward);

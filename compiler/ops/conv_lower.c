@@ -8,20 +8,6 @@
  */
 #include "ops/conv.h"
 
-/* One phase along one axis: its number of taps, the first one, the source index it meets at q = 0.
- */
-typedef struct Phase {
-    int64_t taps, first_tap, first;
-} Phase;
-
-typedef struct Direction {
-    int64_t phases, extent; /* dst index = q * phases + r < extent */
-    int64_t step, tap;      /* source steps per q, per tap */
-    int64_t tap_step;       /* kernel taps between two of a phase */
-    Phase *phase;
-    Val table; /* the phases as data, when there are several */
-} Direction;
-
 typedef struct Direct {
     KernelCtx *k;
     Emit *e;
@@ -48,7 +34,7 @@ static Direction forward_direction(const ConvProblem *p, int d, Arena *keep) {
     return a;
 }
 
-static Direction backward_direction(const ConvProblem *p, int d, Arena *keep) {
+Direction backward_direction(const ConvProblem *p, int d, Arena *keep) {
     int64_t s = p->stride[d], dil = p->dilation[d], g = gcd(s, dil);
     Direction a = {s, p->src[d], 1, -dil / g, s / g, ARENA_ARRAY(keep, s, Phase), NULL};
     for (int64_t r = 0; r < s; ++r) {
@@ -62,8 +48,7 @@ static Direction backward_direction(const ConvProblem *p, int d, Arena *keep) {
     return a;
 }
 
-/* Reads must stay inside the halo that the layout pass gave the source. */
-static void check_halo(const Direction *a, int64_t extent, int before, int after) {
+void direction_check(const Direction *a, int64_t extent, int before, int after) {
     for (int64_t r = 0; r < a->phases; ++r) {
         const Phase *ph = &a->phase[r];
         int64_t last_q = (a->extent - 1 - r) / a->phases;
@@ -77,12 +62,13 @@ static void check_halo(const Direction *a, int64_t extent, int before, int after
     }
 }
 
-/* Field `field` of phase r: a constant when r is. */
-static Val phase_field(Emit *e, Direction *a, Val r, int field) {
+Val phase_field(Emit *e, Direction *a, Val r, int field) {
     int64_t c;
     if (em_const_i64(r, &c)) {
         const Phase *ph = &a->phase[c];
-        return em_i64(e, field == 0 ? ph->taps : field == 1 ? ph->first_tap : ph->first);
+        return em_i64(e, field == PHASE_TAPS        ? ph->taps
+                         : field == PHASE_FIRST_TAP ? ph->first_tap
+                                                    : ph->first);
     }
     if (!a->table)
         a->table = em_c_bytes(e, a->phase, (size_t)a->phases * sizeof(Phase), 8);
@@ -90,8 +76,7 @@ static Val phase_field(Emit *e, Direction *a, Val r, int field) {
     return em_load_i64(e, at, 8 * field);
 }
 
-/* A loop that disappears when it has one pass. */
-static Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name) {
+Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name) {
     l->impl = NULL;
     if (from + step >= to)
         return em_i64(e, from);
@@ -99,7 +84,7 @@ static Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, 
     return l->i;
 }
 
-static void loop_end(Emit *e, Loop *l) {
+void loop_end(Emit *e, Loop *l) {
     if (l->impl)
         em_for_end(e, l, NULL, 0);
 }
@@ -124,17 +109,20 @@ static void emit_tile(Direct *d, int rows, int cols, Val q, Val ry, Val x, Val r
                  .blocks = em_i64(e, blocks)};
     int64_t w_row = d->w.kw * d->w.tap;
     nest_loop(&nest, nest.blocks, s->cblock, d->w.block);
-    nest_loop(&nest, phase_field(e, &d->y, ry, 0), d->y.tap * s->row, d->y.tap_step * w_row);
-    nest_loop(&nest, phase_field(e, &d->x, rx, 0), d->x.tap * s->pixel, d->x.tap_step * d->w.tap);
+    nest_loop(&nest, phase_field(e, &d->y, ry, PHASE_TAPS), d->y.tap * s->row,
+              d->y.tap_step * w_row);
+    nest_loop(&nest, phase_field(e, &d->x, rx, PHASE_TAPS), d->x.tap * s->pixel,
+              d->x.tap_step * d->w.tap);
     nest.to = nest.n ? nest.loop[0].extent : em_i64(e, block);
-    Val sy = em_add(e, phase_field(e, &d->y, ry, 2), em_mul(e, q, em_i64(e, d->y.step)));
-    Val sx = em_add(e, phase_field(e, &d->x, rx, 2), em_mul(e, x, em_i64(e, d->x.step)));
+    Val sy = em_add(e, phase_field(e, &d->y, ry, PHASE_FIRST), em_mul(e, q, em_i64(e, d->y.step)));
+    Val sx = em_add(e, phase_field(e, &d->x, rx, PHASE_FIRST), em_mul(e, x, em_i64(e, d->x.step)));
     Val src =
         em_ptr(e, d->src_at,
                em_add(e, em_mul(e, sy, em_i64(e, s->row)), em_mul(e, sx, em_i64(e, s->pixel))));
-    Val w = em_ptr(e, d->w_at,
-                   em_add(e, em_mul(e, phase_field(e, &d->y, ry, 1), em_i64(e, w_row)),
-                          em_mul(e, phase_field(e, &d->x, rx, 1), em_i64(e, d->w.tap))));
+    Val w =
+        em_ptr(e, d->w_at,
+               em_add(e, em_mul(e, phase_field(e, &d->y, ry, PHASE_FIRST_TAP), em_i64(e, w_row)),
+                      em_mul(e, phase_field(e, &d->x, rx, PHASE_FIRST_TAP), em_i64(e, d->w.tap))));
     tile_sum(e, &t, &nest, src, w);
     epi_tile(d->k, &d->ep, d->n, d->cb, em_add(e, em_mul(e, q, em_i64(e, d->y.phases)), ry),
              em_add(e, em_mul(e, x, em_i64(e, d->x.phases)), rx));
@@ -263,8 +251,8 @@ static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
     d.y = backward ? backward_direction(p, 0, keep) : forward_direction(p, 0, keep);
     d.x = backward ? backward_direction(p, 1, keep) : forward_direction(p, 1, keep);
     const int *halo = d.src.layout.halo;
-    check_halo(&d.y, d.src.h, halo[0], halo[1]);
-    check_halo(&d.x, d.src.w, halo[2], halo[3]);
+    direction_check(&d.y, d.src.h, halo[0], halo[1]);
+    direction_check(&d.x, d.src.w, halo[2], halo[3]);
     epi_open(k, &d.ep);
     emit_tasks(&d);
 }
@@ -281,6 +269,8 @@ void lower_conv_bwd_data(KernelCtx *k) {
     ConvProblem p = conv_problem(k->g, k->node);
     if (conv_back_by_images(&p))
         lower_images(k, &p, true);
+    else if (conv_back_to_few(&p, k->t))
+        lower_few(k, &p);
     else
         lower_direct(k, &p, true);
 }

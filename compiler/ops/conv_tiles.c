@@ -278,6 +278,10 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
         choose_images_tile(&p, k, t, o_tile, true);
         return;
     }
+    if (conv_back_to_few(&p, t)) {
+        choose_few(&p, k, t);
+        return;
+    }
     int64_t src_row = 4 * p.dst[1] * p.o * p.groups;
     int64_t weights = 4 * p.groups * p.o * p.i * p.kernel[0] * p.kernel[1];
     k->oc_outer = weights > src_row * p.dst[0];
