@@ -8,9 +8,9 @@
 #include "ops/conv.h"
 
 int tile_max_pixels(const Target *t, int oc) {
-    /* with 16 registers one stays free, with separate multiplications one more holds the product:
-     * LLVM's scheduler fills a file to the brim and spills */
-    int spare = t->registers >= 32 ? 0 : t->fma ? 1 : 2;
+    /* Without broadcasts in operands LLVM's scheduler moves loads ahead and fills the file to the
+     * brim, so some registers stay free; separate multiplications need one for the product. */
+    int spare = t->broadcast_load ? 0 : t->registers >= 32 ? 3 : t->fma ? 1 : 2;
     int left = t->registers - spare - oc - 1;
     int pixels = left / oc, most = t->registers >= 32 ? TILE_MAX_PIXELS : 12;
     return pixels < 1 ? 1 : pixels > most ? most : pixels;
@@ -32,7 +32,7 @@ int tile_images(const Target *t, int oc) {
 
 int tile_unroll(const Target *t, int64_t channels, int64_t block) {
     int64_t rest = channels % block;
-    for (int u = t->registers >= 32 ? 4 : 1; u > 1; --u)
+    for (int u = t->broadcast_load ? 4 : 1; u > 1; --u)
         if (rest % u == 0 && block % u == 0)
             return u;
     return 1;

@@ -32,7 +32,7 @@ static bool is_transposed(const Graph *g, const Node *node) {
 
 /* images x rows accumulators, the images' vectors and one row's vector */
 static int image_count(const Target *t) {
-    return t->registers >= 32 ? 6 : 3;
+    return t->broadcast_load ? 6 : t->registers >= 32 ? 4 : 3;
 }
 
 static int row_count(const Target *t, int64_t block) {
