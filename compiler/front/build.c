@@ -1,7 +1,8 @@
 /* build.c: statements to graph: implicit flow, labels, chains, forks, blocks, repeat and if.
  *
- * The same walk runs once per mode.  Labels of a block instance get the instance's prefix ("r2.0."),
- * labels inside a repeat the turn's suffix (".1") unless they carry an index of their own.
+ * The same walk runs once per mode.  Labels of a block instance get the instance's prefix
+ * ("r2.0."), labels inside a repeat the turn's suffix (".1") unless they carry an index of their
+ * own.
  *
  * requires: sema_net's items.  ensures: every label is unique; expansion, nesting of blocks and
  * repetition are bounded (base/limits.h).
@@ -16,11 +17,11 @@ enum { BLOCK_DEPTH_MAX = 32 };
 typedef struct Chain {
     Build *b;
     Scope *s;
-    const char *label;  /* full label of the statement, NULL */
-    int parametric;     /* stages with parameters of their own */
+    const char *label; /* full label of the statement, NULL */
+    int parametric;    /* stages with parameters of their own */
     int blocks;
-    int skip;           /* stages at the front that have been run already */
-    bool started;       /* an operation of this chain has been built */
+    int skip;     /* stages at the front that have been run already */
+    bool started; /* an operation of this chain has been built */
 } Chain;
 
 static Tensor *run_block(Chain *c, const Ast *at, const Ast *block, Flow flow,
@@ -85,25 +86,25 @@ static const char *full_label(Build *b, Scope *s, const Ast *path) {
     if (!text)
         return NULL;
     if (path->name && (spec_op(path->name) != OP_NONE || map_has(&b->blocks, path->name))) {
-        diag_error(b->diag, path->loc, "E0112", "'%s' is the name of %s, it cannot be a label", text,
-                   spec_op(path->name) != OP_NONE ? "an operation" : "a block");
+        diag_error(b->diag, path->loc, "E0112", "'%s' is the name of %s, it cannot be a label",
+                   text, spec_op(path->name) != OP_NONE ? "an operation" : "a block");
         return NULL;
     }
     if (eq(path->name, "weight") || eq(path->name, "bias")) {
-        diag_error(b->diag, path->loc, "E0112", "'%s' names a layer's parameters, it cannot be a "
-                   "label", path->name);
+        diag_error(b->diag, path->loc, "E0112",
+                   "'%s' names a layer's parameters, it cannot be a "
+                   "label",
+                   path->name);
         return NULL;
     }
-    return intern_z(
-        arena_printf(b->arena, "%s%s%s", s->prefix, text, indexed ? "" : s->suffix));
+    return intern_z(arena_printf(b->arena, "%s%s%s", s->prefix, text, indexed ? "" : s->suffix));
 }
 
 /* conv1, conv2, ..: for stages that own parameters and have no label of their own. */
 static const char *anonymous(Chain *c, const char *word) {
     Build *b = c->b;
-    const char *stem =
-        intern_z(c->label ? arena_printf(b->arena, "%s.%s", c->label, word)
-                          : arena_printf(b->arena, "%s%s", c->s->prefix, word));
+    const char *stem = intern_z(c->label ? arena_printf(b->arena, "%s.%s", c->label, word)
+                                         : arena_printf(b->arena, "%s%s", c->s->prefix, word));
     Map *counters = &c->s->instance->counters;
     for (intptr_t k = (intptr_t)map_get(counters, stem) + 1;; k++) {
         const char *name = intern_z(arena_printf(b->arena, "%s%d", stem, (int)k));
@@ -123,7 +124,7 @@ static void count_chain(Build *b, Chain *c, const Ast *chain) {
     AST_EACH(stage, chain->chain.stages) {
         if (stage->kind == AST_FORK) {
             AST_EACH(branch, stage->fork.branches)
-                count_chain(b, c, branch);
+            count_chain(b, c, branch);
             continue;
         }
         const char *word = prim_word(stage->stage.prim);
@@ -162,8 +163,8 @@ static Tensor *begin_with(Chain *c, const Ast *path) {
     if (v.kind == V_BAD)
         return tensor_poison(b, path->loc);
     if (v.kind != V_NAME) {
-        diag_error(b->diag, path->loc, "E0122", "'%s' is %s, not a layer",
-                   ast_text(b->arena, path), val_kind_text(&v));
+        diag_error(b->diag, path->loc, "E0122", "'%s' is %s, not a layer", ast_text(b->arena, path),
+                   val_kind_text(&v));
         return tensor_poison(b, path->loc);
     }
     if (planned_operation(b, path->loc, v.text))
@@ -179,7 +180,8 @@ static Tensor *begin_with(Chain *c, const Ast *path) {
     Diag *d = diag_error(b->diag, path->loc, "E0103", "unknown layer or operation '%s'", v.text);
     for (int i = 0; i < b->net->items.len && !c->s->trace; i++)
         if (eq(b->net->items.data[i].label, v.text)) {
-            diag_note(d, b->net->items.data[i].stmt->loc, "a layer can read only what stands above");
+            diag_note(d, b->net->items.data[i].stmt->loc,
+                      "a layer can read only what stands above");
             return tensor_poison(b, path->loc);
         }
     diag_suggest(d, path->loc, nearest_name(v.text, all.data, all.len));
@@ -223,9 +225,7 @@ static Flow run_call(Chain *c, const Ast *prim, Flow flow, const char *as) {
         *keep = naming;
         t = build_op(b, c->s, prim, op, flow, keep);
     } else if (word && map_has(&b->blocks, word)) {
-        const char *instance = as                             ? as
-                               : c->label && c->blocks == 1 ? c->label
-                                                              : anonymous(c, word);
+        const char *instance = as ? as : c->label && c->blocks == 1 ? c->label : anonymous(c, word);
         t = run_block(c, prim, map_get(&b->blocks, word), flow, instance);
     } else {
         Val v = {.kind = V_BAD};
@@ -241,8 +241,8 @@ static Flow run_call(Chain *c, const Ast *prim, Flow flow, const char *as) {
 static Flow run_prim(Chain *c, const Ast *prim, Flow flow, bool first, const char *as) {
     Build *b = c->b;
     const char *word = prim_word(prim);
-    bool runs = prim->kind == AST_CALL ||
-                (word && (spec_op(word) != OP_NONE || map_has(&b->blocks, word)));
+    bool runs =
+        prim->kind == AST_CALL || (word && (spec_op(word) != OP_NONE || map_has(&b->blocks, word)));
     if (runs)
         return run_call(c, prim, flow, as);
     if (!first) {
@@ -373,17 +373,27 @@ static void run_inner(Build *b, Scope *s, const Ast *stmt) {
     if (!expand_count(b, stmt->loc))
         return;
     switch (stmt->kind) {
-    case AST_STMT: run_statement(b, s, stmt); break;
-    case AST_REPEAT: run_repeat(b, s, stmt); break;
-    case AST_IF: run_if(b, s, stmt); break;
+    case AST_STMT:
+        run_statement(b, s, stmt);
+        break;
+    case AST_REPEAT:
+        run_repeat(b, s, stmt);
+        break;
+    case AST_IF:
+        run_if(b, s, stmt);
+        break;
     case AST_CONST:
         if (map_has(&s->names, stmt->name))
             diag_error(b->diag, stmt->name_loc, "E0113", "'%s' is defined twice", stmt->name);
         scope_bind(b, s, stmt->name,
-                   (Binding){.kind = B_LAZY, .ast = stmt->constant.value, .scope = s,
-                             .loc = stmt->name_loc, .global = true});
+                   (Binding){.kind = B_LAZY,
+                             .ast = stmt->constant.value,
+                             .scope = s,
+                             .loc = stmt->name_loc,
+                             .global = true});
         break;
-    default: BUG("statement of kind %s", ast_kind_text(stmt->kind));
+    default:
+        BUG("statement of kind %s", ast_kind_text(stmt->kind));
     }
 }
 
@@ -451,22 +461,28 @@ static bool bind_block(Chain *c, const Ast *at, const Ast *block, Scope *inner,
     int next = 0;
     if (at->kind == AST_CALL)
         AST_EACH(arg, at->call.args)
-            ok &= bind_arg(c, block, inner, arg, &next);
+    ok &= bind_arg(c, block, inner, arg, &next);
     LabelSet *sets = b->item && eq(b->item->label, instance) ? b->item->sets : NULL;
     AST_EACH(f, block->block.formals) {
         for (LabelSet *l = sets; l; l = l->next)
             if (eq(l->attr, f->name) && !l->used) {
                 l->used = true;
                 scope_bind(b, inner, f->name,
-                           (Binding){.kind = B_LAZY, .ast = l->value, .scope = l->scope,
-                                     .loc = l->loc, .formal = true});
+                           (Binding){.kind = B_LAZY,
+                                     .ast = l->value,
+                                     .scope = l->scope,
+                                     .loc = l->loc,
+                                     .formal = true});
             }
         if (map_has(&inner->names, f->name))
             continue;
         if (f->formal.value) {
             scope_bind(b, inner, f->name,
-                       (Binding){.kind = B_LAZY, .ast = f->formal.value, .scope = inner,
-                                 .loc = f->loc, .formal = true});
+                       (Binding){.kind = B_LAZY,
+                                 .ast = f->formal.value,
+                                 .scope = inner,
+                                 .loc = f->loc,
+                                 .formal = true});
             continue;
         }
         Diag *d = diag_error(b->diag, at->loc, "E0110", "block %s needs %s; it takes %s",
@@ -482,8 +498,8 @@ static bool block_allowed(Chain *c, const Ast *at, const Ast *block, Flow flow) 
     int depth = 0;
     for (const Trace *t = c->s->trace; t; t = t->up, depth++)
         if (eq(t->block, block->name)) {
-            Diag *d = diag_error(b->diag, at->loc, "E0123", "block '%s' contains itself",
-                                 block->name);
+            Diag *d =
+                diag_error(b->diag, at->loc, "E0123", "block '%s' contains itself", block->name);
             diag_help(d, "repeat stacks layers; there is no recursion");
             note_trace(d, c->s->trace);
             return false;

@@ -1,7 +1,8 @@
 /* build_ends.c: where a net begins and ends: inputs, outputs, losses, metrics; and one whole walk.
  *
- * requires: sema_net's lists.  ensures: the score (what the softmax or argmin is taken of) is known;
- * values that the runtime reads are marked keep; layers that nothing uses are reported (W0401).
+ * requires: sema_net's lists.  ensures: the score (what the softmax or argmin is taken of) is
+ * known; values that the runtime reads are marked keep; layers that nothing uses are reported
+ * (W0401).
  */
 #include <string.h>
 
@@ -23,17 +24,22 @@ static Tensor *leaf(Build *b, TensorKind kind, ValueId v, const char *name, LocR
 static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
     Val v = expr_eval(b, s, e);
     if (v.kind == V_CALL && eq(v.text, "dim")) {
-        diag_help(diag_error(b->diag, v.loc, "E0801", "not built yet: dim(..), sizes chosen at run "
-                             "time"), "write the size as a number");
+        diag_help(diag_error(b->diag, v.loc, "E0801",
+                             "not built yet: dim(..), sizes chosen at run "
+                             "time"),
+                  "write the size as a number");
         return false;
     }
     return expr_int(b, &v, "an extent of an input", 1, LIMIT_DIM, out);
 }
 
 static bool shape_rank(Build *b, const Ast *type, int rank) {
-    static const char *const why[6] = {
-        NULL, "vector inputs (write [N, 1, 1])", "inputs of rank 2 (sequences; write [C, 1, L])",
-        NULL, "inputs of rank 4 (volumes and video)", "inputs of rank 5"};
+    static const char *const why[6] = {NULL,
+                                       "vector inputs (write [N, 1, 1])",
+                                       "inputs of rank 2 (sequences; write [C, 1, L])",
+                                       NULL,
+                                       "inputs of rank 4 (volumes and video)",
+                                       "inputs of rank 5"};
     if (rank == 3)
         return true;
     if (rank < 1 || rank > 5) {
@@ -337,8 +343,7 @@ static void metric_value(Build *b, const Ast *call, const Val *v, const Val *lab
     if (label->kind != V_TENSOR || label->tensor->kind != TENSOR_CLASS) {
         if (label->kind != V_TENSOR || !label->tensor->poison)
             diag_error(b->diag, label->loc, "E0111", "%s compares with a class label, got %s",
-                       call->name,
-                       label->kind == V_NAME ? label->text : val_kind_text(label));
+                       call->name, label->kind == V_NAME ? label->text : val_kind_text(label));
         return;
     }
     if (!b->score)
@@ -355,8 +360,8 @@ static void metric_value(Build *b, const Ast *call, const Val *v, const Val *lab
 }
 
 static void run_metric(Build *b, const Member *m, rt_metric *out) {
-    static const char *const error_args[] = {"value", "label"}, *const top_args[] = {"value",
-                                                                                      "label", "k"},
+    static const char *const error_args[] = {"value", "label"},
+                             *const top_args[] = {"value", "label", "k"},
                              *const known[] = {"error_rate", "topk"};
     const Ast *call = m->ast->loss.call;
     Val v = {.kind = V_CALL, .loc = call->loc, .text = call->name, .ast = call, .scope = m->scope};
@@ -464,9 +469,9 @@ static void check_freezes(Build *b) {
         const char **all = ARENA_ARRAY(b->arena, b->order.len + 1, const char *);
         for (int k = 0; k < b->order.len; k++)
             all[k] = b->order.data[k]->name;
-        Diag *d = diag_error(b->diag, m->loc, "E0114",
-                             m->glob ? "no layer matches \"%s\"" : "no layer '%s' to freeze",
-                             m->pattern);
+        Diag *d =
+            diag_error(b->diag, m->loc, "E0114",
+                       m->glob ? "no layer matches \"%s\"" : "no layer '%s' to freeze", m->pattern);
         if (!m->glob)
             diag_suggest(d, m->loc, nearest_name(m->pattern, all, b->order.len));
     }

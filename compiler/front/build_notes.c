@@ -19,7 +19,8 @@ void note_derivation(Build *b, Diag *d, const Tensor *t, const char *title) {
     int hops = 0;
     for (; t && !t->poison; t = t->from) {
         bool inner = t->from && t->name == t->text && shape_equal(&t->shape, &t->from->shape);
-        if (inner || (last && shape_equal(&t->shape, &last->shape) && t->name == t->text && t->from))
+        if (inner ||
+            (last && shape_equal(&t->shape, &last->shape) && t->name == t->text && t->from))
             continue;
         if (hops == 5 && t->from)
             continue;

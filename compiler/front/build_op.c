@@ -1,4 +1,5 @@
-/* build_op.c: one operation: inputs, attributes, shape inference, parameters, graph node, table row.
+/* build_op.c: one operation: inputs, attributes, shape inference, parameters, graph node, table
+ * row.
  *
  * requires: a call (or a bare name) of a usable operation.  ensures: either a node whose shapes the
  * operator accepted, or diagnostics and a poison value; a poison input gives a poison result and no
@@ -9,10 +10,10 @@
 #include "front/sema.h"
 
 enum {
-    GROUP_UNIT = 16,                 /* groups of fewer channels become a masked dense conv: fixed,
-                                        so that weight files do not depend on the target */
+    GROUP_UNIT = 16, /* groups of fewer channels become a masked dense conv: fixed,
+                        so that weight files do not depend on the target */
 };
-#define MASK_MAX (INT64_C(1) << 26)  /* numbers in a masked weight */
+#define MASK_MAX (INT64_C(1) << 26) /* numbers in a masked weight */
 
 typedef struct OpCall {
     Build *b;
@@ -38,8 +39,10 @@ static bool wrong_count(OpCall *o, int want) {
     if (o->nin == 0) {
         d = diag_error(o->b->diag, o->at->loc, "E0121", "%s has no input: nothing stands before it",
                        name);
-        diag_help(d, "declare an input, `input image: f32[1, 28, 28]`, or begin the chain with a "
-                     "layer: x -> %s", name);
+        diag_help(d,
+                  "declare an input, `input image: f32[1, 28, 28]`, or begin the chain with a "
+                  "layer: x -> %s",
+                  name);
         return false;
     }
     d = diag_error(o->b->diag, o->at->loc, "E0119", "%s takes %d input%s, got %d", name, want,
@@ -96,8 +99,10 @@ static ConnTable *table_new(Build *b, int64_t outputs, int64_t inputs) {
 static bool table_row(OpCall *o, const Val *row, int index, int64_t inputs, uint8_t *link) {
     Build *b = o->b;
     if (row->kind != V_LIST) {
-        diag_error(b->diag, row->loc, "E0308", "row %d of the connection table must be a list of "
-                   "input maps, got %s", index, val_kind_text(row));
+        diag_error(b->diag, row->loc, "E0308",
+                   "row %d of the connection table must be a list of "
+                   "input maps, got %s",
+                   index, val_kind_text(row));
         return false;
     }
     for (int i = 0; i < row->n; i++) {
@@ -107,7 +112,8 @@ static bool table_row(OpCall *o, const Val *row, int index, int64_t inputs, uint
         if (map < 0 || map >= inputs) {
             diag_error(b->diag, row->at[i].loc, "E0308",
                        "row %d of the connection table reads map %lld, but the input has maps 0 to "
-                       "%lld", index, (long long)map, (long long)inputs - 1);
+                       "%lld",
+                       index, (long long)map, (long long)inputs - 1);
             return false;
         }
         if (link[map]) {

@@ -1,7 +1,8 @@
-/* build_params.c: the parameters of a layer: names, shapes, initial values, sharing, freezing, links.
+/* build_params.c: the parameters of a layer: names, shapes, initial values, sharing, freezing,
+ * links.
  *
- * The first walk makes them; later walks find them again by name.  Names follow PyTorch: the label of
- * the layer, a dot, the operator's suffix ("c1.weight").
+ * The first walk makes them; later walks find them again by name.  Names follow PyTorch: the label
+ * of the layer, a dot, the operator's suffix ("c1.weight").
  *
  * requires: the operator's infer has accepted the data inputs.  ensures: every parameter has a rule
  * of initialisation; init of the call beats `defaults`, which beats train { init = .. }.
@@ -26,9 +27,10 @@ bool call_args(Build *b, const Val *call, const char *const *names, int n, int r
         else
             next++;
         if (i >= n) {
-            Diag *d = diag_error(b->diag, a->loc, a->name ? "E0107" : "E0108",
-                                 a->name ? "%s has no parameter '%s'" : "%s: too many arguments%.0s",
-                                 call->text, a->name ? a->name : "");
+            Diag *d =
+                diag_error(b->diag, a->loc, a->name ? "E0107" : "E0108",
+                           a->name ? "%s has no parameter '%s'" : "%s: too many arguments%.0s",
+                           call->text, a->name ? a->name : "");
             if (a->name)
                 diag_suggest(d, a->name_loc, nearest_name(a->name, names, n));
             ok = false;
@@ -163,13 +165,17 @@ static bool init_eval(Build *b, Scope *scope, const Ast *ast, const ParamSpec *s
     scope_num(b, s, "fan_out", out);
     Val v = expr_eval(b, s, ast);
     switch (v.kind) {
-    case V_BAD: return false;
+    case V_BAD:
+        return false;
     case V_NUM:
         p->init = INIT_FILL;
         return finite_arg(b, &v, "an initial value", &p->init_a);
-    case V_NAME: return init_word(b, &v, in, out, p);
-    case V_CALL: return init_call(b, &v, p);
-    case V_LIST: return init_table(b, &v, p);
+    case V_NAME:
+        return init_word(b, &v, in, out, p);
+    case V_CALL:
+        return init_call(b, &v, p);
+    case V_LIST:
+        return init_table(b, &v, p);
     default:
         diag_error(b->diag, v.loc, "E0111",
                    "an initial value is a number, a table or uniform(..), gaussian(..), got %s",
@@ -349,9 +355,10 @@ static void share_mismatch(Build *b, const Bound *bound, const Param *p, const T
         sb_printf(&shape, "%s%lld", i ? ", " : "", (long long)p->shape.dim[i]);
     Diag *d;
     if (bound->op == OP_DENSE)
-        d = diag_error(b->diag, at->loc, "E0312",
-                       "dense '%s' shares the weight of '%s', [%s], but its input has %lld elements",
-                       label, t->name, shape.text, (long long)shape_elems(&src->shape));
+        d = diag_error(
+            b->diag, at->loc, "E0312",
+            "dense '%s' shares the weight of '%s', [%s], but its input has %lld elements", label,
+            t->name, shape.text, (long long)shape_elems(&src->shape));
     else
         d = diag_error(b->diag, at->loc, "E0312",
                        "%s '%s' shares %s, [%s], which does not fit its input %s and arguments",
@@ -378,8 +385,9 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
         }
         bool bias = eq(spec[i].suffix, "bias");
         if (!p) {
-            diag_error(b->diag, bound->share->loc, "E0312", "'%s' has no %s to share; write %s = no",
-                       t->name, spec[i].suffix, spec[i].suffix);
+            diag_error(b->diag, bound->share->loc, "E0312",
+                       "'%s' has no %s to share; write %s = no", t->name, spec[i].suffix,
+                       spec[i].suffix);
             return false;
         }
         if (!shape_equal(&p->shape, &spec[i].shape) || !shape_equal(&p->split, &spec[i].split) ||

@@ -151,8 +151,9 @@ static void json_text(FILE *out, const char *text) {
 void model_describe_json(const Model *m, FILE *out) {
     fprintf(out, "{\"schema\":1,\"model\":");
     json_text(out, m->name);
-    fprintf(out, ",\"spec\":\"%s\",\"classes\":%lld,\"trainable\":%lld,\"frozen\":%lld,"
-                 "\"macs\":%.0f,\"inputs\":[",
+    fprintf(out,
+            ",\"spec\":\"%s\",\"classes\":%lld,\"trainable\":%lld,\"frozen\":%lld,"
+            "\"macs\":%.0f,\"inputs\":[",
             m->hash, (long long)m->classes, (long long)m->trainable, (long long)m->frozen, m->macs);
     for (int i = 0; i < m->ninputs; i++) {
         fprintf(out, "%s{\"name\":", i ? "," : "");
@@ -172,8 +173,9 @@ void model_describe_json(const Model *m, FILE *out) {
         json_shape(out, &l->out);
         fprintf(out, ",\"params\":%lld,\"trainable\":%lld,\"macs\":%.0f", (long long)l->params,
                 (long long)l->trainable, l->macs);
-        fprintf(out, ",\"field\":{\"all\":%s,\"size\":[%lld,%lld],\"jump\":[%lld,%lld],"
-                     "\"start\":[%lld,%lld]}}",
+        fprintf(out,
+                ",\"field\":{\"all\":%s,\"size\":[%lld,%lld],\"jump\":[%lld,%lld],"
+                "\"start\":[%lld,%lld]}}",
                 l->field.all ? "true" : "false", (long long)l->field.size[0],
                 (long long)l->field.size[1], (long long)l->field.jump[0],
                 (long long)l->field.jump[1], (long long)l->field.start[0],

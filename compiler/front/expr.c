@@ -48,7 +48,8 @@ Binding *scope_find(Scope *s, const char *name) {
     return NULL;
 }
 
-/* A label declared in the k-th turn of a repeat is called x.k; inside that turn plain x finds it. */
+/* A label declared in the k-th turn of a repeat is called x.k; inside that turn plain x finds it.
+ */
 LabelInfo *label_find(Build *b, Scope *s, const char *name) {
     for (; s; s = s->up) {
         const char *full = *s->prefix || *s->suffix
@@ -67,9 +68,9 @@ bool expand_count(Build *b, LocRange loc) {
     if (++b->expansion <= LIMIT_EXPANSION)
         return true;
     if (!b->limit_hit) {
-        Diag *d = diag_error(b->diag, loc, "E0130",
-                             "the net expands to more than %d statements and stages",
-                             LIMIT_EXPANSION);
+        Diag *d =
+            diag_error(b->diag, loc, "E0130",
+                       "the net expands to more than %d statements and stages", LIMIT_EXPANSION);
         diag_help(d, "look for a repeat with a large count, or blocks that multiply each other");
     }
     b->limit_hit = true;
@@ -78,7 +79,9 @@ bool expand_count(Build *b, LocRange loc) {
 
 /* ---- values ---- */
 
-static Val bad(LocRange loc) { return (Val){.kind = V_BAD, .loc = loc}; }
+static Val bad(LocRange loc) {
+    return (Val){.kind = V_BAD, .loc = loc};
+}
 
 static Val number(double x, bool integer, const char *unit, LocRange loc) {
     if (fabs(x) > 9e15)
@@ -92,16 +95,26 @@ static Val boolean(bool x, LocRange loc) {
 
 const char *val_kind_text(const Val *v) {
     switch (v->kind) {
-    case V_BAD: return "an error";
-    case V_NUM: return v->integer ? "a whole number" : "a number";
-    case V_EXTENT: return "an extent";
-    case V_STR: return "a string";
-    case V_BOOL: return "yes or no";
-    case V_LIST: return "a list";
-    case V_NAME: return "a word";
-    case V_CALL: return "a call";
-    case V_RANGE: return "a range";
-    case V_TENSOR: return "a layer";
+    case V_BAD:
+        return "an error";
+    case V_NUM:
+        return v->integer ? "a whole number" : "a number";
+    case V_EXTENT:
+        return "an extent";
+    case V_STR:
+        return "a string";
+    case V_BOOL:
+        return "yes or no";
+    case V_LIST:
+        return "a list";
+    case V_NAME:
+        return "a word";
+    case V_CALL:
+        return "a call";
+    case V_RANGE:
+        return "a range";
+    case V_TENSOR:
+        return "a layer";
     }
     return "?";
 }
@@ -109,12 +122,24 @@ const char *val_kind_text(const Val *v) {
 const char *val_text(Arena *arena, const Val *v) {
     StrBuf t = sb_new(arena);
     switch (v->kind) {
-    case V_NUM: sb_printf(&t, "%.10g%s", v->num, v->unit); break;
-    case V_BOOL: sb_puts(&t, v->num != 0 ? "yes" : "no"); break;
-    case V_STR: sb_printf(&t, "\"%s\"", v->text); break;
-    case V_NAME: sb_puts(&t, v->text); break;
-    case V_CALL: sb_printf(&t, "%s(..)", v->text); break;
-    case V_TENSOR: sb_puts(&t, v->tensor->name); break;
+    case V_NUM:
+        sb_printf(&t, "%.10g%s", v->num, v->unit);
+        break;
+    case V_BOOL:
+        sb_puts(&t, v->num != 0 ? "yes" : "no");
+        break;
+    case V_STR:
+        sb_printf(&t, "\"%s\"", v->text);
+        break;
+    case V_NAME:
+        sb_puts(&t, v->text);
+        break;
+    case V_CALL:
+        sb_printf(&t, "%s(..)", v->text);
+        break;
+    case V_TENSOR:
+        sb_puts(&t, v->tensor->name);
+        break;
     case V_EXTENT:
         for (int i = 0; i < v->n; i++)
             sb_printf(&t, "%s%.10g", i ? "x" : "", v->at[i].num);
@@ -125,7 +150,9 @@ const char *val_text(Arena *arena, const Val *v) {
     case V_RANGE:
         sb_printf(&t, "%s..%s", val_text(arena, &v->at[0]), val_text(arena, &v->at[1]));
         break;
-    case V_BAD: sb_puts(&t, "?"); break;
+    case V_BAD:
+        sb_puts(&t, "?");
+        break;
     }
     return t.text;
 }
@@ -311,15 +338,24 @@ static Val eval_arithmetic(Build *b, const Ast *e, const Val *l, const Val *r) {
     bool whole = l->integer && r->integer;
     const char *unit = *l->unit ? l->unit : r->unit;
     switch (e->expr.op) {
-    case AST_OP_EQ: return boolean(x == y, e->loc);
-    case AST_OP_NE: return boolean(x != y, e->loc);
-    case AST_OP_LE: return boolean(x <= y, e->loc);
-    case AST_OP_GE: return boolean(x >= y, e->loc);
-    case AST_OP_LT: return boolean(x < y, e->loc);
-    case AST_OP_GT: return boolean(x > y, e->loc);
-    case AST_OP_ADD: return number(x + y, whole, unit, e->loc);
-    case AST_OP_SUB: return number(x - y, whole, unit, e->loc);
-    case AST_OP_MUL: return number(x * y, whole, unit, e->loc);
+    case AST_OP_EQ:
+        return boolean(x == y, e->loc);
+    case AST_OP_NE:
+        return boolean(x != y, e->loc);
+    case AST_OP_LE:
+        return boolean(x <= y, e->loc);
+    case AST_OP_GE:
+        return boolean(x >= y, e->loc);
+    case AST_OP_LT:
+        return boolean(x < y, e->loc);
+    case AST_OP_GT:
+        return boolean(x > y, e->loc);
+    case AST_OP_ADD:
+        return number(x + y, whole, unit, e->loc);
+    case AST_OP_SUB:
+        return number(x - y, whole, unit, e->loc);
+    case AST_OP_MUL:
+        return number(x * y, whole, unit, e->loc);
     case AST_OP_DIV:
     case AST_OP_MOD:
         if (y == 0) {
@@ -329,7 +365,8 @@ static Val eval_arithmetic(Build *b, const Ast *e, const Val *l, const Val *r) {
         if (e->expr.op == AST_OP_MOD)
             return number(fmod(x, y), whole, unit, e->loc);
         return number(x / y, whole && fmod(x, y) == 0, unit, e->loc);
-    default: BUG("operator %d", (int)e->expr.op);
+    default:
+        BUG("operator %d", (int)e->expr.op);
     }
 }
 
@@ -362,18 +399,20 @@ static Val eval_binary(Build *b, Scope *s, const Ast *e) {
 
 /* ---- functions ---- */
 
-static double fn_round(double x) { return floor(x + 0.5); }
+static double fn_round(double x) {
+    return floor(x + 0.5);
+}
 typedef struct Function1 {
     const char *name;
     double (*f)(double);
 } Function1;
 static const Function1 functions1[] = {
-    {"sqrt", sqrt}, {"abs", fabs}, {"floor", floor}, {"ceil", ceil},
-    {"round", fn_round}, {"exp", exp}, {"log", log},
+    {"sqrt", sqrt},      {"abs", fabs}, {"floor", floor}, {"ceil", ceil},
+    {"round", fn_round}, {"exp", exp},  {"log", log},
 };
 static const char *const function_names[] = {
-    "min", "max", "sqrt", "abs", "floor", "ceil", "round", "exp", "log", "pow", "channels",
-    "height", "width", "len", "bitmaps",
+    "min", "max", "sqrt",     "abs",    "floor", "ceil", "round",   "exp",
+    "log", "pow", "channels", "height", "width", "len",  "bitmaps",
 };
 enum { FUNCTIONS = (int)(sizeof function_names / sizeof *function_names) };
 
@@ -431,7 +470,8 @@ static Val eval_bitmaps(Build *b, const Ast *e, const Val *size, const Val *rows
             count * (w + 1) - 1 != length) {
             diag_error(b->diag, row->loc, "E0111",
                        "row %d of the bitmaps must be a string of %lld characters and single "
-                       "spaces between the glyphs", y + 1, (long long)(count * (w + 1) - 1));
+                       "spaces between the glyphs",
+                       y + 1, (long long)(count * (w + 1) - 1));
             return bad(e->loc);
         }
         for (int64_t i = 0; i < length; i++) {
@@ -529,7 +569,10 @@ static Val eval_call(Build *b, Scope *s, const Ast *e) {
         Tensor *t = build_call(b, s, e);
         return (Val){.kind = V_TENSOR, .loc = e->loc, .tensor = t, .ast = e};
     }
-    return (Val){.kind = V_CALL, .loc = e->loc, .ast = e, .scope = s,
+    return (Val){.kind = V_CALL,
+                 .loc = e->loc,
+                 .ast = e,
+                 .scope = s,
                  .text = name ? name : ast_text(b->arena, e->call.callee)};
 }
 
@@ -542,12 +585,18 @@ Val expr_eval(Build *b, Scope *s, const Ast *e) {
                       e->num.value == floor(e->num.value), e->num.unit, e->loc);
     case AST_STR:
         return (Val){.kind = V_STR, .loc = e->loc, .text = e->name};
-    case AST_EXTENT: return eval_extent(b, e);
-    case AST_LIST: return eval_list(b, s, e);
-    case AST_PATH: return eval_path(b, s, e);
-    case AST_CALL: return eval_call(b, s, e);
-    case AST_UNARY: return eval_unary(b, s, e);
-    case AST_BINARY: return eval_binary(b, s, e);
+    case AST_EXTENT:
+        return eval_extent(b, e);
+    case AST_LIST:
+        return eval_list(b, s, e);
+    case AST_PATH:
+        return eval_path(b, s, e);
+    case AST_CALL:
+        return eval_call(b, s, e);
+    case AST_UNARY:
+        return eval_unary(b, s, e);
+    case AST_BINARY:
+        return eval_binary(b, s, e);
     case AST_RANGE: {
         Val v = {.kind = V_RANGE, .loc = e->loc, .n = 2, .ast = e, .scope = s};
         v.at = ARENA_ARRAY(b->arena, 2, Val);
@@ -560,6 +609,7 @@ Val expr_eval(Build *b, Scope *s, const Ast *e) {
             return (Val){.kind = V_TENSOR, .loc = e->loc, .tensor = s->in};
         diag_error(b->diag, e->loc, "E0121", "`in` has a meaning only inside a block or a fork");
         return bad(e->loc);
-    default: BUG("expression of kind %s", ast_kind_text(e->kind));
+    default:
+        BUG("expression of kind %s", ast_kind_text(e->kind));
     }
 }

@@ -1,9 +1,9 @@
 /* field.c: receptive fields, and the rows of the layer table.
  *
- * A field is the part of the image that one output cell sees: size += (k - 1) * jump, jump *= stride,
- * start -= pad * jump.  Where branches meet, the largest field counts.
- * theory: Araujo, Norris, Sim, "Computing receptive fields of convolutional neural networks",
- * Distill 2019, equations (2) to (5); the same recursion as in Dumoulin and Visin 2016.
+ * A field is the part of the image that one output cell sees: size += (k - 1) * jump, jump *=
+ * stride, start -= pad * jump.  Where branches meet, the largest field counts. theory: Araujo,
+ * Norris, Sim, "Computing receptive fields of convolutional neural networks", Distill 2019,
+ * equations (2) to (5); the same recursion as in Dumoulin and Visin 2016.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* model.c: from a syntax tree to a Model: the order of semantic analysis on one screen.
  *
- * requires: a FILE without syntax errors.  ensures: a Model whose graphs every pass accepts, or NULL
- * and at least one error in `diag`.
+ * requires: a FILE without syntax errors.  ensures: a Model whose graphs every pass accepts, or
+ * NULL and at least one error in `diag`.
  */
 #include "front/model.h"
 
@@ -12,7 +12,8 @@
 
 #include "front/sema.h"
 
-/* Text of all files, the net's name and every override: two specs with one hash are the same net. */
+/* Text of all files, the net's name and every override: two specs with one hash are the same net.
+ */
 static void hash_spec(Model *m, const ModelOptions *opt) {
     XXH3_state_t state;
     XXH3_INITSTATE(&state);

@@ -21,13 +21,13 @@ typedef struct ModelDefine {
 } ModelDefine;
 
 typedef struct ModelOptions {
-    const char *net;          /* "VGG16" or "Table3.no34"; NULL: the only net nobody extends */
-    const char *variant;      /* "Table3.no34" or "no34" */
+    const char *net;     /* "VGG16" or "Table3.no34"; NULL: the only net nobody extends */
+    const char *variant; /* "Table3.no34" or "no34" */
     const ModelDefine *define;
     int ndefine;
-    Sources *sources;         /* for the spec's text and hash, and for -D values */
-    bool strict_shapes;       /* discarded input cells are errors */
-    bool forward_only;        /* check, describe: skip the train and look graphs */
+    Sources *sources;   /* for the spec's text and hash, and for -D values */
+    bool strict_shapes; /* discarded input cells are errors */
+    bool forward_only;  /* check, describe: skip the train and look graphs */
 } ModelOptions;
 
 enum { MODEL_FORWARD, MODEL_TRAIN, MODEL_LOOK, MODEL_MODES };
@@ -36,18 +36,18 @@ enum { MODEL_FORWARD, MODEL_TRAIN, MODEL_LOOK, MODEL_MODES };
  * where the first cell's field begins (negative: in the padding).  h, w. */
 typedef struct Field {
     int64_t size[2], jump[2], start[2];
-    bool all;                 /* behind a dense layer: the whole image */
+    bool all; /* behind a dense layer: the whole image */
 } Field;
 
-typedef struct ModelLayer {   /* one row of `netc describe` */
-    const char *label;        /* "c1"; rows of one label follow each other */
-    const char *op;           /* "conv" */
-    const char *detail;       /* "conv 5x5/2 + relu" */
-    bool follows;             /* not the first row of its label */
+typedef struct ModelLayer { /* one row of `netc describe` */
+    const char *label;      /* "c1"; rows of one label follow each other */
+    const char *op;         /* "conv" */
+    const char *detail;     /* "conv 5x5/2 + relu" */
+    bool follows;           /* not the first row of its label */
     Shape out;
-    int64_t params;           /* trainable or frozen numbers, missing links not counted */
+    int64_t params; /* trainable or frozen numbers, missing links not counted */
     int64_t trainable;
-    double macs;              /* per image; 0 for layers without weights */
+    double macs; /* per image; 0 for layers without weights */
     Field field;
     LocRange loc;
 } ModelLayer;
@@ -58,7 +58,7 @@ typedef struct ModelInput {
     rt_input_spec prep;
 } ModelInput;
 
-typedef struct ModelLabel {   /* class[10] */
+typedef struct ModelLabel { /* class[10] */
     const char *name;
     int64_t classes;
 } ModelLabel;
@@ -69,29 +69,29 @@ typedef struct ModelJob {
     LocRange loc;
 } ModelJob;
 
-typedef struct ModelSeed {    /* look: a layer from which a projection can start */
+typedef struct ModelSeed { /* look: a layer from which a projection can start */
     const char *label;
     ValueId value;
     Field field;
 } ModelSeed;
 
 typedef struct ModelGraph {
-    Graph *graph;             /* NULL: absent (no loss: no train graph) */
-    ValueId image;            /* the load_input result */
-    ValueId score;            /* the value that the softmax or argmin is taken of */
-    ValueId prob;             /* the declared output when it is a softmax, else 0 */
+    Graph *graph;  /* NULL: absent (no loss: no train graph) */
+    ValueId image; /* the load_input result */
+    ValueId score; /* the value that the softmax or argmin is taken of */
+    ValueId prob;  /* the declared output when it is a softmax, else 0 */
     ValueId loss[8];
     const char *loss_name[8]; /* "ce" */
     int nlosses;
-    ModelSeed *seed;          /* look only */
+    ModelSeed *seed; /* look only */
     int nseeds;
 } ModelGraph;
 
 typedef struct Model {
-    const char *name;         /* "LeNet5", "ZF.no34" */
-    const char *spec_file;    /* as given */
-    const char *spec_text;    /* the main file's text */
-    char hash[33];            /* of all source text, net, variant and overrides */
+    const char *name;      /* "LeNet5", "ZF.no34" */
+    const char *spec_file; /* as given */
+    const char *spec_text; /* the main file's text */
+    char hash[33];         /* of all source text, net, variant and overrides */
     ParamList params;
     ModelGraph mode[MODEL_MODES];
 
@@ -99,13 +99,13 @@ typedef struct Model {
     int ninputs;
     ModelLabel *label;
     int nlabels;
-    int64_t classes;          /* of the predicted output (0: not a classifier) */
-    bool smallest_wins;       /* the class is the argmin of the score */
-    const char *output_name;  /* "prob" */
+    int64_t classes;         /* of the predicted output (0: not a classifier) */
+    bool smallest_wins;      /* the class is the argmin of the score */
+    const char *output_name; /* "prob" */
 
     ModelLayer *layer;
     int nlayers;
-    int64_t trainable, frozen;/* counts of numbers */
+    int64_t trainable, frozen; /* counts of numbers */
     double macs;
 
     rt_train_spec train;
@@ -114,7 +114,7 @@ typedef struct Model {
     int nmetrics;
     ModelJob *job;
     int njobs;
-    const char **variants;    /* "Table3.base", ... of this net */
+    const char **variants; /* "Table3.base", ... of this net */
     int nvariants;
 } Model;
 

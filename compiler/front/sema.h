@@ -32,51 +32,55 @@ struct Tensor {
     ValueId v;
     Shape shape;
     Field field;
-    int64_t classes;        /* TENSOR_CLASS */
-    const char *name;       /* for derivations: "conv4", "image", or the call's text */
-    Tensor *from;           /* what it was made of (first input), for derivations */
-    const char *text;       /* "conv(32, 5x5, pad = 2)" */
-    int row;                /* 1 + index of the describe row that it ends, 0 = none */
+    int64_t classes;  /* TENSOR_CLASS */
+    const char *name; /* for derivations: "conv4", "image", or the call's text */
+    Tensor *from;     /* what it was made of (first input), for derivations */
+    const char *text; /* "conv(32, 5x5, pad = 2)" */
+    int row;          /* 1 + index of the describe row that it ends, 0 = none */
     LocRange loc;
-    Tensor **in;            /* all inputs, for reachability */
+    Tensor **in; /* all inputs, for reachability */
     int nin;
-    bool reached;           /* an output, loss or metric depends on it */
+    bool reached; /* an output, loss or metric depends on it */
 };
 
 /* ---- static values ---- */
 typedef enum {
-    V_BAD,    /* an error was reported */
-    V_NUM, V_EXTENT, V_STR, V_BOOL, V_LIST,
-    V_NAME,   /* a word that names nothing here: an enum constant for whoever knows it */
-    V_CALL,   /* a description such as uniform(..), sgd(..): arguments are evaluated by its reader */
-    V_RANGE,  /* a .. b */
+    V_BAD, /* an error was reported */
+    V_NUM,
+    V_EXTENT,
+    V_STR,
+    V_BOOL,
+    V_LIST,
+    V_NAME,  /* a word that names nothing here: an enum constant for whoever knows it */
+    V_CALL,  /* a description such as uniform(..), sgd(..): arguments are evaluated by its reader */
+    V_RANGE, /* a .. b */
     V_TENSOR,
 } ValKind;
 struct Val {
     ValKind kind;
     LocRange loc;
     double num;
-    bool integer;           /* num is a whole number written or computed exactly */
-    const char *unit;       /* "", "%", "epoch", "step", "s", "MiB" */
-    const char *text;       /* STR, NAME, CALL: function name */
-    int n;                  /* LIST, EXTENT, RANGE: elements */
+    bool integer;     /* num is a whole number written or computed exactly */
+    const char *unit; /* "", "%", "epoch", "step", "s", "MiB" */
+    const char *text; /* STR, NAME, CALL: function name */
+    int n;            /* LIST, EXTENT, RANGE: elements */
     Val *at;
     Tensor *tensor;
-    const Ast *ast;         /* where it was written; CALL: where the arguments are */
-    Scope *scope;           /* CALL: where to evaluate them */
+    const Ast *ast; /* where it was written; CALL: where the arguments are */
+    Scope *scope;   /* CALL: where to evaluate them */
 };
 
 /* ---- names ---- */
 typedef enum { B_VAL, B_LAZY, B_TENSOR } BindKind;
 typedef struct Binding {
     BindKind kind;
-    Val val;                /* B_VAL */
-    const Ast *ast;         /* B_LAZY: expression, evaluated in `scope` at first use */
+    Val val;        /* B_VAL */
+    const Ast *ast; /* B_LAZY: expression, evaluated in `scope` at first use */
     Scope *scope;
     Tensor *tensor;
     LocRange loc;
     bool busy, formal;
-    bool global;            /* const or parameter of the file or net: must not be a layer */
+    bool global; /* const or parameter of the file or net: must not be a layer */
 } Binding;
 
 /* Where a block was instantiated: notes "in block 'inception' instantiated at ..". */
@@ -89,18 +93,18 @@ typedef struct Trace {
 
 struct Scope {
     Scope *up;
-    Map names;              /* -> Binding */
-    const char *prefix;     /* of labels declared here: "", "r2.0." */
-    const char *suffix;     /* repeat: ".2", else "" */
-    Scope *instance;        /* the net's or block instance's outermost scope: counts anonymous names */
-    Map counters;           /* instance: op -> (int *) */
+    Map names;          /* -> Binding */
+    const char *prefix; /* of labels declared here: "", "r2.0." */
+    const char *suffix; /* repeat: ".2", else "" */
+    Scope *instance;    /* the net's or block instance's outermost scope: counts anonymous names */
+    Map counters;       /* instance: op -> (int *) */
     const Trace *trace;
-    Tensor *in;             /* what `in` means here, or NULL */
-    bool barrier;           /* block instance: labels of outer scopes are not visible */
+    Tensor *in;   /* what `in` means here, or NULL */
+    bool barrier; /* block instance: labels of outer scopes are not visible */
 };
 
 /* ---- the flattened net ---- */
-typedef struct LabelSet {   /* set conv1.stride = 2 */
+typedef struct LabelSet { /* set conv1.stride = 2 */
     const char *attr;
     const Ast *value;
     Scope *scope;
@@ -113,22 +117,22 @@ typedef struct Insertion {
     Scope *scope;
     struct Insertion *next;
 } Insertion;
-typedef struct Item {       /* one statement of the net, with the edits made to it */
+typedef struct Item { /* one statement of the net, with the edits made to it */
     const Ast *stmt;
-    const char *label;      /* NULL: unlabelled or not a single chain */
-    const Ast *source;      /* replace: the stage where the original chain began, or NULL */
+    const char *label; /* NULL: unlabelled or not a single chain */
+    const Ast *source; /* replace: the stage where the original chain began, or NULL */
     Scope *scope;
-    const Ast *chain;       /* the chain, after replace */
+    const Ast *chain; /* the chain, after replace */
     Scope *chain_scope;
     Insertion *before, *after;
     LabelSet *sets;
     bool removed, frozen;
     LocRange removed_at;
 } Item;
-typedef struct Setting {    /* key of a section; later ones override */
+typedef struct Setting { /* key of a section; later ones override */
     const char *section, *key;
-    const Ast *ast;         /* SETTING or JOB */
-    const Ast *value;       /* an expression (JOB: its call) */
+    const Ast *ast;   /* SETTING or JOB */
+    const Ast *value; /* an expression (JOB: its call) */
     Scope *scope;
     LocRange key_loc;
     bool job, used;
@@ -138,7 +142,7 @@ typedef struct FreezeMark { /* freeze s1, "conv*": labels that are not statement
     LocRange loc;
     bool glob, used;
 } FreezeMark;
-typedef struct Member {     /* input, output, loss or metric, with the scope it was written in */
+typedef struct Member { /* input, output, loss or metric, with the scope it was written in */
     const Ast *ast;
     Scope *scope;
 } Member;
@@ -147,47 +151,47 @@ typedef VEC(Member) MemberVec;
 typedef struct Net {
     const char *name;
     const Ast *decl;
-    Scope *file, *scope;    /* scope: of the most derived level */
+    Scope *file, *scope; /* scope: of the most derived level */
     VEC(Item) items;
     VEC(Setting) settings;
     VEC(FreezeMark) freezes;
     MemberVec inputs, outputs, losses, metrics;
-    Map shapes;             /* input name -> Member of the SET node */
+    Map shapes; /* input name -> Member of the SET node */
 } Net;
 
 /* ---- labels, while building ---- */
 typedef struct LabelInfo {
-    const char *name;       /* full: "r2.0.main" */
-    Tensor *tensor;         /* NULL: a removed layer at the start of the net */
+    const char *name; /* full: "r2.0.main" */
+    Tensor *tensor;   /* NULL: a removed layer at the start of the net */
     LocRange loc;
-    int param[4], nparams;  /* indices into the parameter list */
-    int op;                 /* that owns them */
+    int param[4], nparams; /* indices into the parameter list */
+    int op;                /* that owns them */
     bool removed;
 } LabelInfo;
 
 struct Build {
     Arena *arena;
-    DiagCtx *diag;          /* a throw-away one in the second and third walk */
+    DiagCtx *diag; /* a throw-away one in the second and third walk */
     const ModelOptions *opt;
     Model *m;
     Net *net;
-    AstList file;           /* all items of all files */
+    AstList file; /* all items of all files */
     int mode;
     Graph *g;
     ModelGraph *mg;
-    Map labels;             /* full name -> LabelInfo */
-    Map values;             /* parameter name -> ValueId in this graph */
+    Map labels; /* full name -> LabelInfo */
+    Map values; /* parameter name -> ValueId in this graph */
     VEC(LabelInfo *) order;
     VEC(Tensor *) tensors;
     VEC(ModelLayer) rows;
-    Map blocks;             /* name -> Ast */
-    Item *item;             /* being walked */
+    Map blocks; /* name -> Ast */
+    Item *item; /* being walked */
     int64_t dropouts, expansion;
     int lazy_depth;
     bool limit_hit;
-    Tensor *flow;           /* result of the previous statement */
-    Map owners;             /* prefix of parameters -> LabelInfo with op and param[] */
-    Map param_index;        /* name -> 1 + index, of all walks */
+    Tensor *flow;    /* result of the previous statement */
+    Map owners;      /* prefix of parameters -> LabelInfo with op and param[] */
+    Map param_index; /* name -> 1 + index, of all walks */
     Tensor *score, *prob;
 };
 
@@ -201,8 +205,8 @@ Val expr_eval(Build *b, Scope *s, const Ast *e);
 bool expr_int(Build *b, const Val *v, const char *what, int64_t lo, int64_t hi, int64_t *out);
 bool expr_num(Build *b, const Val *v, const char *what, double *out);
 bool expr_bool(Build *b, const Val *v, const char *what, bool *out);
-const char *val_text(Arena *arena, const Val *v);   /* as written in a spec */
-const char *val_kind_text(const Val *v);            /* "a list" */
+const char *val_text(Arena *arena, const Val *v); /* as written in a spec */
+const char *val_kind_text(const Val *v);          /* "a list" */
 /* "r2[0].k1" -> "r2.0.k1"; NULL after an error. *indexed: has an index. */
 const char *path_text(Build *b, Scope *s, const Ast *path, bool *indexed);
 Binding *scope_find(Scope *s, const char *name);
@@ -222,30 +226,30 @@ enum { ARG_MAX = 24 };
 typedef struct Bound {
     int op;
     void *attrs;
-    const Ast *arg[ARG_MAX];      /* per attribute: the ARG that gave it, or NULL */
-    const Ast *init, *bias_init, *centers, *share;  /* values of common arguments, or NULL */
+    const Ast *arg[ARG_MAX]; /* per attribute: the ARG that gave it, or NULL */
+    const Ast *init, *bias_init, *centers, *share; /* values of common arguments, or NULL */
     Scope *init_scope, *bias_scope;
     const Ast *share_arg;
     bool frozen, has_frozen;
     double lr_mult, decay_mult;
-    const Val *connect;           /* AT_TABLE: the list, to be made a ConnTable by the caller */
+    const Val *connect; /* AT_TABLE: the list, to be made a ConnTable by the caller */
     Tensor *in[256];
     int nin;
 } Bound;
 /* `at`: the CALL, or a PATH naming an operation without arguments.  false: errors were reported. */
 bool sema_bind(Build *b, Scope *s, const Ast *at, int op, const char *label, Bound *out);
 const char *op_signature(Arena *arena, int op);
-const char *attr_detail(Arena *arena, int op, const void *attrs);  /* "5x5/2" for describe */
+const char *attr_detail(Arena *arena, int op, const void *attrs); /* "5x5/2" for describe */
 
 /* ---- build.c: statements, chains, blocks ---- */
-typedef struct Flow {         /* what runs along an arrow */
+typedef struct Flow { /* what runs along an arrow */
     Tensor **at;
     int n;
-    bool implicit;            /* the previous statement's result: explicit inputs replace it */
+    bool implicit; /* the previous statement's result: explicit inputs replace it */
 } Flow;
 void build_items(Build *b);
 Tensor *build_call(Build *b, Scope *s, const Ast *call); /* an op or block inside an expression */
-int spec_op(const char *name);              /* usable operation, OP_NONE */
+int spec_op(const char *name);                           /* usable operation, OP_NONE */
 LabelInfo *label_declare(Build *b, const char *full, LocRange loc, Tensor *t);
 Tensor *tensor_poison(Build *b, LocRange loc);
 
@@ -258,19 +262,19 @@ const char *shape_text(Arena *arena, const Shape *s);
 
 /* ---- build_op.c: one operation ---- */
 typedef struct Naming {
-    const char *param;     /* prefix of the parameters' names */
-    const char *row;       /* label of the describe row */
+    const char *param; /* prefix of the parameters' names */
+    const char *row;   /* label of the describe row */
     bool starts_row;
-    bool anonymous;        /* row was made up here: not worth a mention in messages */
+    bool anonymous; /* row was made up here: not worth a mention in messages */
 } Naming;
 Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Naming *naming);
 
 /* ---- build_params.c ---- */
 typedef struct LayerParams {
-    ValueId value[4];      /* in the order of the operation's inputs */
+    ValueId value[4]; /* in the order of the operation's inputs */
     int index[4], n;
-    int64_t count;         /* numbers that exist */
-    int64_t weights;       /* of them, not biases */
+    int64_t count;   /* numbers that exist */
+    int64_t weights; /* of them, not biases */
 } LayerParams;
 bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const Tensor *src,
                   const Naming *naming, LayerParams *out);

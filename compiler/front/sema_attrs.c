@@ -15,8 +15,8 @@
 
 /* Arguments of every layer with parameters. */
 typedef enum { C_INIT, C_BIAS_INIT, C_CENTERS, C_FROZEN, C_SHARE, C_LR, C_DECAY, C_COUNT } Common;
-static const char *const common_name[C_COUNT] = {
-    "init", "bias_init", "centers", "frozen", "share", "lr_mult", "decay_mult"};
+static const char *const common_name[C_COUNT] = {"init",  "bias_init", "centers",   "frozen",
+                                                 "share", "lr_mult",   "decay_mult"};
 static const char *const common_text[C_COUNT] = {
     "init=..", "bias_init=..", "centers=..", "frozen=no", "share=..", "lr_mult=1", "decay_mult=1"};
 
@@ -27,7 +27,7 @@ typedef struct Binder {
     const OpDef *def;
     Bound *out;
     bool given[ARG_MAX], given_common[C_COUNT];
-    bool ok, unknown;  /* unknown: a name was wrong, so positions and gaps mean little */
+    bool ok, unknown; /* unknown: a name was wrong, so positions and gaps mean little */
 } Binder;
 
 static bool takes_common(int op, int c) {
@@ -147,15 +147,19 @@ static bool set_attr(Binder *x, int i, const Val *v) {
     case AT_INT:
         return expr_num(x->b, v, what(x, a), &num) && in_range(x, a, num, v->loc) &&
                expr_int(x->b, v, what(x, a), INT64_MIN / 2, INT64_MAX / 2, at);
-    case AT_BOOL: return expr_bool(x->b, v, what(x, a), at);
+    case AT_BOOL:
+        return expr_bool(x->b, v, what(x, a), at);
     case AT_FLOAT:
         if (!expr_num(x->b, v, what(x, a), &num) || !in_range(x, a, num, v->loc))
             return false;
         *(double *)at = num;
         return true;
-    case AT_EXTENT: return set_numbers(x, a, v, 2, at);
-    case AT_PADS: return set_numbers(x, a, v, 4, at);
-    case AT_ENUM: return set_enum(x, a, v, at);
+    case AT_EXTENT:
+        return set_numbers(x, a, v, 2, at);
+    case AT_PADS:
+        return set_numbers(x, a, v, 4, at);
+    case AT_ENUM:
+        return set_enum(x, a, v, at);
     case AT_TABLE:
         if (v->kind == V_NAME && eq(v->text, "all"))
             return true;
@@ -185,7 +189,8 @@ static bool set_common(Binder *x, int c, const Ast *value, Scope *scope) {
     Bound *o = x->out;
     Val v;
     switch (c) {
-    case C_INIT: case C_CENTERS:
+    case C_INIT:
+    case C_CENTERS:
         *(c == C_INIT ? &o->init : &o->centers) = value;
         o->init_scope = scope;
         return true;
@@ -193,7 +198,9 @@ static bool set_common(Binder *x, int c, const Ast *value, Scope *scope) {
         o->bias_init = value;
         o->bias_scope = scope;
         return true;
-    case C_SHARE: o->share = value; return true;
+    case C_SHARE:
+        o->share = value;
+        return true;
     case C_FROZEN:
         v = expr_eval(x->b, scope, value);
         o->has_frozen = true;
@@ -226,8 +233,9 @@ static void unknown_argument(Binder *x, const Ast *arg) {
                           "uses another layer's");
                 return;
             }
-    Diag *d = diag_error(x->b->diag, arg->name_loc, "E0107", "%s has no parameter '%s'; it takes %s",
-                         op_name[op], arg->name, op_signature(x->b->arena, op));
+    Diag *d =
+        diag_error(x->b->diag, arg->name_loc, "E0107", "%s has no parameter '%s'; it takes %s",
+                   op_name[op], arg->name, op_signature(x->b->arena, op));
     diag_suggest(d, arg->name_loc, nearest_name(arg->name, all, n));
     if (eq(arg->name, "activation"))
         diag_help(d, "write the activation behind an arrow: %s(..) -> relu", op_name[op]);
@@ -327,8 +335,8 @@ static const Ast *follow_default(Binder *x, const Setting *s, Scope **scope) {
 
 static void take_default(Binder *x, int i, int c) {
     const char *name = i >= 0 ? x->def->attrs[i].name : common_name[c];
-    const Setting *s = net_setting(
-        x->b, "defaults", arena_printf(x->b->arena, "%s.%s", op_name[x->out->op], name));
+    const Setting *s = net_setting(x->b, "defaults",
+                                   arena_printf(x->b->arena, "%s.%s", op_name[x->out->op], name));
     Scope *scope = NULL;
     const Ast *value = s ? follow_default(x, s, &scope) : NULL;
     if (!value)

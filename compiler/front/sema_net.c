@@ -1,8 +1,8 @@
 /* sema_net.c: which net, and what it is after `extends`, a variant and all edits.
  *
- * A net is flattened into a list of items (statements), base first; set, remove, replace, insert and
- * freeze change that list before anything is evaluated, so a changed constant or a removed layer
- * re-infers everything behind it.
+ * A net is flattened into a list of items (statements), base first; set, remove, replace, insert
+ * and freeze change that list before anything is evaluated, so a changed constant or a removed
+ * layer re-infers everything behind it.
  *
  * requires: a file without syntax errors.  ensures: names of nets, blocks and consts are unique and
  * do not hide operations; every edit's target exists.
@@ -41,10 +41,15 @@ static void collect_one(Build *b, Lists *l, Map *seen, Scope *file, const Ast *i
     switch (item->kind) {
     case AST_CONST:
         scope_bind(b, file, item->name,
-                   (Binding){.kind = B_LAZY, .ast = item->constant.value, .scope = file,
-                             .loc = item->name_loc, .global = true});
+                   (Binding){.kind = B_LAZY,
+                             .ast = item->constant.value,
+                             .scope = file,
+                             .loc = item->name_loc,
+                             .global = true});
         break;
-    case AST_BLOCK: map_put(&b->blocks, item->name, (void *)(uintptr_t)item); break;
+    case AST_BLOCK:
+        map_put(&b->blocks, item->name, (void *)(uintptr_t)item);
+        break;
     case AST_NET:
         vec_push(b->arena, &l->nets, item);
         map_put(&l->net, item->name, (void *)(uintptr_t)item);
@@ -53,7 +58,8 @@ static void collect_one(Build *b, Lists *l, Map *seen, Scope *file, const Ast *i
         vec_push(b->arena, &l->variants, item);
         map_put(&l->variant, item->name, (void *)(uintptr_t)item);
         break;
-    default: BUG("item of kind %s", ast_kind_text(item->kind));
+    default:
+        BUG("item of kind %s", ast_kind_text(item->kind));
     }
 }
 
@@ -62,7 +68,7 @@ static void collect(Build *b, Lists *l, Scope *file) {
     l->net = map_new(b->arena);
     l->variant = map_new(b->arena);
     AST_EACH(item, b->file)
-        collect_one(b, l, &seen, file, item);
+    collect_one(b, l, &seen, file, item);
 }
 
 /* ---- which net ---- */
@@ -119,10 +125,10 @@ static const Ast *find_case(const Lists *l, const char *name, const Ast *net, co
                     strncmp(v->name, name, (size_t)(dot - name)) != 0))
             continue;
         AST_EACH(c, v->variants.cases)
-            if (eq(c->name, dot ? dot + 1 : name) && !found) {
-                found = c;
-                *family = v;
-            }
+        if (eq(c->name, dot ? dot + 1 : name) && !found) {
+            found = c;
+            *family = v;
+        }
     }
     return found;
 }
@@ -350,8 +356,12 @@ static void set_formal(Build *b, Scope *s, const Ast *path, const Ast *value) {
     Binding *copy = ARENA_NEW(b->arena, Binding);
     *copy = *old;
     map_put(&before->names, path->name, copy);
-    *old = (Binding){.kind = B_LAZY, .ast = value, .scope = before, .loc = path->loc,
-                     .formal = old->formal, .global = true};
+    *old = (Binding){.kind = B_LAZY,
+                     .ast = value,
+                     .scope = before,
+                     .loc = path->loc,
+                     .formal = old->formal,
+                     .global = true};
 }
 
 static void edit_set(Build *b, Scope *s, const Ast *path, const Ast *value, const Ast *set) {
@@ -366,8 +376,12 @@ static void edit_set(Build *b, Scope *s, const Ast *path, const Ast *value, cons
     const char *front = intern(text, (size_t)(dot - text)), *last = intern_z(dot + 1);
     if (is_section(head)) {
         vec_push(b->arena, &b->net->settings,
-                 ((Setting){.section = head, .key = intern_z(strchr(text, '.') + 1), .ast = path,
-                            .value = value, .scope = s, .key_loc = path->loc}));
+                 ((Setting){.section = head,
+                            .key = intern_z(strchr(text, '.') + 1),
+                            .ast = path,
+                            .value = value,
+                            .scope = s,
+                            .key_loc = path->loc}));
         return;
     }
     for (int i = 0; i < b->net->inputs.len; i++)
@@ -386,7 +400,10 @@ static void edit_set(Build *b, Scope *s, const Ast *path, const Ast *value, cons
         return;
     }
     LabelSet *ls = ARENA_NEW(b->arena, LabelSet);
-    *ls = (LabelSet){.attr = last, .value = value, .scope = s, .loc = path->loc,
+    *ls = (LabelSet){.attr = last,
+                     .value = value,
+                     .scope = s,
+                     .loc = path->loc,
                      .next = b->net->items.data[i].sets};
     b->net->items.data[i].sets = ls;
 }
@@ -412,8 +429,12 @@ static void add_section(Build *b, Scope *s, const Ast *section) {
         if (!job)
             map_put(&seen, key, (void *)(uintptr_t)path);
         vec_push(b->arena, &b->net->settings,
-                 ((Setting){.section = section->name, .key = key, .ast = e, .job = job,
-                            .value = job ? e->job.call : e->setting.value, .scope = s,
+                 ((Setting){.section = section->name,
+                            .key = key,
+                            .ast = e,
+                            .job = job,
+                            .value = job ? e->job.call : e->setting.value,
+                            .scope = s,
                             .key_loc = path->loc}));
     }
 }
@@ -441,24 +462,52 @@ static void add_members(Build *b, Scope *s, const AstList *members) {
             if (map_has(&s->names, m->name))
                 diag_error(b->diag, m->name_loc, "E0113", "'%s' is defined twice", m->name);
             scope_bind(b, s, m->name,
-                       (Binding){.kind = B_LAZY, .ast = m->constant.value, .scope = s,
-                                 .loc = m->name_loc, .global = true});
+                       (Binding){.kind = B_LAZY,
+                                 .ast = m->constant.value,
+                                 .scope = s,
+                                 .loc = m->name_loc,
+                                 .global = true});
             break;
-        case AST_STMT: case AST_REPEAT: case AST_IF: add_item(b, s, m); break;
-        case AST_REMOVE: case AST_FREEZE: edit_targets(b, s, m); break;
-        case AST_SET: edit_set(b, s, m->set.path, m->set.value, m); break;
-        case AST_REPLACE: edit_replace(b, s, m); break;
-        case AST_INSERT: edit_insert(b, s, m); break;
-        case AST_SECTION: add_section(b, s, m); break;
-        case AST_INPUT: add_member(b, &net->inputs, s, m); break;
-        case AST_OUTPUT: net->outputs.len = 0; add_member(b, &net->outputs, s, m); break;
-        case AST_LOSS: add_member(b, &net->losses, s, m); break;
-        case AST_METRIC: add_member(b, &net->metrics, s, m); break;
+        case AST_STMT:
+        case AST_REPEAT:
+        case AST_IF:
+            add_item(b, s, m);
+            break;
+        case AST_REMOVE:
+        case AST_FREEZE:
+            edit_targets(b, s, m);
+            break;
+        case AST_SET:
+            edit_set(b, s, m->set.path, m->set.value, m);
+            break;
+        case AST_REPLACE:
+            edit_replace(b, s, m);
+            break;
+        case AST_INSERT:
+            edit_insert(b, s, m);
+            break;
+        case AST_SECTION:
+            add_section(b, s, m);
+            break;
+        case AST_INPUT:
+            add_member(b, &net->inputs, s, m);
+            break;
+        case AST_OUTPUT:
+            net->outputs.len = 0;
+            add_member(b, &net->outputs, s, m);
+            break;
+        case AST_LOSS:
+            add_member(b, &net->losses, s, m);
+            break;
+        case AST_METRIC:
+            add_member(b, &net->metrics, s, m);
+            break;
         case AST_PARAM:
             diag_help(diag_error(b->diag, m->loc, "E0801", "not built yet: `param`"),
                       "give the layer its own weights with init = .., or share = another layer");
             break;
-        default: BUG("member of kind %s", ast_kind_text(m->kind));
+        default:
+            BUG("member of kind %s", ast_kind_text(m->kind));
         }
     }
 }
@@ -477,8 +526,12 @@ static void bind_formals(Build *b, Scope *s, const AstList *formals, const Ast *
                       "write %s = VALUE; -D %s=VALUE changes it", f->name, f->name);
         else
             scope_bind(b, s, f->name,
-                       (Binding){.kind = B_LAZY, .ast = f->formal.value, .scope = s,
-                                 .loc = f->name_loc, .formal = true, .global = true});
+                       (Binding){.kind = B_LAZY,
+                                 .ast = f->formal.value,
+                                 .scope = s,
+                                 .loc = f->name_loc,
+                                 .formal = true,
+                                 .global = true});
     }
 }
 
@@ -503,8 +556,12 @@ static void bind_base_args(Build *b, Scope *base, Scope *derived, const Ast *bas
                 diag_suggest(d, a->name_loc, nearest_name(name, all, formals->count));
             continue;
         }
-        *old = (Binding){.kind = B_LAZY, .ast = a->arg.value, .scope = derived, .loc = a->loc,
-                         .formal = true, .global = true};
+        *old = (Binding){.kind = B_LAZY,
+                         .ast = a->arg.value,
+                         .scope = derived,
+                         .loc = a->loc,
+                         .formal = true,
+                         .global = true};
     }
 }
 
@@ -529,8 +586,8 @@ static bool levels_of(Build *b, const Lists *l, const Ast *net, const Ast **leve
             const char **all = ARENA_ARRAY(b->arena, l->nets.len + 1, const char *);
             for (int i = 0; i < l->nets.len; i++)
                 all[i] = l->nets.data[i]->name;
-            Diag *d = diag_error(b->diag, at->net.base_loc, "E0103", "unknown net '%s'",
-                                 at->net.base);
+            Diag *d =
+                diag_error(b->diag, at->net.base_loc, "E0103", "unknown net '%s'", at->net.base);
             diag_suggest(d, at->net.base_loc, nearest_name(at->net.base, all, l->nets.len));
             return false;
         }
@@ -569,8 +626,8 @@ static void check_variants(Build *b, const Lists *l) {
         if (!map_has(&l->net, v->variants.of))
             diag_error(b->diag, v->variants.of_loc, "E0103", "unknown net '%s'", v->variants.of);
         AST_EACH(c, v->variants.cases)
-            if (!map_put(&seen, c->name, NULL))
-                diag_error(b->diag, c->name_loc, "E0113", "variant '%s' is defined twice", c->name);
+        if (!map_put(&seen, c->name, NULL))
+            diag_error(b->diag, c->name_loc, "E0113", "variant '%s' is defined twice", c->name);
     }
 }
 
@@ -579,8 +636,7 @@ static void list_variants(Build *b, const Lists *l, const Ast *net) {
     for (int i = 0; i < l->variants.len; i++)
         if (eq(l->variants.data[i]->variants.of, net->name))
             AST_EACH(c, l->variants.data[i]->variants.cases)
-                vec_push(b->arena, &all,
-                         arena_printf(b->arena, "%s.%s", l->variants.data[i]->name, c->name));
+    vec_push(b->arena, &all, arena_printf(b->arena, "%s.%s", l->variants.data[i]->name, c->name));
     b->m->variants = all.data;
     b->m->nvariants = all.len;
 }
@@ -656,12 +712,12 @@ int model_names(Arena *arena, Ast *file, const char ***names) {
     AstList items = ast_flatten_items(arena, file);
     VEC(const char *) all = {0};
     AST_EACH(item, items)
-        if (item->kind == AST_NET)
-            vec_push(arena, &all, item->name);
+    if (item->kind == AST_NET)
+        vec_push(arena, &all, item->name);
     AST_EACH(item, items)
-        if (item->kind == AST_VARIANTS)
-            AST_EACH(c, item->variants.cases)
-                vec_push(arena, &all, arena_printf(arena, "%s.%s", item->name, c->name));
+    if (item->kind == AST_VARIANTS)
+        AST_EACH(c, item->variants.cases)
+    vec_push(arena, &all, arena_printf(arena, "%s.%s", item->name, c->name));
     *names = all.data;
     return all.len;
 }

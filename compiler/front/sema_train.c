@@ -86,7 +86,8 @@ static const char *source_uri(Build *b, const Setting *s) {
         if (!eq(arg->name, "short") && !eq(arg->name, "crop") && !eq(arg->name, "crops") &&
             !eq(arg->name, "flip") && !eq(arg->name, "mean"))
             continue;
-        not_built(b, arg->name_loc, arena_printf(b->arena, "%s as an argument of %s", arg->name, v.text),
+        not_built(b, arg->name_loc,
+                  arena_printf(b->arena, "%s as an argument of %s", arg->name, v.text),
                   "write it beside the source: resize = short(256), crop = 224x224, flip = yes, "
                   "mean = [..]");
         return NULL;
@@ -105,10 +106,16 @@ static const char *source_uri(Build *b, const Setting *s) {
     return NULL;
 }
 
-static void data_train(Build *b, const Setting *s) { b->m->train.train_data = source_uri(b, s); }
-static void data_test(Build *b, const Setting *s) { b->m->train.test_data = source_uri(b, s); }
+static void data_train(Build *b, const Setting *s) {
+    b->m->train.train_data = source_uri(b, s);
+}
+static void data_test(Build *b, const Setting *s) {
+    b->m->train.test_data = source_uri(b, s);
+}
 
-static rt_input_spec *prep(Build *b) { return b->m->ninputs ? &b->m->input[0].prep : NULL; }
+static rt_input_spec *prep(Build *b) {
+    return b->m->ninputs ? &b->m->input[0].prep : NULL;
+}
 
 static void data_pixels(Build *b, const Setting *s) {
     static const char *const known[] = {"range"}, *const names[] = {"low", "high"};
@@ -145,13 +152,18 @@ static bool same_size(Build *b, const Setting *s) {
     Diag *d = diag_error(b->diag, v.loc, "E0335", "%s to %s, but input '%s' is %lldx%lld", s->key,
                          val_text(b->arena, &v), in->name, (long long)in->shape.dim[1],
                          (long long)in->shape.dim[2]);
-    diag_fixit(d, v.loc, arena_printf(b->arena, "%lldx%lld", (long long)in->shape.dim[1],
-                                      (long long)in->shape.dim[2]));
+    diag_fixit(d, v.loc,
+               arena_printf(b->arena, "%lldx%lld", (long long)in->shape.dim[1],
+                            (long long)in->shape.dim[2]));
     return false;
 }
 
-static void data_pad(Build *b, const Setting *s) { prep(b)->pad = same_size(b, s); }
-static void data_crop(Build *b, const Setting *s) { prep(b)->crop = same_size(b, s); }
+static void data_pad(Build *b, const Setting *s) {
+    prep(b)->pad = same_size(b, s);
+}
+static void data_crop(Build *b, const Setting *s) {
+    prep(b)->crop = same_size(b, s);
+}
 
 static void data_resize(Build *b, const Setting *s) {
     static const char *const known[] = {"short"}, *const names[] = {"pixels"};
@@ -191,8 +203,12 @@ static void data_channels(Build *b, const Setting *s, float *out, double lo) {
     }
 }
 
-static void data_mean(Build *b, const Setting *s) { data_channels(b, s, prep(b)->mean, -1e6); }
-static void data_std(Build *b, const Setting *s) { data_channels(b, s, prep(b)->std, 1e-6); }
+static void data_mean(Build *b, const Setting *s) {
+    data_channels(b, s, prep(b)->mean, -1e6);
+}
+static void data_std(Build *b, const Setting *s) {
+    data_channels(b, s, prep(b)->std, 1e-6);
+}
 
 static void data_order(Build *b, const Setting *s) {
     static const char *const known[] = {"rgb", "bgr"};
@@ -204,16 +220,16 @@ static void data_order(Build *b, const Setting *s) {
 }
 
 static const Key data_keys[] = {
-    {"train", data_train}, {"test", data_test}, {"val", data_test}, {"pixels", data_pixels},
-    {"pad", data_pad}, {"crop", data_crop}, {"resize", data_resize}, {"flip", data_flip},
-    {"mean", data_mean}, {"std", data_std}, {"order", data_order},
+    {"train", data_train}, {"test", data_test}, {"val", data_test},      {"pixels", data_pixels},
+    {"pad", data_pad},     {"crop", data_crop}, {"resize", data_resize}, {"flip", data_flip},
+    {"mean", data_mean},   {"std", data_std},   {"order", data_order},
 };
 
 /* ---- train ---- */
 
 static void train_optimizer(Build *b, const Setting *s) {
-    static const char *const names[] = {"lr", "momentum", "nesterov", "decay"},
-                             *const known[] = {"sgd"};
+    static const char *const names[] = {"lr", "momentum", "nesterov", "decay"}, *const known[] = {
+                                                                                    "sgd"};
     Val v = expr_eval(b, s->scope, s->value), a[4];
     rt_train_spec *t = &b->m->train;
     if (v.kind == V_CALL && (eq(v.text, "adam") || eq(v.text, "rmsprop") || eq(v.text, "adagrad")))
@@ -237,7 +253,9 @@ static void train_int(Build *b, const Setting *s, int64_t lo, int64_t hi, int64_
     expr_int(b, &v, s->key, lo, hi, out);
 }
 
-static void train_batch(Build *b, const Setting *s) { train_int(b, s, 1, 65536, &b->m->train.batch); }
+static void train_batch(Build *b, const Setting *s) {
+    train_int(b, s, 1, 65536, &b->m->train.batch);
+}
 
 static void train_epochs(Build *b, const Setting *s) {
     Val v = expr_eval(b, s->scope, s->value);
@@ -292,7 +310,8 @@ static void schedule_watch(Build *b, const Val *watch) {
     const char *name = watch->text;
     if (watch->kind == V_BAD)
         return;
-    if (watch->kind == V_NAME && (strncmp(name, "val.", 4) == 0 || strncmp(name, "test.", 5) == 0)) {
+    if (watch->kind == V_NAME &&
+        (strncmp(name, "val.", 4) == 0 || strncmp(name, "test.", 5) == 0)) {
         const char *metric = strchr(name, '.') + 1, *all[9];
         int n = 0;
         if (eq(metric, "loss"))
@@ -419,14 +438,22 @@ static void train_constraint(Build *b, const Setting *s) {
 
 static void train_later(Build *b, const Setting *s) {
     not_built(b, s->key_loc, arena_printf(b->arena, "train { %s = .. }", s->key),
-              eq(s->key, "load") ? "./NAME train --weights=FILE.safetensors starts from them" : NULL);
+              eq(s->key, "load") ? "./NAME train --weights=FILE.safetensors starts from them"
+                                 : NULL);
 }
 
 static const Key train_keys[] = {
-    {"optimizer", train_optimizer}, {"batch", train_batch}, {"epochs", train_epochs},
-    {"schedule", train_schedule}, {"init", train_init}, {"seed", train_seed},
-    {"checkpoint", train_checkpoint}, {"constraint", train_constraint}, {"load", train_later},
-    {"clip", train_later}, {"augment", train_later},
+    {"optimizer", train_optimizer},
+    {"batch", train_batch},
+    {"epochs", train_epochs},
+    {"schedule", train_schedule},
+    {"init", train_init},
+    {"seed", train_seed},
+    {"checkpoint", train_checkpoint},
+    {"constraint", train_constraint},
+    {"load", train_later},
+    {"clip", train_later},
+    {"augment", train_later},
 };
 
 /* ---- defaults ---- */
@@ -445,8 +472,8 @@ static void check_default(Build *b, const Setting *s) {
         diag_suggest(d, LOC_NONE, nearest_name(word, all, n));
         return;
     }
-    static const char *const common[] = {"init",    "bias_init", "frozen", "centers",
-                                         "lr_mult", "decay_mult"};
+    static const char *const common[] = {"init",    "bias_init", "frozen",
+                                         "centers", "lr_mult",   "decay_mult"};
     for (int i = 0; dot && i < op_def[op]->nattrs; i++)
         if (eq(op_def[op]->attrs[i].name, dot + 1) && !op_def[op]->attrs[i].internal)
             return;
@@ -468,7 +495,8 @@ static void read_key(Build *b, const Setting *s, const Key *keys, int n) {
             return;
         }
     }
-    Diag *d = diag_error(b->diag, s->key_loc, "E0117", "%s has no setting '%s'", s->section, s->key);
+    Diag *d =
+        diag_error(b->diag, s->key_loc, "E0117", "%s has no setting '%s'", s->section, s->key);
     diag_suggest(d, s->key_loc, nearest_name(s->key, all, n));
     StrBuf list = sb_new(b->arena);
     for (int i = 0; i < n; i++)
@@ -485,8 +513,12 @@ static void start(Build *b) {
         return;
     rt_input_spec *p = prep(b);
     const ModelInput *in = &b->m->input[0];
-    *p = (rt_input_spec){.name = in->name, .c = in->shape.dim[0], .h = in->shape.dim[1],
-                         .w = in->shape.dim[2], .lo = 0, .hi = 1};
+    *p = (rt_input_spec){.name = in->name,
+                         .c = in->shape.dim[0],
+                         .h = in->shape.dim[1],
+                         .w = in->shape.dim[2],
+                         .lo = 0,
+                         .hi = 1};
     for (int i = 0; i < 4; i++)
         p->std[i] = 1;
 }
@@ -524,9 +556,9 @@ void sema_sections(Build *b) {
 /* ---- visualize ---- */
 
 static const char *const job_names[] = {
-    "weight_grid", "activations", "deconvnet", "guided", "gradient", "saliency", "smoothgrad",
-    "integrated_gradients", "grad_cam", "occlude", "ascend", "dream", "invert", "top_patches",
-    "embed",
+    "weight_grid", "activations",          "deconvnet", "guided",  "gradient", "saliency",
+    "smoothgrad",  "integrated_gradients", "grad_cam",  "occlude", "ascend",   "dream",
+    "invert",      "top_patches",          "embed",
 };
 
 void sema_jobs(Build *b) {
@@ -536,8 +568,9 @@ void sema_jobs(Build *b) {
         if (!eq(s->section, "visualize"))
             continue;
         if (!s->job || s->value->kind != AST_CALL) {
-            diag_help(diag_error(b->diag, s->key_loc, "E0117", "visualize has no setting '%s'",
-                                 s->key), "a job is written NAME: METHOD(..)");
+            diag_help(
+                diag_error(b->diag, s->key_loc, "E0117", "visualize has no setting '%s'", s->key),
+                "a job is written NAME: METHOD(..)");
             continue;
         }
         const char *method = s->value->name ? s->value->name : "?";
@@ -547,14 +580,14 @@ void sema_jobs(Build *b) {
         if (!known) {
             Diag *d = diag_error(b->diag, s->value->call.callee->loc, "E0104",
                                  "unknown visualization '%s'", method);
-            diag_suggest(d, s->value->call.callee->loc,
-                         nearest_name(method, job_names,
-                                      (int)(sizeof job_names / sizeof *job_names)));
+            diag_suggest(
+                d, s->value->call.callee->loc,
+                nearest_name(method, job_names, (int)(sizeof job_names / sizeof *job_names)));
             continue;
         }
         StrBuf args = sb_new(b->arena);
         AST_EACH(a, s->value->call.args)
-            sb_printf(&args, "%s%s", args.length ? ", " : "", ast_text(b->arena, a));
+        sb_printf(&args, "%s%s", args.length ? ", " : "", ast_text(b->arena, a));
         vec_push(b->arena, &jobs, ((ModelJob){s->key, method, args.text, s->key_loc}));
     }
     b->m->job = jobs.data;

@@ -52,7 +52,9 @@ static Run text(const char *source, ModelOptions opt) {
     return run_ast(a, s, d, parse_text(a, s, d, "t.net", source, strlen(source), NULL), opt);
 }
 
-static void done(Run *r) { arena_free(r->arena); }
+static void done(Run *r) {
+    arena_free(r->arena);
+}
 
 static const char *first_code(const Run *r) {
     int n;
@@ -153,7 +155,12 @@ static void lenet5_table(void) {
 static void lenet5_bitmaps(void) {
     Run r = spec("lenet5.net", (ModelOptions){.forward_only = true});
     const float *t = param(r.m, "y.centers")->table;
-    const char *one = "...#..." "..##..." ".#.#...", *seven = "#######" "......#" ".....#.";
+    const char *one = "...#..."
+                      "..##..."
+                      ".#.#...",
+               *seven = "#######"
+                        "......#"
+                        ".....#.";
     for (int i = 0; i < 21; i++) {
         CU_ASSERT_EQUAL(t[84 + i], one[i] == '#' ? 1 : -1);
         CU_ASSERT_EQUAL(t[7 * 84 + i], seven[i] == '#' ? 1 : -1);
@@ -192,7 +199,8 @@ static void zfnet_variants(void) {
     const int64_t features = 14208 + 614656 + 885120 + 1327488 + 884992;
     const int64_t no34 = 14208 + 614656 + conv5_from_256, in = 9216;
     const int64_t wide = 14208 + 614656 + (512 * 256 * 9 + 512) + (1024 * 512 * 9 + 1024) +
-                         (512 * 1024 * 9 + 512), in512 = 512 * 36;
+                         (512 * 1024 * 9 + 512),
+                  in512 = 512 * 36;
     CU_ASSERT_EQUAL(count("zfnet.net", "Table3.base"), 62357608);
     CU_ASSERT_EQUAL(count("zfnet.net", "no34"), no34 + 37752832 + 16781312 + head);
     CU_ASSERT_EQUAL(count("zfnet.net", "no7"), 62357608 - 16781312);
@@ -275,14 +283,14 @@ static void masked_groups(void) {
 
 /* GoogLeNet's module 3a: 163,696 parameters; branches join at 256 maps. */
 static void inception(void) {
-    Run r = text(
-        "block cbr(c, k, pad = 0) { conv(c, k, pad = pad) -> relu }\n"
-        "block inception(c1, r3, c3, r5, c5, pp) {\n"
-        "  [ in -> cbr(c1, 1x1), in -> cbr(r3, 1x1) -> cbr(c3, 3x3, pad = 1),\n"
-        "    in -> cbr(r5, 1x1) -> cbr(c5, 5x5, pad = 2),\n"
-        "    in -> maxpool(3x3, stride = 1, pad = 1) -> cbr(pp, 1x1) ] -> concat\n}\n"
-        "net I { input x: f32[192, 28, 28]\n a: inception(64, 96,128, 16,32, 32)\n output a }",
-        (ModelOptions){0});
+    Run r =
+        text("block cbr(c, k, pad = 0) { conv(c, k, pad = pad) -> relu }\n"
+             "block inception(c1, r3, c3, r5, c5, pp) {\n"
+             "  [ in -> cbr(c1, 1x1), in -> cbr(r3, 1x1) -> cbr(c3, 3x3, pad = 1),\n"
+             "    in -> cbr(r5, 1x1) -> cbr(c5, 5x5, pad = 2),\n"
+             "    in -> maxpool(3x3, stride = 1, pad = 1) -> cbr(pp, 1x1) ] -> concat\n}\n"
+             "net I { input x: f32[192, 28, 28]\n a: inception(64, 96,128, 16,32, 32)\n output a }",
+             (ModelOptions){0});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
     CU_ASSERT_EQUAL(r.m->trainable, 163696);
     const ModelLayer *l = &r.m->layer[r.m->nlayers - 1];
@@ -341,11 +349,13 @@ static void edits(void) {
         "f: dense(10)\n output p = softmax(f)\n loss ce: cross_entropy(f, t)\n"
         "train { optimizer = sgd(lr = 0.1); batch = 8 } }\n";
     Arena *a = arena_new();
-    Run r = text(arena_printf(a, "%s net D extends B(w = 4) { remove b; set c.stride = 2\n"
-                                 "replace a with conv(6, 5x5) -> tanh\n"
-                                 "insert maxpool(2x2) before f\n"
-                                 "insert conv(7, 1x1) after c\n freeze a\n"
-                                 "set train.batch = 16; train { epochs = 3 } }", base),
+    Run r = text(arena_printf(a,
+                              "%s net D extends B(w = 4) { remove b; set c.stride = 2\n"
+                              "replace a with conv(6, 5x5) -> tanh\n"
+                              "insert maxpool(2x2) before f\n"
+                              "insert conv(7, 1x1) after c\n freeze a\n"
+                              "set train.batch = 16; train { epochs = 3 } }",
+                              base),
                  (ModelOptions){0});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
     CU_ASSERT_STRING_EQUAL(r.m->name, "D");
@@ -370,9 +380,11 @@ static void edits(void) {
 }
 
 static void freezing(void) {
-    Run r = text("block st(n) { repeat i in 1..n { c[i]: conv(2, 3x3) } }\n"
-                 "net F { input x: f32[3, 16, 16]\n s1: st(2)\n s2: st(1)\n s3: st(1)\n d: dense(4)\n"
-                 "output d\n freeze s1..s2, \"s3.c*\" }", (ModelOptions){0});
+    Run r =
+        text("block st(n) { repeat i in 1..n { c[i]: conv(2, 3x3) } }\n"
+             "net F { input x: f32[3, 16, 16]\n s1: st(2)\n s2: st(1)\n s3: st(1)\n d: dense(4)\n"
+             "output d\n freeze s1..s2, \"s3.c*\" }",
+             (ModelOptions){0});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
     CU_ASSERT_TRUE(param(r.m, "s1.c.2.weight")->frozen);
     CU_ASSERT_TRUE(param(r.m, "s2.c.1.bias")->frozen);
@@ -384,7 +396,8 @@ static void freezing(void) {
 
 static void sharing(void) {
     Run r = text(HEAD "a: x -> conv(4, 3x3)\n b: x -> avgpool(2x2) -> conv(4, 3x3, share = a)\n"
-                      "c: concat(flatten(a), flatten(b))" TAIL, (ModelOptions){0});
+                      "c: concat(flatten(a), flatten(b))" TAIL,
+                 (ModelOptions){0});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
     CU_ASSERT_PTR_NULL(param(r.m, "b.weight"));
     CU_ASSERT_EQUAL(layer(r.m, "a")->params, 112);
@@ -533,8 +546,9 @@ static void hostile_growth(void) {
     refused(HEAD "repeat 100000 { relu }" TAIL, "E0130");
     refused(HEAD "repeat 1000 { repeat 1000 { relu } }" TAIL, "E0130");
     refused(HEAD "repeat 90000 { repeat 90000 { } }" TAIL, "E0130");
-    refused(grow(a, 25, "block b$() { b@() -> b@() }\n", "block b0() { relu }\n",
-                 HEAD "a: b25()" TAIL), "E0130");
+    refused(
+        grow(a, 25, "block b$() { b@() -> b@() }\n", "block b0() { relu }\n", HEAD "a: b25()" TAIL),
+        "E0130");
     refused(grow(a, 40, "block b$() { b@() }\n", "block b0() { relu }\n", HEAD "a: b40()" TAIL),
             "E0130");
     refused(grow(a, 5000, "const c@ = c$\n", "", "const c5000 = 1\n" HEAD "a: conv(c0, 1x1)" TAIL),
@@ -603,7 +617,8 @@ static void large_and_right(void) {
 /* One mistake, one message: what stands behind a refused layer is silent. */
 static void poison(void) {
     Run r = text(HEAD "a: cnov(4, 3x3)\n b: conv(4, 3x3) -> relu\n c: add(a, b)\n"
-                      "d: [a, b] -> concat -> maxpool(2x2)" TAIL, (ModelOptions){0});
+                      "d: [a, b] -> concat -> maxpool(2x2)" TAIL,
+                 (ModelOptions){0});
     CU_ASSERT_EQUAL(diag_errors(r.diag), 1);
     CU_ASSERT_EQUAL(diag_warnings(r.diag), 0);
     CU_ASSERT_STRING_EQUAL(first_code(&r), "E0104");
