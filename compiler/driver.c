@@ -21,6 +21,7 @@
 
 #include "base/bug.h"
 #include "base/limits.h"
+#include "base/outfile.h"
 #include "base/str.h"
 #include "driver_stages.h"
 #include "front/explain.h"
@@ -115,41 +116,18 @@ static const char *portable_target(void)
 }
 
 /* ---- writing ---- */
-typedef struct Output {
-    FILE *stream;
-    const char *path, *temp; /* NULL: standard output */
-} Output;
-
-static Output output_open(Arena *arena, const char *path)
-{
-    Output out = {.stream = stdout};
-
-    if (!path || strcmp(path, "-") == 0)
-        return out;
-    out.path = path;
-    out.temp = arena_printf(arena, "%s.tmp%d", path, (int)getpid());
-    out.stream = fopen(out.temp, "wxe");
-    if (!out.stream)
-        fatal(NETC_IO, "cannot write '%s': %s", path, strerror(errno));
+static OutFile output_open(const char *path) {
+    OutFile out;
+    char why[4400];
+    if (!outfile_open(&out, path, why, sizeof why))
+        fatal(NETC_IO, "%s", why);
     return out;
 }
 
-static void output_close(const Output *out)
-{
-    bool ok = fflush(out->stream) == 0 && !ferror(out->stream);
-
-    if (!out->path) {
-        if (!ok)
-            fatal(NETC_IO, "cannot write to standard output: %s", strerror(errno));
-        return;
-    }
-    ok = ok && fsync(fileno(out->stream)) == 0;
-    ok = fclose(out->stream) == 0 && ok;
-    if (!ok || rename(out->temp, out->path) != 0) {
-        int saved = errno;
-        unlink(out->temp);
-        fatal(NETC_IO, "cannot write '%s': %s", out->path, strerror(saved));
-    }
+static void output_close(OutFile *out) {
+    char why[4400];
+    if (!outfile_close(out, why, sizeof why))
+        fatal(NETC_IO, "%s", why);
 }
 
 /* ---- names ---- */
@@ -202,7 +180,7 @@ static int verb_describe(Compile *c)
 
     if (status == NETC_OK && !c->stopped) {
         stage_describe(c, stdout);
-        output_close(&(Output){.stream = stdout});
+        output_close(&(OutFile){.stream = stdout, .path = "standard output"});
     }
     return status;
 }
@@ -287,7 +265,7 @@ static int build_library(Compile *c, const char *name)
     stage_link(c, object, shared ? LINK_SHARED : LINK_STATIC, output);
     tell_built(c, output, now() - start);
     const char *header = sibling(c->keep, output, arena_printf(c->keep, "%s.h", name));
-    Output out = output_open(c->keep, header);
+    OutFile out = output_open(header);
     stage_header(c, identifier, out.stream);
     output_close(&out);
     if (!c->options->quiet)
@@ -377,7 +355,7 @@ static int run_pass(Compile *c)
         return status;
     if (source_load(c->sources, c->options->operands[0], LOC_NONE, &file) != SOURCE_OK)
         fatal(NETC_IO, "cannot read '%s': %s", c->options->operands[0], strerror(errno));
-    Output out = output_open(c->keep, c->options->output);
+    OutFile out = output_open(c->options->output);
     status = stage_run_pass(c, file->text, out.stream);
     output_close(&out);
     return status;
@@ -386,7 +364,7 @@ static int run_pass(Compile *c)
 /* Everything of emit that is text of ours; code goes through stage_write. */
 static void emit_text(Compile *c, const char *name)
 {
-    Output out = output_open(c->keep, c->options->output);
+    OutFile out = output_open(c->options->output);
 
     if (c->options->emit == EMIT_AST)
         ast_print(c->ast, out.stream);
@@ -461,7 +439,7 @@ static int verb_explain(Compile *c)
         int one = explain_one(c->options->operands[i]);
         status = one ? one : status;
     }
-    output_close(&(Output){.stream = stdout});
+    output_close(&(OutFile){.stream = stdout, .path = "standard output"});
     return status;
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/bug.h"
+#include "base/outfile.h"
 #include "base/str.h"
 #include "codegen/codegen.h"
 
@@ -92,11 +93,11 @@ static void read_tail(int fd, char *text, size_t n) {
     text[used] = 0;
 }
 
-/* Runs argv[0] from PATH; stdout and stderr come back in `said`, input (may be NULL) goes in. */
-static bool run_tool(const Args *args, const char *input, char *said, size_t n) {
-    int out[2], in[2] = {-1, -1};
+/* Runs argv[0] from PATH; the end of its stdout and stderr comes back in `said`. */
+static bool run_tool(const Args *args, char *said, size_t n) {
+    int out[2];
     said[0] = 0;
-    if (pipe2(out, O_CLOEXEC) != 0 || (input && pipe2(in, O_CLOEXEC) != 0)) {
+    if (pipe2(out, O_CLOEXEC) != 0) {
         snprintf(said, n, "pipe: %s", strerror(errno));
         return false;
     }
@@ -104,27 +105,16 @@ static bool run_tool(const Args *args, const char *input, char *said, size_t n) 
     posix_spawn_file_actions_init(&act);
     posix_spawn_file_actions_adddup2(&act, out[1], 1);
     posix_spawn_file_actions_adddup2(&act, out[1], 2);
-    if (input)
-        posix_spawn_file_actions_adddup2(&act, in[0], 0);
     pid_t pid;
     int rc = posix_spawnp(&pid, args->at[0], &act, NULL, (char *const *)(uintptr_t)args->at,
                           environ);
     posix_spawn_file_actions_destroy(&act);
     close(out[1]);
-    if (input)
-        close(in[0]);
     if (rc != 0) {
         close(out[0]);
-        if (input)
-            close(in[1]);
         snprintf(said, n, "cannot run '%s': %s; it comes with gcc and binutils", args->at[0],
                  strerror(rc));
         return false;
-    }
-    if (input) { /* short: fits the pipe's buffer */
-        ssize_t wrote = write(in[1], input, strlen(input));
-        (void)wrote;
-        close(in[1]);
     }
     read_tail(out[0], said, n);
     close(out[0]);
@@ -185,15 +175,31 @@ static bool finish(const char *temp, const char *output, bool ok, char *why, siz
     return true;
 }
 
-/* ar's script language merges the model's object with every member of libnetrt.a. */
-static bool static_library(Arena *a, const LinkPlan *p, const char *archive, const char *temp,
-                           char *why, size_t n) {
+static bool copy_file(const char *from, const char *to, char *why, size_t n) {
+    static char chunk[1 << 16];
+    FILE *in = fopen(from, "rbe"), *out = fopen(to, "wbe");
+    bool ok = in && out;
+    for (size_t got; ok && (got = fread(chunk, 1, sizeof chunk, in)) > 0;)
+        ok = fwrite(chunk, 1, got, out) == got;
+    ok = ok && !ferror(in);
+    if (out)
+        ok = fclose(out) == 0 && ok;
+    if (in)
+        fclose(in);
+    if (!ok)
+        snprintf(why, n, "cannot copy '%s' to '%s': %s", from, to, strerror(errno));
+    return ok;
+}
+
+/* libnetrt.a with the model as one more member: no script for ar, which stumbles over spaces. */
+static bool static_library(const LinkPlan *p, const char *archive, const char *temp, char *why,
+                           size_t n) {
     Args args = {.n = 0};
     arg(&args, "ar");
-    arg(&args, "-M");
-    const char *script = arena_printf(a, "CREATE %s\nADDLIB %s\nADDMOD %s\nSAVE\nEND\n", temp,
-                                      archive, p->object);
-    return run_tool(&args, script, why, n);
+    arg(&args, "rsD");
+    arg(&args, temp);
+    arg(&args, p->object);
+    return copy_file(archive, temp, why, n) && run_tool(&args, why, n);
 }
 
 bool link_model(const LinkPlan *p, LinkKind kind, char *why, size_t n) {
@@ -205,11 +211,16 @@ bool link_model(const LinkPlan *p, LinkKind kind, char *why, size_t n) {
         arena_free(a);
         return false;
     }
+    if (outfile_is_special(p->output)) {
+        snprintf(why, n, "cannot write '%s': it is no regular file", p->output);
+        arena_free(a);
+        return false;
+    }
     const char *archive = arena_printf(a, "%s/libnetrt.a", dir);
     const char *temp = arena_printf(a, "%s.tmp%d", p->output, (int)getpid());
     Args args = {.n = 0};
     if (kind == LINK_STATIC) {
-        ok = static_library(a, p, archive, temp, why, n);
+        ok = static_library(p, archive, temp, why, n);
     } else {
         if (kind == LINK_SHARED)
             shared_args(&args, p->object, archive, temp);
@@ -217,7 +228,7 @@ bool link_model(const LinkPlan *p, LinkKind kind, char *why, size_t n) {
             program_args(&args, p->object, archive, temp, kind == LINK_VIZ);
         for (int i = 0; p->verbose && i < args.n; i++)
             fprintf(stderr, "%s%s", args.at[i], i + 1 < args.n ? " " : "\n");
-        ok = run_tool(&args, NULL, why, n);
+        ok = run_tool(&args, why, n);
     }
     ok = finish(temp, p->output, ok, why, n);
     arena_free(a);

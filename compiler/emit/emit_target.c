@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/outfile.h"
 #include "emit/emit_private.h"
 
 #include <llvm-c/Orc.h>
@@ -112,32 +113,14 @@ bool emit_finish(Emit *e, int opt_level, char *why, size_t n) {
     return !failed(error, why, n);
 }
 
-/* Writes size bytes to path through a temporary file in the same directory; "-" is stdout. */
+/* Writes size bytes to path (base/outfile.h); "-" is standard output. */
 static bool write_out(const char *path, const char *data, size_t size, char *why, size_t n) {
-    if (strcmp(path, "-") == 0) {
-        bool ok = fwrite(data, 1, size, stdout) == size && fflush(stdout) == 0;
-        if (!ok)
-            snprintf(why, n, "standard output: %s", strerror(errno));
-        return ok;
-    }
-    char temp[4096];
-    if ((size_t)snprintf(temp, sizeof temp, "%s.%ld.tmp", path, (long)getpid()) >= sizeof temp) {
-        snprintf(why, n, "path too long");
+    OutFile out;
+    if (!outfile_open(&out, path, why, n))
         return false;
-    }
-    FILE *f = fopen(temp, "wb");
-    bool ok = f && fwrite(data, 1, size, f) == size && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    int error = errno;
-    if (f && fclose(f) != 0 && ok)
-        ok = false, error = errno;
-    if (ok && rename(temp, path) != 0)
-        ok = false, error = errno;
-    if (!ok) {
-        snprintf(why, n, "%s: %s", path, strerror(error));
-        if (f)
-            unlink(temp);
-    }
-    return ok;
+    if (size)
+        (void)!fwrite(data, 1, size, out.stream); /* a failure stays in ferror */
+    return outfile_close(&out, why, n);
 }
 
 static bool code_to(Emit *e, LLVMCodeGenFileType kind, const char *path, char *why, size_t n) {

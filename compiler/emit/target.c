@@ -50,7 +50,7 @@ static bool read_word(char *buf, size_t n, int index, const char *file) {
 static int64_t cache_bytes(int level, int64_t fallback) {
     char text[32];
     for (int i = 0; i < 8 && read_word(text, sizeof text, i, "level"); ++i) {
-        if (atoi(text) != level || !read_word(text, sizeof text, i, "type") ||
+        if (strtol(text, NULL, 10) != level || !read_word(text, sizeof text, i, "type") ||
             strncmp(text, "Instruction", 11) == 0 || !read_word(text, sizeof text, i, "size"))
             continue;
         char *end;
