@@ -12,6 +12,7 @@
 #include "rt_alloc.h"
 #include "rt_io.h"
 
+enum { MAPS_MAX = 64 }; /* of a layer, unless --maps says which */
 enum { SIDE = 3, TILE_MIN = 40, TILE_MAX = 96, GAP = 2, BLOCK_GAP = 10, CAPTION = 12 };
 #define PAPER 0xffffffu
 #define INK 0x222222u
@@ -21,7 +22,8 @@ typedef struct Sheet {
     rt_feed *feed;
     int rule, seed;
     const rt_peak *top;     /* maps * RT_TOP */
-    int64_t chw[3];
+    int64_t chw[3], shown;
+    char title[160], note[300];
     int tile;               /* side of a tile in pixels */
     int columns, rows, block_w, block_h;
     rt_image canvas;
@@ -122,7 +124,22 @@ static int draw_map(Sheet *s, int64_t map, int slot, rt_error *err) {
     return err->code;
 }
 
-static int sheet_size(Sheet *s, int64_t shown, rt_error *err) {
+static void sheet_texts(Sheet *s, int64_t scanned) {
+    const char *label = s->v->m->model->program[RT_LOOK].seed[s->seed].label;
+    rt_rect r = rt_unit_field(s->v->m->model, s->seed, 0, 0);
+    char part[64] = "";
+    if (s->shown < s->chw[0])
+        snprintf(part, sizeof part, "; %lld of %lld maps", (long long)s->shown,
+                 (long long)s->chw[0]);
+    snprintf(s->title, sizeof s->title, "%.60s: %s, top 9 of each map", label,
+             rt_rule_names[s->rule]);
+    snprintf(s->note, sizeof s->note,
+             "left projections (0 = mid-grey, own scale each), right patches %lldx%lld; "
+             "%lld images%s",
+             (long long)r.h, (long long)r.w, (long long)scanned, part);
+}
+
+static int sheet_size(Sheet *s, rt_error *err) {
     rt_rect r = rt_unit_field(s->v->m->model, s->seed, 0, 0);
     int64_t side = r.h > r.w ? r.h : r.w;
     s->tile = side > TILE_MAX ? TILE_MAX : (int)((TILE_MIN + side - 1) / side * side);
@@ -130,30 +147,27 @@ static int sheet_size(Sheet *s, int64_t shown, rt_error *err) {
     s->block_w = 2 * SIDE * (s->tile + GAP) + 4 + BLOCK_GAP;
     s->block_h = SIDE * (s->tile + GAP) + CAPTION + BLOCK_GAP;
     s->columns = 1600 / s->block_w < 1 ? 1 : 1600 / s->block_w;
-    if (s->columns > shown)
-        s->columns = (int)shown;
-    s->rows = (int)((shown + s->columns - 1) / s->columns);
+    if (s->columns > s->shown)
+        s->columns = (int)s->shown;
+    s->rows = (int)((s->shown + s->columns - 1) / s->columns);
+    int text = rt_text_width(s->note, 1) + 16, title = rt_text_width(s->title, 2) + 16;
+    text = text < title ? title : text;
     int64_t w = 16 + (int64_t)s->columns * s->block_w;
     int64_t h = RT_SHEET_HEADER + (int64_t)s->rows * s->block_h;
     if (h > 30000)
         return rt_fail(err, NETRT_ELIMIT, "a sheet of %lld maps is too tall\n"
-                       "help: choose maps with --maps=0-63", (long long)shown);
-    return rt_canvas_new(&s->canvas, w < RT_SHEET_MIN_WIDTH ? RT_SHEET_MIN_WIDTH : (int)w, (int)h,
-                         PAPER, err);
+                       "help: choose maps with --maps=0-63", (long long)s->shown);
+    return rt_canvas_new(&s->canvas, w < text ? text : (int)w, (int)h, PAPER, err);
 }
 
-static int finish_sheet(Sheet *s, int64_t scanned, rt_error *err) {
+static int finish_sheet(Sheet *s, rt_error *err) {
     const char *label = s->v->m->model->program[RT_LOOK].seed[s->seed].label;
-    char title[160], note[300], name[128];
-    rt_rect r = rt_unit_field(s->v->m->model, s->seed, 0, 0);
-    snprintf(title, sizeof title, "%s: %s, top 9 of each map", label, rt_rule_names[s->rule]);
-    snprintf(note, sizeof note, "left projections (0 = mid-grey, own scale each), right patches "
-             "%lldx%lld; %lld images", (long long)r.h, (long long)r.w, (long long)scanned);
-    rt_sheet_header(&s->canvas, title, note);
+    char name[128];
+    rt_sheet_header(&s->canvas, s->title, s->note);
     snprintf(name, sizeof name, "%s-%s", s->rule == RT_RULE_DECONVNET ? "deconv" :
              rt_rule_names[s->rule], label);
-    if (rt_viz_write(s->v, &s->canvas, name, title, note, err) == 0)
-        rt_viz_write_text(s->v, &s->csv, name, title, err);
+    if (rt_viz_write(s->v, &s->canvas, name, s->title, s->note, err) == 0)
+        rt_viz_write_text(s->v, &s->csv, name, s->title, err);
     return err->code;
 }
 
@@ -161,11 +175,13 @@ static int one_sheet(rt_viz *v, rt_feed *feed, int rule, int seed, const rt_peak
                      int64_t scanned, rt_error *err) {
     Sheet s = {.v = v, .feed = feed, .rule = rule, .seed = seed, .top = top};
     const struct rt_prep *prep = &v->prep;
-    int64_t shown = 0, slot = 0;
+    int64_t slot = 0;
     rt_seed_shape(v->m->model, seed, s.chw);
-    for (int64_t c = 0; c < s.chw[0]; c++)
-        shown += rt_viz_wants_map(v, c);
-    if (shown == 0)
+    s.shown = rt_viz_count_maps(v, s.chw[0]);
+    if (!v->maps && s.shown > MAPS_MAX)
+        s.shown = MAPS_MAX;
+    sheet_texts(&s, scanned);
+    if (s.shown == 0)
         return rt_fail(err, NETRT_EUSAGE, "--maps=%s names no map of layer %s, which has 0 to %lld",
                        v->maps, v->m->model->program[RT_LOOK].seed[seed].label,
                        (long long)s.chw[0] - 1);
@@ -174,17 +190,19 @@ static int one_sheet(rt_viz *v, rt_feed *feed, int rule, int seed, const rt_peak
     s.diff = rt_alloc((size_t)(RT_TOP * prep->channels) * (size_t)(prep->height * prep->width),
                       sizeof *s.diff, "projections", err);
     if (s.diff)
-        sheet_size(&s, shown, err);
-    for (int64_t c = 0; c < s.chw[0] && !err->code && !rt_cli_signal; c++) {
+        sheet_size(&s, err);
+    for (int64_t c = 0; slot < s.shown && !err->code && !rt_cli_signal; c++) {
         if (!rt_viz_wants_map(v, c))
             continue;
         draw_map(&s, c, (int)slot++, err);
         if (rt_progress_due(&v->cli.progress))
-            rt_progress_tick(&v->cli.progress, "projecting", slot, shown, "", -1);
+            rt_progress_tick(&v->cli.progress, "projecting", slot, s.shown, "", -1);
     }
     rt_progress_clear(&v->cli.progress);
+    if (rt_cli_signal)
+        rt_fail(err, 128 + rt_cli_signal, "stopped while projecting");
     if (!err->code)
-        finish_sheet(&s, scanned, err);
+        finish_sheet(&s, err);
     rt_free(s.diff);
     rt_text_free(&s.csv);
     rt_image_free(&s.canvas);

@@ -68,21 +68,25 @@ static int columns_for(int64_t n) {
 
 static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
     int64_t o = p->dim[0], ic = p->dim[1], kh = p->dim[2], kw = p->dim[3], one = ic * kh * kw;
+    int64_t shown = rt_viz_count_maps(v, o);
     float scale = rt_max_abs(w, o * one);
-    Grid g = {.columns = columns_for(o), .tile_w = (int)kw, .tile_h = (int)kh,
+    Grid g = {.columns = columns_for(shown), .tile_w = (int)kw, .tile_h = (int)kh,
               .zoom = zoom_for(kh > kw ? kh : kw)};
-    g.rows = (int)((o + g.columns - 1) / g.columns);
+    g.rows = (int)((shown + g.columns - 1) / g.columns);
     char title[160], note[200], name[128];
     snprintf(title, sizeof title, "filters of %s", p->label);
     snprintf(note, sizeof note, "%lld filters %lldx%lld, mid-grey = 0, white = %+.4g, black = %+.4g",
              (long long)o, (long long)kh, (long long)kw, (double)scale, -(double)scale);
     rt_image canvas = {0}, tile = {0};
     if (grid_canvas(&canvas, &g, title, note, err) == 0)
-        for (int64_t i = 0; i < o && !err->code; i++) {
+        for (int64_t i = 0, k = 0; i < o && !err->code; i++) {
+            if (!rt_viz_wants_map(v, i))
+                continue;
             rt_canvas_tone(&tile, w + i * one, (int)ic, (int)kh, (int)kw, v->prep.bgr,
                            RT_TONE_SIGNED, scale, err);
             if (!err->code)
-                grid_put(&canvas, &g, (int)(i % g.columns), (int)(i / g.columns), &tile);
+                grid_put(&canvas, &g, (int)(k % g.columns), (int)(k / g.columns), &tile);
+            k++;
         }
     snprintf(name, sizeof name, "filters-%s", p->label);
     if (!err->code)
@@ -94,24 +98,25 @@ static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error 
 
 static int filters_matrix(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
     int64_t o = p->dim[0], ic = p->dim[1], kh = p->dim[2], kw = p->dim[3];
-    int64_t rows = o < MATRIX_MAX ? o : MATRIX_MAX, cols = ic < MATRIX_MAX ? ic : MATRIX_MAX;
+    int64_t wanted = rt_viz_count_maps(v, o), cols = ic < MATRIX_MAX ? ic : MATRIX_MAX;
+    int64_t rows = wanted < MATRIX_MAX ? wanted : MATRIX_MAX, r = 0;
     float scale = rt_max_abs(w, o * ic * kh * kw);
     Grid g = {.columns = (int)cols, .rows = (int)rows, .tile_w = (int)kw, .tile_h = (int)kh,
               .zoom = kh <= 8 ? 3 : 1};
     char title[160], note[200], name[128];
     snprintf(title, sizeof title, "filters of %s", p->label);
     snprintf(note, sizeof note,
-             "rows: output maps 0-%lld of %lld, columns: input maps 0-%lld of %lld; mid-grey = 0, "
-             "white = %+.4g", (long long)rows - 1, (long long)o, (long long)cols - 1,
-             (long long)ic, (double)scale);
+             "rows: %s %lld of %lld output maps, columns: input maps 0-%lld of %lld; mid-grey = 0, "
+             "white = %+.4g", v->maps ? "chosen" : "first", (long long)rows, (long long)o,
+             (long long)cols - 1, (long long)ic, (double)scale);
     rt_image canvas = {0}, tile = {0};
     if (grid_canvas(&canvas, &g, title, note, err) == 0)
-        for (int64_t i = 0; i < rows * cols && !err->code; i++) {
-            int64_t r = i / cols, c = i % cols;
-            rt_canvas_tone(&tile, w + (r * ic + c) * kh * kw, 1, (int)kh, (int)kw, 0,
-                           RT_TONE_SIGNED, scale, err);
-            if (!err->code)
-                grid_put(&canvas, &g, (int)c, (int)r, &tile);
+        for (int64_t i = 0; i < o && r < rows; i++) {
+            for (int64_t c = 0; c < cols && rt_viz_wants_map(v, i) && !err->code; c++)
+                if (rt_canvas_tone(&tile, w + (i * ic + c) * kh * kw, 1, (int)kh, (int)kw, 0,
+                                   RT_TONE_SIGNED, scale, err) == 0)
+                    grid_put(&canvas, &g, (int)c, (int)r, &tile);
+            r += rt_viz_wants_map(v, i);
         }
     snprintf(name, sizeof name, "filters-%s", p->label);
     if (!err->code)
@@ -130,12 +135,19 @@ static int listed(const char *list, const char *label) {
     return list == NULL;
 }
 
+static int nothing(const rt_viz *v, const char *what, rt_error *err) {
+    return rt_fail(err, NETRT_EUSAGE, "--layer=%s --maps=%s: there is no such %s\n"
+                   "help: leave out --layer or --maps to see all of them",
+                   v->layers ? v->layers : "(all)", v->maps ? v->maps : "(all)", what);
+}
+
 int rt_viz_filters(rt_viz *v, rt_error *err) {
     const rt_model *model = v->m->model;
     int shown = 0;
     for (int i = 0; i < model->nparams && !err->code; i++) {
         const rt_param *p = &model->param[i];
-        if (p->rank != 4 || (p->flags & RT_PARAM_CONSTANT) || !listed(v->layers, p->label))
+        if (p->rank != 4 || (p->flags & RT_PARAM_CONSTANT) || !listed(v->layers, p->label) ||
+            rt_viz_count_maps(v, p->dim[0]) == 0)
             continue;
         float *w = rt_alloc((size_t)rt_param_count(p), sizeof *w, "filters", err);
         if (!w)
@@ -149,23 +161,21 @@ int rt_viz_filters(rt_viz *v, rt_error *err) {
         shown++;
     }
     if (!shown && !err->code)
-        rt_fail(err, NETRT_EUSAGE, "no convolution is called '%s'\nhelp: `%s info` lists the layers",
-                v->layers ? v->layers : "", v->cli.program);
+        nothing(v, "convolution", err);
     return err->code;
 }
 
 /* ---- activations ---- */
 
 static int activation_sheet(rt_viz *v, int seed, const float *values, rt_error *err) {
-    int64_t chw[3], shown = 0;
+    int64_t chw[3];
     rt_seed_shape(v->m->model, seed, chw);
+    int64_t shown = rt_viz_count_maps(v, chw[0]);
     int64_t plane = chw[1] * chw[2];
     float low = 0, top = rt_max_abs(values, chw[0] * plane);
     for (int64_t i = 0; i < chw[0] * plane; i++)
         low = values[i] < low ? values[i] : low;
     int tone = low < 0 ? RT_TONE_SIGNED : RT_TONE_POSITIVE;
-    for (int64_t c = 0; c < chw[0]; c++)
-        shown += rt_viz_wants_map(v, c);
     const char *label = v->m->model->program[RT_LOOK].seed[seed].label;
     Grid g = {.columns = columns_for(shown), .tile_w = (int)chw[2], .tile_h = (int)chw[1],
               .zoom = zoom_for(chw[1] > chw[2] ? chw[1] : chw[2])};
@@ -198,7 +208,7 @@ static int activation_sheet(rt_viz *v, int seed, const float *values, rt_error *
 static int wants_layer(const rt_viz *v, int seed) {
     int64_t chw[3];
     rt_seed_shape(v->m->model, seed, chw);
-    if (!v->layers && chw[1] * chw[2] == 1 && chw[0] > 4096)
+    if ((!v->layers && chw[1] * chw[2] == 1 && chw[0] > 4096) || rt_viz_count_maps(v, chw[0]) == 0)
         return 0;
     return listed(v->layers, v->m->model->program[RT_LOOK].seed[seed].label);
 }
@@ -219,7 +229,6 @@ int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err) {
     }
     memset(v->look.seed, 0, (size_t)v->look.seed_room * sizeof *v->look.seed);
     if (!shown && !err->code)
-        rt_fail(err, NETRT_EUSAGE, "no layer is called '%s'\nhelp: `%s info` lists the layers",
-                v->layers ? v->layers : "", v->cli.program);
+        nothing(v, "layer or map", err);
     return err->code;
 }

@@ -87,11 +87,11 @@ static void inline_svg(rt_text *o, const char *svg) {
 
 /* The loss curve, if the weights lie beside a training log. */
 static void loss_curve(rt_viz *v, rt_text *o) {
-    char csv[4300], svg[1024];
+    char csv[4300], svg[4100];
     const char *weights = v->cli.weights ? v->cli.weights : "run/last.safetensors";
     const char *slash = strrchr(weights, '/');
     snprintf(csv, sizeof csv, "%.*slog.csv", slash ? (int)(slash - weights + 1) : 0, weights);
-    snprintf(svg, sizeof svg, "%.900s/loss.svg", v->cli.out);
+    snprintf(svg, sizeof svg, "%.4000s/loss.svg", v->cli.out);
     unsigned char *data = NULL;
     size_t size = 0;
     rt_error ignored = {0};
@@ -104,6 +104,8 @@ static void loss_curve(rt_viz *v, rt_text *o) {
     }
     rt_free(data);
 }
+
+enum { PAGE_MAX = 4600000 }; /* the page stays below 5 MB whatever the network */
 
 static int embed(rt_viz *v, rt_text *o, int from, const char *heading, const char *intro,
                  rt_error *err) {
@@ -118,11 +120,21 @@ static int embed(rt_viz *v, rt_text *o, int from, const char *heading, const cha
             break;
         if (!any++)
             rt_text_printf(o, "<h2>%s</h2>\n<p>%s</p>\n", heading, intro);
+        if (o->size + size / 3 * 4 > PAGE_MAX) {
+            const char *slash = strrchr(made->path, '/');
+            rt_text_add(o, "<p>");
+            rt_text_xml(o, made->title);
+            rt_text_add(o, " is too large for this page: ");
+            rt_text_xml(o, slash ? slash + 1 : made->path);
+            rt_text_add(o, "</p>\n");
+            rt_free(data);
+            continue;
+        }
         rt_text_add(o, "<figure><img alt=\"");
         rt_text_xml(o, made->title);
         rt_text_add(o, "\" src=\"data:image/png;base64,");
         rt_text_base64(o, data, size);
-        rt_text_add(o, "\"><figcaption>");
+        rt_text_add(o, "\"/><figcaption>");
         rt_text_xml(o, made->title);
         rt_text_add(o, ": ");
         rt_text_xml(o, made->note);
@@ -148,12 +160,9 @@ static int deconv_part(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
         rt_text_add(o, "</p>\n");
         return NETRT_OK;
     }
-    const char *maps = v->maps;
     int64_t limit = v->limit;
-    v->maps = maps ? maps : "0-63";
     v->limit = limit ? limit : REPORT_SCAN;
     rt_viz_deconv(v, feed, RT_RULE_DECONVNET, seed, n, err);
-    v->maps = maps;
     v->limit = limit;
     return embed(v, o, from, "What excites each map",
                  "The nine images of the test data that excite a map most: on the left what the "
@@ -175,7 +184,7 @@ static int pictures_part(rt_viz *v, rt_text *o, rt_feed *feed, int rule, const c
 static void head(rt_viz *v, rt_text *o) {
     const rt_model *m = v->m->model;
     char count[32];
-    rt_text_add(o, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
+    rt_text_add(o, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>");
     rt_text_xml(o, m->name);
     rt_text_printf(o, "</title><style>%s</style></head><body>\n<h1>", style);
     rt_text_xml(o, m->name);
@@ -212,8 +221,8 @@ static int body(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
 int rt_viz_report(rt_viz *v, rt_error *err) {
     rt_feed feed = {0};
     rt_text page = {0};
-    char path[1024];
-    snprintf(path, sizeof path, "%.1000s/report.html", v->cli.out);
+    char path[4100];
+    snprintf(path, sizeof path, "%.4000s/report.html", v->cli.out);
     if (rt_cli_data(&v->cli, 1, 0, &v->cli.ds, err) == 0) {
         rt_cli_class_names(v->m, v->cli.ds);
         head(v, &page);

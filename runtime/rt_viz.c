@@ -10,7 +10,29 @@
 
 /* ---- opening ---- */
 
-int rt_viz_open(rt_viz *v, int64_t cap, rt_error *err) {
+/* Every name of --layer is a layer. */
+static int check_layers(rt_viz *v, rt_error *err) {
+    const char *list = v->layers;
+    int seed, more;
+    if (list && !*list)
+        return rt_fail(err, NETRT_EUSAGE, "--layer names no layer\nhelp: --layer=c1,c3");
+    while ((more = rt_viz_next_layer(v, &list, &seed, err)) == 1)
+        ;
+    return err->code;
+}
+
+static int64_t images_at_once(const rt_viz *v) {
+    int64_t each = v->cli.model->program[RT_LOOK].act_bytes;
+    int64_t n = ((int64_t)256 << 20) / (each > 0 ? each : 1);
+    n = v->cli.batch > 0 ? v->cli.batch : n > 64 ? 64 : n;
+    return n < RT_TOP ? RT_TOP : n;
+}
+
+int rt_viz_open(rt_viz *v, int many, rt_error *err) {
+    int64_t cap = many ? images_at_once(v) : 1;
+    if (strlen(v->cli.out) > 4000)
+        return rt_fail(err, NETRT_EUSAGE, "the name of the output folder is too long\n"
+                                          "help: a shorter --out");
     v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
     if (!v->made || rt_io_make_dirs(v->cli.out, err) || rt_io_probe_dir(v->cli.out, err))
         return err->code;
@@ -26,6 +48,8 @@ int rt_viz_open(rt_viz *v, int64_t cap, rt_error *err) {
     if (v->m->model->program[RT_LOOK].nkernels == 0)
         return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its look program",
                        v->m->model->name);
+    if (check_layers(v, err))
+        return err->code;
     v->look_open = 1;
     return rt_look_open(&v->look, v->m, cap, err);
 }
@@ -52,7 +76,7 @@ static rt_made *remember(rt_viz *v, const char *name, const char *ext, const cha
     char clean[200];
     snprintf(clean, sizeof clean, "%s", name);
     safe_name(clean);
-    snprintf(made->path, sizeof made->path, "%.300s/%s.%s", v->cli.out, clean, ext);
+    snprintf(made->path, sizeof made->path, "%.4000s/%s.%s", v->cli.out, clean, ext);
     snprintf(made->title, sizeof made->title, "%s", title);
     snprintf(made->note, sizeof made->note, "%s", note);
     return made;
@@ -92,8 +116,11 @@ int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err) {
     for (int i = 0; i < count; i++)
         words[i] = p->seed[i].label;
     const char *near = rt_nearest(name, words, count);
-    rt_fail(err, NETRT_EUSAGE, "no layer is called '%s'%s%s%s\nhelp: `info` lists the layers", name,
-            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    char all[700] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? " " : "", words[i]);
+    rt_fail(err, NETRT_EUSAGE, "no layer is called '%s'%s%s%s\nhelp: layers are %s", name,
+            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", all);
     return -1;
 }
 
@@ -132,6 +159,13 @@ int rt_viz_wants_map(const rt_viz *v, int64_t i) {
         if (i >= lo && i <= hi)
             return 1;
     return 0;
+}
+
+int64_t rt_viz_count_maps(const rt_viz *v, int64_t count) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < count; i++)
+        n += rt_viz_wants_map(v, i);
+    return n;
 }
 
 int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
@@ -179,7 +213,7 @@ static void close_feed(rt_viz *v, rt_feed *feed) {
 static int run_filters(rt_viz *v, const char **operands, int n, rt_error *err) {
     if (n)
         return rt_fail(err, NETRT_EUSAGE, "filters takes no file ('%s')", operands[0]);
-    if (rt_viz_open(v, 1, err))
+    if (rt_viz_open(v, 0, err))
         return err->code;
     return rt_viz_filters(v, err);
 }
@@ -194,7 +228,7 @@ static int check_sample(const rt_viz *v, rt_error *err) {
 
 static int run_activations(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
-    if (rt_viz_open(v, 1, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
+    if (rt_viz_open(v, 0, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
         check_sample(v, err) == 0)
         rt_viz_activations(v, &feed, v->sample < 0 ? 0 : v->sample, err);
     close_feed(v, &feed);
@@ -204,12 +238,15 @@ static int run_activations(rt_viz *v, const char **operands, int n, rt_error *er
 /* One picture, or every picture of a folder named on the command line. */
 static int run_project(rt_viz *v, const char **operands, int n, int rule, rt_error *err) {
     rt_feed feed = {0};
-    if (rt_viz_open(v, 1, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
+    if (rt_viz_open(v, 0, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
         check_sample(v, err) == 0) {
         int64_t first = v->sample < 0 ? 0 : v->sample;
         int64_t last = n && v->sample < 0 ? rt_data_count(v->cli.ds) - 1 : first;
         for (int64_t i = first; i <= last && !err->code; i++)
-            rt_viz_saliency(v, &feed, i, rule, err);
+            if (rt_cli_signal)
+                rt_fail(err, 128 + rt_cli_signal, "stopped");
+            else
+                rt_viz_saliency(v, &feed, i, rule, err);
     }
     close_feed(v, &feed);
     return err->code;
@@ -226,8 +263,7 @@ static int run_guided(rt_viz *v, const char **operands, int n, rt_error *err) {
 static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     int seed[64], nseeds = 0, more = 1;
-    int64_t cap = v->cli.batch > RT_TOP ? v->cli.batch : RT_TOP;
-    if (rt_viz_open(v, cap, err) == 0) {
+    if (rt_viz_open(v, 1, err) == 0) {
         const char *list = v->layers;
         while (list && nseeds < 64 && (more = rt_viz_next_layer(v, &list, &seed[nseeds], err)) == 1)
             nseeds++;
@@ -248,7 +284,7 @@ static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
 static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
     if (n)
         return rt_fail(err, NETRT_EUSAGE, "report takes no file ('%s'); use --data", operands[0]);
-    if (rt_viz_open(v, 64, err))
+    if (rt_viz_open(v, 1, err))
         return err->code;
     return rt_viz_report(v, err);
 }

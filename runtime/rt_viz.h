@@ -10,7 +10,7 @@
 
 /* One file written, in the order of writing. */
 typedef struct rt_made {
-    char path[512];
+    char path[4400];
     char title[160];
     char note[400];   /* how to read it: scale, range, counts */
 } rt_made;
@@ -31,8 +31,9 @@ typedef struct rt_viz {
     int nmade;
 } rt_viz;
 
-/* Opens network, weights and look program once. */
-int rt_viz_open(rt_viz *v, int64_t cap, rt_error *err);
+/* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
+ * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */
+int rt_viz_open(rt_viz *v, int many, rt_error *err);
 void rt_viz_close(rt_viz *v);
 
 /* Writes img as DIR/name.png and remembers it. */
@@ -42,8 +43,9 @@ int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title
 
 /* The next layer of a comma separated list: 1 and the seed index, 0 at the end, -1 unknown. */
 int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err);
-/* Is map `i` among v->maps?  EUSAGE in err when the list cannot be read. */
+/* Is map `i` among v->maps?  Of how many maps of `count` is it so? */
 int rt_viz_wants_map(const rt_viz *v, int64_t i);
+int64_t rt_viz_count_maps(const rt_viz *v, int64_t count);
 int rt_viz_check_maps(const rt_viz *v, rt_error *err);
 /* Layers with height and width above 1 that something was computed for ("conv" ops): the default of
  * activations and deconv.  Returns how many, at most max. */
