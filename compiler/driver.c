@@ -237,15 +237,21 @@ static int build_program(Compile *c, const char *output)
     return NETC_OK;
 }
 
-/* Where the result goes: `-o bin/` names a folder, which keeps the usual name. */
+/* Where the result goes: a folder keeps the usual name; `-o bin/` makes it if need be. */
 static const char *output_path(const Compile *c, const char *usual)
 {
     const char *given = c->options->output;
     size_t length = given ? strlen(given) : 0;
+    struct stat info;
 
     if (length == 0)
         return usual;
-    return given[length - 1] == '/' ? arena_printf(c->keep, "%s%s", given, usual) : given;
+    bool slash = given[length - 1] == '/';
+    if (slash && mkdir(given, 0777) != 0 && errno != EEXIST)
+        fatal(NETC_IO, "cannot make the folder '%s': %s", given, strerror(errno));
+    if (slash || (stat(given, &info) == 0 && S_ISDIR(info.st_mode)))
+        return arena_printf(c->keep, "%s%s%s", given, slash ? "" : "/", usual);
+    return given;
 }
 
 /* lenet5.net -> liblenet5.a (or .so) and lenet5.h, whose model is lenet5_model. */
