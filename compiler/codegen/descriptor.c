@@ -179,7 +179,7 @@ static Val entry_array(Program *p) {
 
 static Val seed_rule(Program *p, int rule, int seed) {
     const struct SeedInfo *info = p->ctx->seed_info[rule] ? &p->ctx->seed_info[rule][seed] : NULL;
-    bool possible = info && info->diff && tensor_index(p, info->diff) >= 0;
+    bool possible = info && seed < p->ctx->nseeds && info->diff && tensor_index(p, info->diff) >= 0;
     int32_t live[RT_MAX_LIVE] = {0};
     int nlive = 0;
     for (int i = 0; possible && i < info->nlive; i++) {

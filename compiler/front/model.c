@@ -91,8 +91,8 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     ctx->nlosses = g->nlosses;
     memcpy(ctx->losses, g->loss, sizeof g->loss);
     ctx->project_from = g->score;
-    ctx->nseeds = g->nseeds;
-    for (int i = 0; i < g->nseeds; i++) {
+    ctx->nseeds = g->nseeds < PASS_SEEDS_MAX ? g->nseeds : PASS_SEEDS_MAX;
+    for (int i = 0; i < ctx->nseeds; i++) {
         ctx->seeds[i] = g->seed[i].value;
         ctx->seed_label[i] = g->seed[i].label;
     }

@@ -6,6 +6,7 @@
 #include "ir/plan.h"
 
 /* What the three programs of a model need from reverse mode. */
+enum { PASS_SEEDS_MAX = 1024 }; /* layers a projection may start from; the front end drops more */
 typedef struct PassCtx {
     Arena *tmp;               /* reset after each pass */
     const Target *target;
@@ -15,8 +16,8 @@ typedef struct PassCtx {
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */
     int nlosses;
     ValueId project_from;     /* look: the pre-softmax score (or last differentiable value) */
-    ValueId seeds[256];       /* look: layer values a projection may start from ... */
-    const char *seed_label[256];
+    ValueId seeds[PASS_SEEDS_MAX]; /* look: layer values a projection may start from ... */
+    const char *seed_label[PASS_SEEDS_MAX];
     int nseeds;
     struct SeedInfo {         /* ... and, per rule, where the seed goes (filled by grad/schedule) */
         ValueId diff;         /* stored value to write the seed into; 0: not possible */
