@@ -50,10 +50,13 @@ static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err) {
             return NETRT_OK;
         }
     }
+    size_t n = strlen(cli->program);
+    if (n > 4 && strcmp(cli->program + n - 4, "-viz") == 0) /* its sibling trains */
+        n -= 4;
     return rt_fail(err, NETRT_EIO,
                    "no weights: %s/ holds neither best.safetensors nor last.safetensors\n"
-                   "help: train first (%s train), or name a file with --weights",
-                   cli->out, cli->program);
+                   "help: train first (%.*s train), or name a file with --weights",
+                   cli->out, (int)n, cli->program);
 }
 
 int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {

@@ -182,7 +182,7 @@ static int one_sheet(rt_viz *v, rt_feed *feed, int rule, int seed, const rt_peak
         s.shown = MAPS_MAX;
     sheet_texts(&s, scanned);
     if (s.shown == 0)
-        return rt_fail(err, NETRT_EUSAGE, "--maps=%s names no map of layer %s, which has 0 to %lld",
+        return rt_fail(err, NETRT_EUSAGE, "--maps=%s names no map of layer %s\nhelp: it has 0 to %lld",
                        v->maps, v->m->model->program[RT_LOOK].seed[seed].label,
                        (long long)s.chw[0] - 1);
     rt_text_add(&s.csv, "layer,map,rank,value,image,name,class,y,x,field_y,field_x,field_h,field_w,"

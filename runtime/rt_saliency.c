@@ -49,7 +49,7 @@ static int choose_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_err
             if (rt_viz_wants_map(v, i / plane) && (best < 0 || x[i] > x[best]))
                 best = i;
     if (best < 0)
-        return rt_fail(err, NETRT_EUSAGE, "there is no such %s: there are 0 to %lld",
+        return rt_fail(err, NETRT_EUSAGE, "there is no such %s\nhelp: there are 0 to %lld",
                        v->layers ? "map" : "class", (long long)chw[0] - 1);
     *unit = (rt_unit){best / plane, best % plane / chw[2], best % chw[2]};
     *value = x[best];

@@ -146,7 +146,7 @@ int rt_viz_check_maps(const rt_viz *v, rt_error *err) {
     long lo, hi;
     for (const char *s = v->maps; s && *s;)
         if (!map_range(&s, &lo, &hi))
-            return rt_fail(err, NETRT_EUSAGE, "--maps=%s: write numbers and ranges, as in 0,3,8-15",
+            return rt_fail(err, NETRT_EUSAGE, "--maps=%s cannot be read\nhelp: numbers and ranges, as in 0,3,8-15",
                            v->maps);
     return NETRT_OK;
 }
@@ -193,7 +193,7 @@ typedef struct Verb {
 /* Opens the pictures to work on: files and folders named, else the spec's test data. */
 static int open_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
     if (n > 1)
-        return rt_fail(err, NETRT_EUSAGE, "one picture or folder at a time, please");
+        return rt_fail(err, NETRT_EUSAGE, "one picture or folder at a time\nhelp: put several into a folder");
     if (n == 1)
         v->cli.data = operands[0];
     if (rt_cli_data(&v->cli, 1, 0, &v->cli.ds, err))
@@ -212,7 +212,7 @@ static void close_feed(rt_viz *v, rt_feed *feed) {
 
 static int run_filters(rt_viz *v, const char **operands, int n, rt_error *err) {
     if (n)
-        return rt_fail(err, NETRT_EUSAGE, "filters takes no file ('%s')", operands[0]);
+        return rt_fail(err, NETRT_EUSAGE, "filters takes no file ('%s')\nhelp: it shows the weights; --weights names them", operands[0]);
     if (rt_viz_open(v, 0, err))
         return err->code;
     return rt_viz_filters(v, err);
@@ -221,7 +221,7 @@ static int run_filters(rt_viz *v, const char **operands, int n, rt_error *err) {
 static int check_sample(const rt_viz *v, rt_error *err) {
     int64_t count = rt_data_count(v->cli.ds);
     if (v->sample >= count)
-        return rt_fail(err, NETRT_EUSAGE, "--image=%lld: the data has images 0 to %lld",
+        return rt_fail(err, NETRT_EUSAGE, "there is no image %lld\nhelp: the data has images 0 to %lld",
                        (long long)v->sample, (long long)count - 1);
     return NETRT_OK;
 }
@@ -283,7 +283,7 @@ static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
 
 static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
     if (n)
-        return rt_fail(err, NETRT_EUSAGE, "report takes no file ('%s'); use --data", operands[0]);
+        return rt_fail(err, NETRT_EUSAGE, "report takes no file\nhelp: --data=%s", operands[0]);
     if (rt_viz_open(v, 1, err))
         return err->code;
     return rt_viz_report(v, err);

@@ -88,16 +88,16 @@ for signal in INT TERM; do
     hold "SIG$signal: weights saved" [ -s i/$w ]
     step=$(grep ^train i/log.csv | tail -n 1 | cut -d, -f2)
     run 0 'at step' -- ./tiny train --steps=$((step + 2)) --epochs=1000 --out=i --resume
-    hold "SIG$signal: it continues at the last step logged" grep -q "at step $step," err
+    hold "SIG$signal: it continues at the last step logged" grep -q "at step $step," stderr
 done
 
 # --- what a run is given is part of it ---
 run 2 'batch' -- ./tiny train -q --epochs=4 --batch=16 --out=two --resume
 run 0 -- ./tiny eval -q --weights=a/$w --json
-hold "eval --json parses" json out
-cp out one.json
+hold "eval --json parses" json stdout
+cp stdout one.json
 run 0 -- ./tiny eval -q --weights=a/$w --json --threads=2 --batch=7
-same "eval does not depend on threads and batch" one.json out
+same "eval does not depend on threads and batch" one.json stdout
 run 0 -- ./tiny gradcheck --json
-hold "gradcheck --json parses" json out
+hold "gradcheck --json parses" json stdout
 finish

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# viz.sh: every verb of NAME-viz: files, determinism, figures that are known exactly, refusals.
+# shellcheck source=tests/prog/common.inc
+. "$(dirname "$0")/common.inc"
+
+run 0 -- netc build -q "$src/specs/lenet.net" -o .
+run 0 -- ./lenet train -q --data=digits:2400:1 --epochs=1
+data=--data=digits:2400:1 # 400 test images
+
+# --- every verb writes its files, the same ones each time, whatever the threads ---
+verbs=(filters activations deconv guided saliency)
+for t in 1 2; do
+    for verb in "${verbs[@]}"; do
+        operands=("$data")
+        [ "$verb" != filters ] || operands=()
+        run 0 -- ./lenet-viz "$verb" --threads=$t "${operands[@]}" --out=v$t
+        hold "$verb: no control characters" no_control stderr
+    done
+done
+run 0 -- ./lenet-viz deconv -q --batch=17 "$data" --out=v1b
+for f in filters-c1.png filters-c3.png activations-{c1,s2,c3,s4,f5,f6}.png deconv-c{1,3}.{png,csv} \
+    guided-0.png saliency-0.png; do
+    hold "$f is written" [ -s "v1/$f" ]
+    same "1 and 2 threads" "v1/$f" "v2/$f"
+done
+for f in v1b/*; do
+    same "deconv in other batches" "$f" "v1/${f#v1b/}"
+done
+for f in v1/*.png; do
+    hold "$f is a PNG" [ "$(head -c 8 "$f" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ]
+done
+
+# --- what the tables say ---
+for layer in c1:16:1:5 c3:32:2:14; do # maps, stride and size of the receptive field
+    IFS=: read -r name maps jump field <<<"$layer"
+    hold "deconv-$name.csv: ranks 1..9, falling, one image per map, fields where units look" \
+        awk -F, -v maps="$maps" -v jump="$jump" -v field="$field" '
+        NR == 1 { next }
+        NF != 14 || $3 != ($2 == map && NR > 2 ? rank + 1 : 1) || $3 > 9 { exit 1 }
+        $3 > 1 && $4 + 0 > value + 0 { exit 1 }
+        $3 > 1 && $4 == value && $5 + 0 < image + 0 { exit 1 }
+        seen[$2, $5]++ { exit 1 }
+        $10 != jump * $8 || $11 != jump * $9 || $12 != field || $13 != field { exit 1 }
+        $4 <= 0 || $14 <= 0 || $2 >= maps || $2 < 0 { exit 1 }
+        { map = $2; rank = $3; value = $4; image = $5; n++ }
+        END { exit n < maps * 3 }' "v1/deconv-$name.csv"
+done
+# the largest value of the table is the one that `activations` finds in that image, another path
+read -r value image < <(awk -F, 'NR > 1 && $4 + 0 > v { v = $4 + 0; i = $5 } END { print v, i }' v1/deconv-c1.csv)
+run 0 "white = \\+$(printf '%.4g' "$value")\$" -- \
+    ./lenet-viz activations --layer=c1 --image="$image" "$data" --out=again
+
+# --- a case computed by hand: a 3x3 filter of ones over one picture with a bright corner ---
+cat >known.net <<'SPEC'
+net Known {
+  input image: f32[1, 6, 6]
+  input kind: class[2]
+  c1: conv(1, 3x3, init = fill(1)) -> relu
+  f2: dense(2)
+  output prob = softmax(f2)
+  loss ce: cross_entropy(f2, kind)
+  data { train = folder("pics"); test = folder("pics"); pixels = range(0, 1) }
+  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1; seed = 1 }
+}
+SPEC
+mkdir -p pics/a 'pics/<b>&"x"'
+{ echo P2 6 6 255 && printf '0 0 0 %d %d %d\n' {0,0,0}{,,} {255,255,255}{,,}; } >pics/a/corner.pgm
+{ echo P2 6 6 255 && printf '%d ' {51,51,51,51,51,51}{,,,,,}; } >"pics/<b>&\"x\"/flat.pgm"
+run 0 -- netc build -q known.net -o known-net
+run 0 -- ./known-net train -q --lr=0 --steps=1 --out=known # weights as they are
+run 0 -- ./known-net-viz deconv --weights=known/last.safetensors --out=known
+# corner: 9 bright pixels under the unit at (3, 3); flat: 9 * 0.2 everywhere, first position wins.
+# Projected with ones, the activation itself is what each pixel gets.
+hold "deconv of a known net" awk -F, '
+    NR == 2 { a = $4 == 9 && $5 == 1 && $8 == 3 && $9 == 3 && $10 == 3 && $11 == 3 && $14 == 9 }
+    NR == 3 { b = $4 > 1.79999 && $4 < 1.80001 && $8 == 0 && $9 == 0 && $14 == $4 && $6 ~ /flat/ }
+    END { exit !(a && b && NR == 3) }' known/deconv-c1.csv
+
+# --- the page ---
+run 0 -- ./lenet-viz report "$data" --out=page
+run 0 -- ./known-net-viz report --weights=known/last.safetensors --out=page2
+for page in page page2; do
+    hold "$page: no reference to anything outside" [ -z "$(grep -oE '(https?|ftp):|(src|href)="[^d#]' $page/report.html)" ]
+    hold "$page: below 5 MB" [ "$(stat -c %s $page/report.html)" -lt 5000000 ]
+    hold "$page: well-formed" xml $page/report.html
+    hold "$page: no script" [ "$(grep -ciE '<script|javascript:| on[a-z]+=' $page/report.html)" = 0 ]
+done
+for text in 'Recognition' 'Training' 'Filters' 'Activations' 'What excites each map' 'Saliency' 'Guided'; do
+    hold "the page has $text" grep -q "<h2>$text" page/report.html
+done
+hold "names are escaped" grep -q '&lt;b&gt;&amp;' page2/report.html
+run 0 -- ./lenet-viz report -q "$data" --threads=2 --out=page3
+same "the page again" page/report.html page3/report.html
+
+# --- what does not exist ---
+run 2 "no layer is called 'c2'" 'layers are c1 s2 c3' -- ./lenet-viz saliency --layer=c2 "$data"
+run 2 "no layer is called 'cc1'" -- ./lenet-viz activations --layer=c1,cc1 "$data"
+run 2 'names no layer' -- ./lenet-viz guided --layer= "$data"
+run 2 'there are 0 to 9' -- ./lenet-viz saliency --class=10 "$data"
+run 2 '--maps=3-1' -- ./lenet-viz deconv --maps=3-1 "$data"
+run 2 'names no map of layer c1' 'it has 0 to 15' -- ./lenet-viz deconv --layer=c1 --maps=99 "$data"
+run 2 'no such' -- ./lenet-viz activations --layer=c1 --maps=99 "$data"
+run 2 'no such' -- ./lenet-viz filters --layer=s2
+run 2 'images 0 to 399' -- ./lenet-viz saliency --image=400 "$data"
+run 2 "did you mean 'deconv'" -- ./lenet-viz decnov
+run 2 '--limit' -- ./lenet-viz deconv --limit=0
+mkdir empty && cd empty || exit 1
+run 5 'no weights' 'lenet train' -- ../lenet-viz filters
+cd ..
+
+# --- a net of 1998: tanh has no deconvnet, but a gradient ---
+run 0 -- netc build -q "$src/specs/lenet5.net" -o .
+run 0 -- ./lenet5 train -q --data=digits:64:1 --steps=1 --out=run5
+five=(--weights=run5/last.safetensors --data=digits:64:1 --out=o5)
+run 2 'deconv' 'saliency' -- ./lenet5-viz deconv "${five[@]}"
+run 2 'guided' 'saliency' -- ./lenet5-viz guided "${five[@]}"
+run 0 -- ./lenet5-viz saliency "${five[@]}"
+run 0 -- ./lenet5-viz activations "${five[@]}"
+run 0 -- ./lenet5-viz report "${five[@]}"
+hold "the page says why" grep -q 'not defined' o5/report.html
+finish
