@@ -88,8 +88,9 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
              int32_t nlive; /* tensors to zero first */
              int32_t live[RT_MAX_LIVE];
              int32_t pad_; } rule[3]; /* gradient, deconvnet, guided */
-    int64_t rf_size[2], rf_jump[2], rf_start[2]; /* receptive field on the image: size, stride,
-                               image coordinate of the first cell's first pixel (negative: padding) */
+    int64_t rf_size[2], rf_jump[2], rf_start[2]; /* receptive field: size (0: the whole image),
+                               stride, image coordinate of the first cell's first pixel (negative:
+                               padding) */
 } rt_seed;
 
 typedef struct rt_program {
@@ -166,7 +167,7 @@ typedef struct rt_layer {   /* what `info` and reports print */
     int32_t out_rank, pad_;
     int64_t params;
     double macs;
-    int64_t rf, jump;       /* receptive field and stride along the height */
+    int64_t rf, jump;       /* receptive field (0: the whole image) and stride along the height */
 } rt_layer;
 
 typedef struct rt_model {

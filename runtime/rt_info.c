@@ -66,7 +66,7 @@ static void layers(rt_text *o, const rt_model *m) {
         if (l->rf > 0)
             snprintf(field, sizeof field, "%lld", (long long)l->rf);
         else
-            snprintf(field, sizeof field, "-");
+            snprintf(field, sizeof field, "all");
         rt_text_printf(o, "%3d  %-12.12s  %-21.21s  %-13s %9s %8s %6s\n", i + 1, l->label, op, out,
                        l->params ? rt_text_count(l->params, params) : "-",
                        engineering(l->macs, macs), field);

@@ -41,9 +41,9 @@ static void layers_table(rt_text *o, const rt_model *m) {
         else
             rt_text_printf(o, "</td><td>%lld", (long long)l->out[0]);
         rt_text_printf(o, "</td><td>%s</td>", rt_text_count(l->params, count));
-        rt_text_printf(o, "<td>%s</td><td>%lld</td></tr>\n",
-                       l->macs > 0 ? rt_text_count((int64_t)l->macs, count) : "-",
-                       (long long)l->rf);
+        rt_text_printf(o, "<td>%s</td>",
+                       l->macs > 0 ? rt_text_count((int64_t)l->macs, count) : "-");
+        rt_text_printf(o, "<td>%s</td></tr>\n", l->rf > 0 ? rt_text_count(l->rf, count) : "all");
     }
     rt_text_add(o, "</table>\n");
 }

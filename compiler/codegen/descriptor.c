@@ -208,7 +208,8 @@ static Val seed_array(Program *p) {
         put_i32(&f, tensor_index(p, s->value));
         put_i32(&f, 0);
         put(&f, em_c_fixed(p->e, rule, 3));
-        put(&f, fixed_i64(p->e, s->field.size, 2));
+        static const int64_t whole[2] = {0, 0};
+        put(&f, fixed_i64(p->e, s->field.all ? whole : s->field.size, 2));
         put(&f, fixed_i64(p->e, s->field.jump, 2));
         put(&f, fixed_i64(p->e, s->field.start, 2));
         item[i] = done(&f);
@@ -386,7 +387,7 @@ static Val layer_array(Emit *e, Arena *keep, const Model *m) {
         put_i32(&f, 0);
         put_i64(&f, l->params);
         put_f64(&f, l->macs);
-        put_i64(&f, l->field.size[0]);
+        put_i64(&f, l->field.all ? 0 : l->field.size[0]);
         put_i64(&f, l->field.jump[0]);
         item[i] = done(&f);
     }
