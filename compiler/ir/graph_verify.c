@@ -194,7 +194,11 @@ static bool check_chain(Check *c, const Kernel *k) {
                               check_value(c, n->out[0]));
         v = n->out[0];
     }
-    if (k->tail && graph_n(g, k->tail)->in[0] != v)
+    const Node *tail = graph_n(g, k->tail);
+    if (k->tail && (!op_is(tail->op, OPF_W) || op_is(tail->op, OPF_P) || tail->nin != 1 ||
+                    !op_is(graph_n(g, k->anchor)->op, OPF_A)))
+        return check_fail(c, "kernel %s: %s cannot follow a chain", k->name, op_name[tail->op]);
+    if (k->tail && tail->in[0] != v)
         return check_fail(c, "kernel %s: the pool does not read the chain", k->name);
     return true;
 }

@@ -110,6 +110,20 @@ Val phase_field(Emit *e, Direction *a, Val r, int field);
 Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name);
 void loop_end(Emit *e, Loop *l);
 
+/* ---- a pool behind the chain (conv_tail.c) ---- */
+typedef struct ConvTail {
+    bool present;
+    bool in_memory;       /* the pool's source is stored: no scratch */
+    int64_t computed[2];  /* rows and columns of the convolution that somebody reads */
+    int64_t stride, fill; /* rows from window to window; of these, rows that are computed */
+    int64_t pooled;       /* rows of the pool's output */
+} ConvTail;
+ConvTail conv_tail(const Graph *g, const Kernel *k);
+/* With register tiles of oh rows: rows from one chunk, pooled at once, to the next (whole windows);
+ * of these, rows that are computed. */
+int64_t conv_tail_step(const ConvTail *t, int oh);
+int64_t conv_tail_rows(const ConvTail *t, int oh);
+
 /* ---- lowerings ---- */
 /* Backward data into few channels (the image): conv_few_lower.c */
 bool conv_back_to_few(const ConvProblem *p, const Target *t);

@@ -7,6 +7,7 @@
  * ensures: each dst element written once, by one task.
  */
 #include "ops/conv.h"
+#include "ops/pool.h"
 
 typedef struct Direct {
     KernelCtx *k;
@@ -18,6 +19,8 @@ typedef struct Direct {
     Direction y, x;
     int64_t channels; /* summed over, per group */
     int64_t produced; /* dst channels per group */
+    ConvTail tail;    /* forward: the pool behind the chain */
+    PoolTail *pool;
     /* of the task at hand */
     Val n, cb, group;
     Val src_at, w_at, bias_at;
@@ -163,10 +166,53 @@ static void emit_rows(Direct *d, int rows, Val q, Val ry) {
     emit_columns(d, rows, q, ry, more, d->x.phases, count);
 }
 
+/* Rows [from, to) of phase ry, whole register tiles first; `rest`: rows may remain. */
+static void emit_range(Direct *d, Val ry, Val from, Val to, bool rest) {
+    Emit *e = d->e;
+    int oh = d->k->k->tile.oh;
+    if (oh > 1) {
+        Val whole = em_mul(e, em_div(e, em_sub(e, to, from), em_i64(e, oh)), em_i64(e, oh));
+        Val middle = em_add(e, from, whole);
+        Loop q = em_for(e, from, middle, oh, "y", NULL, 0);
+        emit_rows(d, oh, q.i, ry);
+        em_for_end(e, &q, NULL, 0);
+        from = middle;
+    }
+    if (oh == 1 || rest) {
+        Loop q = em_for(e, from, to, 1, "y", NULL, 0);
+        emit_rows(d, 1, q.i, ry);
+        em_for_end(e, &q, NULL, 0);
+    }
+}
+
+/* A band of rows with the pool behind: a chunk of rows, then the windows they fill. */
+static void emit_pooled_band(Direct *d, Val band) {
+    Emit *e = d->e;
+    const ConvTail *t = &d->tail;
+    int oh = d->k->k->tile.oh, rows = d->k->k->tile.rows;
+    int64_t step = conv_tail_step(t, oh), computed = conv_tail_rows(t, oh);
+    Val extent = em_i64(e, d->y.extent), from = em_mul(e, band, em_i64(e, rows));
+    Val to = em_imin(e, em_add(e, from, em_i64(e, rows)), extent);
+    Loop y = em_for(e, from, to, step, "chunk", NULL, 0);
+    d->ep.sink_cb = d->cb;
+    d->ep.sink_y = y.i;
+    emit_range(d, em_i64(e, 0), y.i, em_imin(e, em_add(e, y.i, em_i64(e, computed)), to),
+               d->y.extent % oh != 0);
+    Val row = em_div(e, y.i, em_i64(e, t->stride));
+    Val row_to = em_imin(e, em_add(e, row, em_i64(e, step / t->stride)), em_i64(e, t->pooled));
+    pool_tail_rows(d->pool, d->n, d->cb, d->oc, row, row_to, t->in_memory ? NULL : d->cb,
+                   t->in_memory ? NULL : y.i);
+    em_for_end(e, &y, NULL, 0);
+}
+
 /* A band of rows for one tile of output channels. */
 static void emit_band(Direct *d, Val band) {
     Emit *e = d->e;
     const Tile *tile = &d->k->k->tile;
+    if (d->tail.present) {
+        emit_pooled_band(d, band);
+        return;
+    }
     Loop phase;
     Val ry = loop_begin(e, &phase, 0, min64(d->y.phases, d->y.extent), 1, "phase.y");
     /* rows of this phase: (extent - 1 - ry) / phases + 1 */
@@ -175,20 +221,7 @@ static void emit_band(Direct *d, Val band) {
                em_i64(e, 1));
     Val from = em_imin(e, em_mul(e, band, em_i64(e, tile->rows)), count);
     Val to = em_imin(e, em_add(e, from, em_i64(e, tile->rows)), count);
-    if (tile->oh > 1) {
-        Val whole =
-            em_mul(e, em_div(e, em_sub(e, to, from), em_i64(e, tile->oh)), em_i64(e, tile->oh));
-        Val middle = em_add(e, from, whole);
-        Loop q = em_for(e, from, middle, tile->oh, "y", NULL, 0);
-        emit_rows(d, tile->oh, q.i, ry);
-        em_for_end(e, &q, NULL, 0);
-        from = middle;
-    }
-    if (tile->oh == 1 || d->y.phases > 1 || d->y.extent % tile->oh) {
-        Loop q = em_for(e, from, to, 1, "y", NULL, 0);
-        emit_rows(d, 1, q.i, ry);
-        em_for_end(e, &q, NULL, 0);
-    }
+    emit_range(d, ry, from, to, d->y.phases > 1 || d->y.extent % tile->oh);
     loop_end(e, &phase);
 }
 
@@ -240,6 +273,34 @@ static void emit_tasks(Direct *d) {
     task_end(k, &task);
 }
 
+/* Where the rows for the pool lie: in the value that is stored anyway, or in scratch, into which
+ * the chain's last result then goes. */
+static void open_tail(Direct *d) {
+    KernelCtx *k = d->k;
+    ValueId source = graph_n(k->g, k->k->tail)->in[0];
+    int64_t rows = conv_tail_rows(&d->tail, k->k->tile.oh), cols = d->tail.computed[1];
+    int width = em_width(d->e);
+    d->y.extent = d->tail.computed[0];
+    d->x.extent = cols;
+    if (d->tail.in_memory) {
+        View stored = view_of(k, source);
+        d->pool = pool_tail_open(k, &stored);
+        return;
+    }
+    View v = {.base = k->a.scratch,
+              .layout = {.kind = LAYOUT_BLOCKED, .block = width},
+              .pixel = width,
+              .row = cols * width,
+              .cblock = rows * cols * width,
+              .block = width,
+              .aligned = true};
+    shape_chw(&graph_v(k->g, source)->shape, &v.c, &v.h, &v.w);
+    v.cblocks = ceil_div(v.c, width);
+    d->ep.has_sink = true;
+    d->ep.sink = v;
+    d->pool = pool_tail_open(k, &v);
+}
+
 static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
     Direct d = {.k = k, .e = k->e};
     Arena *keep = k->g->keep;
@@ -250,10 +311,13 @@ static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
     d.produced = backward ? p->i : p->o;
     d.y = backward ? backward_direction(p, 0, keep) : forward_direction(p, 0, keep);
     d.x = backward ? backward_direction(p, 1, keep) : forward_direction(p, 1, keep);
+    epi_open(k, &d.ep);
+    d.tail = conv_tail(k->g, k->k);
+    if (d.tail.present)
+        open_tail(&d);
     const int *halo = d.src.layout.halo;
     direction_check(&d.y, d.src.h, halo[0], halo[1]);
     direction_check(&d.x, d.src.w, halo[2], halo[3]);
-    epi_open(k, &d.ep);
     emit_tasks(&d);
 }
 

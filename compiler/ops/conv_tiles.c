@@ -38,11 +38,13 @@ int tile_unroll(const Target *t, int64_t channels, int64_t block) {
     return 1;
 }
 
-/* Best rows x columns of a tile over an h x w plane; returns cycles per step for the plane. */
-static double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int *rows, int *cols) {
+/* Best rows (at most `limit`) x columns of a tile over an h x w plane; returns cycles per step for
+ * the plane. */
+static double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
+                         int *cols) {
     int most = tile_max_pixels(t, oc);
     double best = 0;
-    for (int r = 1; r <= most && r <= h; ++r) {
+    for (int r = 1; r <= most && r <= h && r <= limit; ++r) {
         int64_t n = ceil_div(w, min64(w, most / r)), c = ceil_div(w, n), rest = w % c;
         double row = (double)(w / c) * tile_cycles(r * (int)c, oc);
         double one = (double)(w / c) * tile_cycles((int)c, oc);
@@ -81,7 +83,7 @@ static int choose_vectors(const Target *t, int64_t channels, int64_t h, int64_t 
         int oc = order[h == 0][k];
         if (oc > blocks || (whole && blocks % oc != 0))
             continue;
-        double one = h ? plan_plane(t, oc, h, w, &rows, &cols) : plan_images(t, oc);
+        double one = h ? plan_plane(t, oc, h, w, h, &rows, &cols) : plan_images(t, oc);
         int rest = (int)(blocks % oc);
         double cost = one * (double)(blocks / oc);
         if (rest) /* the last tile has fewer vectors and the same pixels */
@@ -232,20 +234,46 @@ static int weights_tile(const Graph *g, ValueId v) {
 
 enum { TASKS_WANTED = 32 };
 
+/* The register tile in front of a pool: chunks of whole windows in whole tiles that stay in L2 and
+ * leave the threads enough bands.  Returns rows per chunk, sets the scratch. */
+static int64_t plan_tail(const Target *t, Kernel *k, const ConvTail *tail, int oc, int64_t tiles,
+                         int *rows, int *cols) {
+    int64_t h = tail->computed[0], w = tail->computed[1], limit = h;
+    int64_t wanted = min64(TASKS_WANTED / 2, tiles * tail->pooled);
+    for (;;) {
+        plan_plane(t, oc, h, w, limit, rows, cols);
+        int64_t step = conv_tail_step(tail, *rows);
+        int64_t bytes = 4 * conv_tail_rows(tail, *rows) * w * oc * t->vector;
+        bool whole = tail->fill == tail->stride || tail->fill % *rows == 0;
+        limit = *rows - 1;
+        if (limit > 0 && (!whole || bytes > t->l2 / 4 || tiles * ceil_div(h, step) < wanted))
+            continue;
+        k->scratch = tail->in_memory ? 0 : bytes;
+        return step;
+    }
+}
+
 /* h x w: pixels of one phase; src_row: bytes of one row of all source channels; step: source rows
  * per row; span: rows a window covers. */
-static void choose_direct(const Target *t, Kernel *k, int oc, int64_t tiles, int64_t h, int64_t w,
-                          int64_t src_row, int64_t step, int64_t span) {
+static void choose_direct(const Target *t, Kernel *k, const ConvTail *tail, int oc, int64_t tiles,
+                          int64_t h, int64_t w, int64_t src_row, int64_t step, int64_t span) {
     int rows = 1, cols = 1;
-    plan_plane(t, oc, h, w, &rows, &cols);
+    int64_t unit;
+    if (tail->present) {
+        unit = plan_tail(t, k, tail, oc, tiles, &rows, &cols);
+        h = tail->computed[0];
+    } else {
+        plan_plane(t, oc, h, w, h, &rows, &cols);
+        unit = rows;
+    }
     k->tile.ow = cols;
     k->tile.oh = rows;
     k->tile.oc = oc;
     int64_t bands = ceil_div(TASKS_WANTED, tiles), band = ceil_div(h, min64(bands, h));
     if (!k->oc_outer) /* the band of source rows stays in L2 while the tiles of channels pass */
-        while (band > rows && (band * step + span) * src_row > t->l2 / 2)
+        while (band > unit && (band * step + span) * src_row > t->l2 / 2)
             --band;
-    band = min64(ceil_div(band, rows) * rows, ceil_div(h, rows) * rows);
+    band = min64(ceil_div(band, unit) * unit, ceil_div(h, unit) * unit);
     k->tile.rows = (int)band;
     k->tasks_per = tiles * ceil_div(h, band);
     k->tasks_block = 1;
@@ -266,8 +294,13 @@ void choose_conv(const Graph *g, Kernel *k, const Target *t) {
     k->why = k->oc_outer ? "weights exceed the source: output tiles outermost"
                          : "source bands stay in L2";
     k->tile.unroll = tile_unroll(t, p.i, min64(p.i, t->vector));
-    choose_direct(t, k, o_tile / t->vector, p.groups * ceil_div(p.o, o_tile), p.dst[0], p.dst[1],
-                  src_row, p.stride[0], p.kernel[0]);
+    ConvTail tail = conv_tail(g, k);
+    choose_direct(t, k, &tail, o_tile / t->vector, p.groups * ceil_div(p.o, o_tile), p.dst[0],
+                  p.dst[1], src_row, p.stride[0], p.kernel[0]);
+    if (tail.present)
+        k->why = arena_printf(g->keep, "%s; pools %lld rows at a time from %s", k->why,
+                              (long long)conv_tail_rows(&tail, k->tile.oh),
+                              tail.in_memory ? "its output" : "scratch");
 }
 
 void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
@@ -288,7 +321,7 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
     k->why = p.stride[0] * p.stride[1] > 1 ? "one stride-1 convolution per phase of the stride"
                                            : "forward with turned, transposed weights";
     k->tile.unroll = tile_unroll(t, p.o, min64(p.o, t->vector));
-    choose_direct(t, k, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
+    choose_direct(t, k, &(ConvTail){0}, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
                   ceil_div(p.src[0], p.stride[0]), ceil_div(p.src[1], p.stride[1]), src_row, 1,
                   ceil_div(p.kernel[0] * p.dilation[0], p.stride[0]));
 }

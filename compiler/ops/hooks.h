@@ -40,7 +40,8 @@ CHOOSE(sgd); CHOOSE(rbf_bwd_centers);
 CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
 WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
 
-/* Can the kernel's anchor pool its own output (fuse asks; absent or false: no Kernel.tail)? */
+/* conv_tail.c: can the kernel's anchor pool its own output (fuse asks; absent or false: no
+ * Kernel.tail)? */
 WEAK bool conv_accepts_tail(const Graph *g, const struct Kernel *k, NodeId pool);
 
 #undef LOWER

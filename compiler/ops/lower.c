@@ -220,6 +220,9 @@ void epi_tile(KernelCtx *k, Epi *ep, Val n, Val cb, Val y, Val x) {
     ep->origin_x = x;
     for (int i = 0; i < ep->n; i++)
         ep->t[i].at = view_at(k, &ep->t[i].view, n, cb, y, x);
+    if (ep->has_sink)
+        ep->sink_at = view_at(k, &ep->sink, em_i64(k->e, 0), em_sub(k->e, cb, ep->sink_cb),
+                              em_sub(k->e, y, ep->sink_y), x);
 }
 
 static int64_t delta(const View *v, int64_t dn, int64_t dcb, int64_t dy, int64_t dx) {
@@ -274,6 +277,11 @@ void epi_emit(KernelCtx *k, Epi *ep, Val acc, int64_t dn, int64_t dcb, int64_t d
         running = op_def[node->op]->scalar(&s);
         running_id = node->out[0];
         epi_store(k, ep, running_id, running, off);
+    }
+    if (ep->has_sink) {
+        if (ep->must_mask)
+            running = mask_lanes(k, ep, running, dcb);
+        em_store(e, ep->sink_at, delta(&ep->sink, 0, dcb, dy, dx), running, true);
     }
 }
 

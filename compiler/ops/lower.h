@@ -67,6 +67,9 @@ typedef struct Epi {
     int64_t channels;    /* logical channels of the output, for masking padding lanes */
     bool must_mask;      /* chain does not keep zeros: mask padding lanes of the last block; a
                             lowering whose own result dirties padding lanes sets it too */
+    bool has_sink;       /* the chain's last result also goes to `sink`, which begins with block */
+    View sink;           /* sink_cb and row sink_y of the image at hand (for Kernel.tail) */
+    Val sink_cb, sink_y, sink_at;
 } Epi;
 void epi_open(KernelCtx *k, Epi *ep);
 void epi_row(KernelCtx *k, Epi *ep, Val n, Val cb, int64_t ncb, Val y);

@@ -1,7 +1,7 @@
 /* pool_lower.c: max and average pooling, LeNet's subsampling, and their adjoints.
  *
  * Forward kernels walk output rows; windows that touch the border are clipped to real cells by
- * run-time bounds, inner windows are unrolled.  Backward kernels walk rows of diff_src and *gather*
+ * run-time bounds, inner windows are unrolled; so is the pool behind a convolution (pool.h).  Backward kernels walk rows of diff_src and *gather*
  * from the windows that cover a cell, in scan order: no two tasks write one cell and overlapping
  * windows add, as the adjoint demands (Zeiler & Fergus 2014, unpooling with switches).
  * A switch is one byte: ky * kw + kx inside the unclipped window, first maximum in scan order.
@@ -10,12 +10,15 @@
 
 #include "base/bug.h"
 #include "ops/hooks.h"
-#include "ops/lower.h"
+#include "ops/pool.h"
+
+enum { UNROLLED_TAPS = 16 };
 
 typedef struct Pool {
     const PoolAttrs *a;
     Epi epi;
     View src, switches;      /* forward */
+    Val src_cb, src_y;       /* where the view of src begins; NULL: with the value itself */
     View dst, dst_switches;  /* backward: diff_dst and its switches */
     int64_t oh, ow, ih, iw;  /* of dst and src */
     bool max, record;
@@ -62,6 +65,29 @@ static void take(KernelCtx *k, const Pool *p, Val x, Val tap, Val state[2]) {
     state[1] = em_select(e, wins, em_splat_i32(e, tap), state[1]);
 }
 
+/* Do all windows lie inside the real rows? */
+static bool inner_rows(const Pool *p) {
+    const PoolAttrs *a = p->a;
+    return a->pad[0] == 0 && (p->oh - 1) * a->stride[0] + a->kernel[0] <= p->ih;
+}
+
+/* One row of taps of an inner window. */
+static void taps_of_row(KernelCtx *k, const Pool *p, Val row, Val tap, Val state[2]) {
+    Emit *e = k->e;
+    for (int64_t kx = 0; kx < p->a->kernel[1]; kx++) {
+        Val x = em_load(e, row, kx * p->src.pixel, p->src.aligned);
+        take(k, p, x, em_add(e, tap, em_i64(e, kx)), state);
+    }
+}
+
+/* A whole window without any loop. */
+static void small_window(KernelCtx *k, const Pool *p, Val corner, Val state[2]) {
+    Emit *e = k->e;
+    for (int64_t ky = 0; ky < p->a->kernel[0]; ky++)
+        taps_of_row(k, p, em_ptr(e, corner, em_i64(e, ky * p->src.row)),
+                    em_i64(e, ky * p->a->kernel[1]), state);
+}
+
 /* Accumulates one window.  kx range: constant (unrolled) when inner, else [kx_lo, kx_hi). */
 static void window(KernelCtx *k, const Pool *p, Val corner, Val ky_lo, Val ky_hi, bool inner,
                    Val kx_lo, Val kx_hi, Val state[2]) {
@@ -71,10 +97,7 @@ static void window(KernelCtx *k, const Pool *p, Val corner, Val ky_lo, Val ky_hi
     Val row = em_ptr(e, corner, em_mul(e, ky.i, em_i64(e, p->src.row)));
     Val tap = em_mul(e, ky.i, em_i64(e, kw));
     if (inner) {
-        for (int64_t kx = 0; kx < kw; kx++) {
-            Val x = em_load(e, row, kx * p->src.pixel, p->src.aligned);
-            take(k, p, x, em_add(e, tap, em_i64(e, kx)), state);
-        }
+        taps_of_row(k, p, row, tap, state);
     } else {
         Loop kx = em_for(e, kx_lo, kx_hi, 1, "kx", state, 2);
         Val at = em_ptr(e, row, em_mul(e, kx.i, em_i64(e, p->src.pixel)));
@@ -124,16 +147,23 @@ static void forward_span(KernelCtx *k, Pool *p, Val n, Val cb, Val y, int64_t fr
     const PoolAttrs *a = p->a;
     if (from >= to)
         return;
-    Val ky_lo, ky_hi, kx_lo = em_i64(e, 0), kx_hi = em_i64(e, a->kernel[1]);
-    clip(e, y, a->stride[0], a->pad[0], a->kernel[0], p->ih, &ky_lo, &ky_hi);
+    Val ky_lo = em_i64(e, 0), ky_hi = em_i64(e, a->kernel[0]);
+    Val kx_lo = em_i64(e, 0), kx_hi = em_i64(e, a->kernel[1]);
+    bool whole = inner && inner_rows(p);
+    if (!inner_rows(p))
+        clip(e, y, a->stride[0], a->pad[0], a->kernel[0], p->ih, &ky_lo, &ky_hi);
     Loop x = em_for(e, em_i64(e, from), em_i64(e, to), 1, "x", NULL, 0);
     if (!inner)
         clip(e, x.i, a->stride[1], a->pad[2], a->kernel[1], p->iw, &kx_lo, &kx_hi);
     Val top = em_sub(e, em_mul(e, y, em_i64(e, a->stride[0])), em_i64(e, a->pad[0]));
     Val left = em_sub(e, em_mul(e, x.i, em_i64(e, a->stride[1])), em_i64(e, a->pad[2]));
-    Val corner = view_at(k, &p->src, n, cb, top, left);
+    Val corner = view_at(k, &p->src, n, p->src_cb ? em_sub(e, cb, p->src_cb) : cb,
+                         p->src_y ? em_sub(e, top, p->src_y) : top, left);
     Val state[2] = {em_vec(e, p->max ? -INFINITY : 0), em_splat_i32(e, em_i64(e, 0))};
-    window(k, p, corner, ky_lo, ky_hi, inner, kx_lo, kx_hi, state);
+    if (whole && a->kernel[0] * a->kernel[1] <= UNROLLED_TAPS)
+        small_window(k, p, corner, state);
+    else
+        window(k, p, corner, ky_lo, ky_hi, inner, kx_lo, kx_hi, state);
     Val factor = p->max || p->sum ? NULL : average_factor(k, p, ky_lo, ky_hi, kx_lo, kx_hi);
     if (p->record)
         em_store_u8(e, view_at(k, &p->switches, n, cb, y, x.i), 0, winners(k, p, state[1], cb));
@@ -154,18 +184,22 @@ static void forward_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
     forward_span(k, p, n, cb, y, to, p->ow, false);
 }
 
-static void lower_forward(KernelCtx *k, Pool *p) {
+/* What k->node pools: everything of p but the view of its source. */
+static void pool_open(KernelCtx *k, Pool *p) {
+    const Node *node = k->node;
     int64_t c;
     p->a = k->attrs;
     epi_open(k, &p->epi);
-    p->src = view_of(k, k->node->in[0]);
-    p->record = p->max && k->node->nout > 1 && k->node->out[1];
-    if (p->record && !graph_v(k->g, k->node->out[1])->stored)
-        p->record = false;
+    p->record = p->max && node->nout > 1 && node->out[1] && graph_v(k->g, node->out[1])->stored;
     if (p->record)
-        p->switches = view_of(k, k->node->out[1]);
-    p->ih = p->src.h, p->iw = p->src.w;
-    shape_chw(&graph_v(k->g, k->node->out[0])->shape, &c, &p->oh, &p->ow);
+        p->switches = view_of(k, node->out[1]);
+    shape_chw(&graph_v(k->g, node->in[0])->shape, &c, &p->ih, &p->iw);
+    shape_chw(&graph_v(k->g, node->out[0])->shape, &c, &p->oh, &p->ow);
+}
+
+static void lower_forward(KernelCtx *k, Pool *p) {
+    pool_open(k, p);
+    p->src = view_of(k, k->node->in[0]);
     rows_for_each(k, p->src.cblocks, p->oh, forward_row, p);
 }
 
@@ -180,6 +214,45 @@ void lower_subsample(KernelCtx *k) {
     p.coefficient = bias_at(k, k->node->in[1]);
     p.bias = bias_at(k, k->node->in[2]);
     lower_forward(k, &p);
+}
+
+/* ---- behind another kernel ---- */
+
+struct PoolTail {
+    KernelCtx k;   /* of the pool, as if it were a kernel of its own */
+    Kernel kernel; /* without chain and tail */
+    Pool pool;
+};
+
+PoolTail *pool_tail_open(KernelCtx *k, const View *src) {
+    PoolTail *t = ARENA_NEW(k->g->keep, PoolTail);
+    t->kernel = *k->k;
+    t->kernel.anchor = k->k->tail;
+    t->kernel.nchain = 0;
+    t->kernel.tail = 0;
+    t->k = *k;
+    t->k.k = &t->kernel;
+    t->k.node = graph_n(k->g, k->k->tail);
+    t->k.attrs = t->k.node->attrs;
+    t->pool.max = t->k.node->op == OP_MAXPOOL;
+    t->pool.whole_window = !t->pool.max && ((const PoolAttrs *)t->k.attrs)->count_pad;
+    BUG_IF(!t->pool.max && t->k.node->op != OP_AVGPOOL, "'%s' behind a kernel",
+           op_name[t->k.node->op]);
+    pool_open(&t->k, &t->pool);
+    t->pool.src = *src;
+    return t;
+}
+
+void pool_tail_rows(PoolTail *t, Val n, Val cb, int64_t ncb, Val from, Val to, Val src_cb,
+                    Val src_y) {
+    Emit *e = t->k.e;
+    t->pool.src_cb = src_cb;
+    t->pool.src_y = src_y;
+    Loop block = em_for(e, em_i64(e, 0), em_i64(e, ncb), 1, "pool.cb", NULL, 0);
+    Loop y = em_for(e, from, to, 1, "pool.y", NULL, 0);
+    forward_row(&t->k, &t->pool, n, em_add(e, cb, block.i), y.i);
+    em_for_end(e, &y, NULL, 0);
+    em_for_end(e, &block, NULL, 0);
 }
 
 /* ---- adjoints ---- */

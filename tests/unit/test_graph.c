@@ -294,6 +294,19 @@ static void chain_breaks(Net *n) {
             return;
         }
 }
+static Kernel *with_tail(Net *n) {
+    for (int i = 0; i < n->g->nkernels; i++)
+        if (n->g->kernels[i].tail)
+            return &n->g->kernels[i];
+    BUG("no kernel pools");
+}
+static void tail_early(Net *n) {
+    with_tail(n)->nchain--;
+}
+static void tail_no_pool(Net *n) {
+    Kernel *k = with_tail(n);
+    k->tail = k->chain[--k->nchain];
+}
 static void no_layout(Net *n) {
     graph_v(n->g, find(n, "p1"))->layout.kind = LAYOUT_UNSET;
 }
@@ -330,6 +343,8 @@ static void swapped_kernels(Net *n) {
         graph_n(n->g, now->anchor)->kernel = (uint32_t)i + 1;
         for (int c = 0; c < now->nchain; c++)
             graph_n(n->g, now->chain[c])->kernel = (uint32_t)i + 1;
+        if (now->tail)
+            graph_n(n->g, now->tail)->kernel = (uint32_t)i + 1;
     }
 }
 
@@ -365,6 +380,8 @@ static void verifier(void) {
     sees("fuse", kernel_twice, "does not know its kernel 1");
     sees("fuse", kernel_less, "kernels hold");
     sees("fuse", chain_breaks, "wrongly");
+    sees("fuse", tail_early, "does not read the chain");
+    sees("fuse", tail_no_pool, "cannot follow a chain");
     sees("layout", no_layout, "no possible layout");
     sees("layout", thin_halo, "halo of 0");
     sees("layout", few_bytes, "bytes but needs");

@@ -415,16 +415,18 @@ static void fusion(void) {
 
     n = net_residual("forward", NULL);
     run_to(&n, "fuse");
-    const Kernel *k = net_kernel(n.g, "c2+sum+r2");
+    const Kernel *k = net_kernel(n.g, "c2+sum+r2+p");
     CU_ASSERT_PTR_NOT_NULL_FATAL(k);
     CU_ASSERT_EQUAL(k->nchain, 2);
+    CU_ASSERT_EQUAL(k->tail, graph_v(n.g, graph_find(n.g, "p"))->def);
     CU_ASSERT_EQUAL(graph_n(n.g, k->chain[0])->in[0], graph_find(n.g, "c2")); /* exchanged */
     CU_ASSERT_EQUAL(graph_n(n.g, k->chain[0])->in[1], graph_find(n.g, "r0"));
     CU_ASSERT(graph_v(n.g, graph_find(n.g, "r0"))->stored);
     CU_ASSERT_FALSE(graph_v(n.g, graph_find(n.g, "sum"))->stored);
     ValueId v[8];
     CU_ASSERT_EQUAL(kernel_outputs(n.g, k, v, 8), 1);
-    CU_ASSERT_EQUAL(v[0], graph_find(n.g, "r2"));
+    CU_ASSERT_EQUAL(v[0], graph_find(n.g, "p"));
+    CU_ASSERT_FALSE(graph_v(n.g, graph_find(n.g, "r2"))->stored);
     CU_ASSERT_EQUAL(kernel_inputs(n.g, k, v, 8), 4); /* r1, weight, bias, r0 */
     net_free(&n);
 }
@@ -432,9 +434,9 @@ static void fusion(void) {
 static void fusion_through_kept(void) {
     Net n = net_residual("look", NULL);
     run_to(&n, "fuse");
-    const Kernel *k = net_kernel(n.g, "c2+sum+r2"); /* recorded values are stored on the way */
+    const Kernel *k = net_kernel(n.g, "c2+sum+r2+p"); /* recorded values are stored on the way */
     CU_ASSERT_PTR_NOT_NULL_FATAL(k);
-    CU_ASSERT_EQUAL(kernel_outputs(n.g, k, NULL, 0), 3);
+    CU_ASSERT_EQUAL(kernel_outputs(n.g, k, NULL, 0), 5); /* the switches too */
     /* a projection may start at r1's diff: the mask behind it is a kernel of its own */
     has_kernel(n.g, "gradient.relu_bwd.r1");
     has_kernel(n.g, "guided.relu_bwd.r1+relu");
@@ -531,13 +533,16 @@ static void param_layouts(void) {
 static void costs(void) {
     Net n = net_lenet("train", NULL);
     run_to(&n, NULL);
-    const Kernel *c1 = net_kernel(n.g, "c1+r1");
+    const Kernel *c1 = net_kernel(n.g, "c1+r1+p1");
     CU_ASSERT_PTR_NOT_NULL_FATAL(c1);
-    CU_ASSERT_EQUAL(c1->flops_image, 2.0 * 6 * 18 * 18 * 25 + 6 * 18 * 18);
+    CU_ASSERT_EQUAL(c1->flops_image, 2.0 * 6 * 18 * 18 * 25 + 6 * 18 * 18 + 6 * 9 * 9 * 4);
     CU_ASSERT_EQUAL(c1->flops_fixed, 0);
     const Value *image = graph_v(n.g, graph_find(n.g, "image"));
     const Value *r1 = graph_v(n.g, graph_find(n.g, "r1"));
-    CU_ASSERT_EQUAL(c1->bytes_image, (double)(image->bytes + r1->bytes));
+    const Value *p1 = graph_v(n.g, graph_find(n.g, "p1"));
+    const Value *taps = graph_v(n.g, graph_n(n.g, p1->def)->out[1]);
+    CU_ASSERT_EQUAL(c1->bytes_image,
+                    (double)(image->bytes + r1->bytes + p1->bytes + taps->bytes));
     CU_ASSERT(c1->bytes_fixed > 0);
     const Kernel *sgd = net_kernel(n.g, "sgd.c1.weight");
     CU_ASSERT_PTR_NOT_NULL_FATAL(sgd);

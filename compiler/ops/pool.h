@@ -1,0 +1,20 @@
+/* pool.h: a pool fused behind another kernel's chain (Kernel.tail): what that kernel's lowering calls.
+ *
+ * The kernel leaves rows of the pool's source somewhere in memory, then asks for the pooled rows whose
+ * windows they fill.  Formulas and order of additions are those of the pool's own kernel.
+ */
+#ifndef OPS_POOL_H
+#define OPS_POOL_H
+
+#include "ops/lower.h"
+
+typedef struct PoolTail PoolTail;
+
+/* src: where the kernel leaves the source of the pool k->k->tail (its shape, blocked). */
+PoolTail *pool_tail_open(KernelCtx *k, const View *src);
+/* Pooled rows [from, to) of blocks [cb, cb + ncb) of image n, halo and switches included.  The view
+ * of the source begins with its block src_cb and row src_y; NULL, NULL: with the whole value. */
+void pool_tail_rows(PoolTail *t, Val n, Val cb, int64_t ncb, Val from, Val to, Val src_cb,
+                    Val src_y);
+
+#endif
