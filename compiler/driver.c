@@ -186,11 +186,8 @@ static int verb_describe(Compile *c)
 }
 
 /* Spec to object file in the temporary folder; NULL when stopped or wrong. */
-static const char *compile_object(Compile *c, const char *target, const char *symbol, int *status)
+static const char *model_object(Compile *c, const char *target, const char *symbol, int *status)
 {
-    *status = front(c, false);
-    if (*status || c->stopped)
-        return NULL;
     *status = middle(c, target);
     if (*status || c->stopped)
         return NULL;
@@ -199,6 +196,14 @@ static const char *compile_object(Compile *c, const char *target, const char *sy
     const char *object = temp_path(c->keep, "model.o");
     stage_write(c, EMIT_OBJ, object);
     return object;
+}
+
+static const char *compile_object(Compile *c, const char *target, const char *symbol, int *status)
+{
+    *status = front(c, false);
+    if (*status || c->stopped)
+        return NULL;
+    return model_object(c, target, symbol, status);
 }
 
 static void tell_built(const Compile *c, const char *path, double seconds)
@@ -304,18 +309,18 @@ static void forward_signal(int number)
 
 /* Runs the program with the user's arguments and passes its exit status on.  The program handles
  * SIGINT and SIGTERM itself (checkpoint, then exit); netc only waits for it. */
-static int run_program(const Compile *c, const char *path, const char *name)
+static int run_program(const Compile *c, const char *path, const char *name, char **args)
 {
     posix_spawnattr_t attr;
     sigset_t defaults;
     pid_t pid;
     int count = 0, status;
 
-    while (c->options->program_args[count])
+    while (args[count])
         count++;
     char **argv = ARENA_ARRAY(c->keep, count + 2, char *);
     argv[0] = arena_strdup(c->keep, name);
-    memcpy(argv + 1, c->options->program_args, (size_t)count * sizeof *argv);
+    memcpy(argv + 1, args, (size_t)count * sizeof *argv);
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGINT);
     sigaddset(&defaults, SIGTERM);
@@ -338,17 +343,30 @@ static int run_program(const Compile *c, const char *path, const char *name)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* `viz` before the arguments means the other program of the model.  A program that was compiled
+ * before from the same text by the same netc for the same machine comes from the cache. */
 static int verb_run(Compile *c)
 {
+    char **args = c->options->program_args;
+    bool viz = args[0] && strcmp(args[0], "viz") == 0;
     const char *name = base_name(c->keep, c->options->operands[0]);
-    int status;
-    const char *object = compile_object(c, "native", "netc_model", &status);
+    int status = front(c, false);
 
-    if (!object)
+    if (status || c->stopped || (status = stage_target(c, "native")) != NETC_OK)
         return status;
-    const char *program = temp_path(c->keep, name);
-    stage_link(c, object, LINK_MAIN, program);
-    return run_program(c, program, name);
+    if (viz)
+        name = arena_printf(c->keep, "%s-viz", name);
+    const char *program = cache_path(c, name);
+    bool cached = program && cache_has(program);
+    if (!program)
+        program = temp_path(c->keep, name);
+    if (!cached) {
+        const char *object = model_object(c, "native", "netc_model", &status);
+        if (!object)
+            return status;
+        stage_link(c, object, viz ? LINK_VIZ : LINK_MAIN, program);
+    }
+    return run_program(c, program, name, args + viz);
 }
 
 /* --run-pass: the operand is a graph, not a spec. */

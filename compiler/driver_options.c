@@ -39,9 +39,9 @@ static const VerbRow verbs[VERB_COUNT] = {
                     "  netc build lenet5.net -o bin/lenet --target-cpu=native\n"
                     "  netc build lenet5.net --lib           makes liblenet5.a and lenet5.h\n",
                     1, 1},
-    [VERB_RUN] = {"run", "FILE [OPTIONS] [-- ARGS]", "compile for this machine and run the program at once",
-                  "  netc run lenet.net -- train --epochs 2\n"
-                  "  netc run lenet.net -- info\n",
+    [VERB_RUN] = {"run", "FILE [OPTIONS] [--] ARGS...", "compile for this machine and run the program at once",
+                  "  netc run lenet.net train --epochs 2   compiled once, then taken from a cache\n"
+                  "  netc run lenet.net viz report         the program lenet-viz\n",
                   1, 1},
     [VERB_EMIT] = {"emit", "FILE", "print one stage: syntax tree, graph, plan, LLVM IR, assembly",
                    "  netc emit --as=ast lenet5.net         canonical source text\n"
@@ -338,8 +338,7 @@ static int check_operands(const Parse *p)
     if (o->operand_count < verb->least)
         return usage(hint, "'netc %s' needs a file", verb->name);
     if (verb->most >= 0 && o->operand_count > verb->most)
-        return usage(o->verb == VERB_RUN ? "arguments of the program stand behind --" : hint,
-                     "'netc %s' takes one operand; '%s' is too much", verb->name,
+        return usage(hint, "'netc %s' takes one operand; '%s' is too much", verb->name,
                      o->operands[verb->most]);
     return 0;
 }
@@ -367,6 +366,9 @@ int options_parse(Arena *arena, int argc, char **argv, Options *options)
             status = parse_long(&parse, arg);
         } else if (arg[0] == '-' && arg[1]) {
             status = parse_short(&parse, arg);
+        } else if (options->verb == VERB_RUN && options->operand_count == 1) {
+            options->program_args = argv + parse.at; /* the program's verb and all behind it */
+            break;
         } else {
             status = parse_operand(&parse, arg);
         }
@@ -404,7 +406,7 @@ void options_help(FILE *out)
           "  netc lenet.net && ./lenet train       compile, then train\n"
           "  netc check lenet.net                  report mistakes\n"
           "  netc describe lenet.net               layers, shapes, parameters\n"
-          "  netc run lenet.net -- train           compile and run in one step\n\n"
+          "  netc run lenet.net train              compile and run in one step\n\n"
           "Usage: netc [VERB] FILE [OPTIONS]      (without a verb: build)\n\n"
           "Verbs:\n",
           out);

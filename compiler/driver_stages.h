@@ -47,6 +47,11 @@ bool stage_pass_exists(const char *name);
 bool stage_explain_op(const char *name, FILE *out); /* false: no such operation */
 void stage_list_ops(FILE *out);
 const char *stage_nearest_op(const char *word);
+/* ---- programs compiled before (driver_cache.c) ---- */
+/* Where `netc run` keeps the program `name` of this model, netc and machine; NULL: no cache folder. */
+const char *cache_path(const Compile *c, const char *name);
+bool cache_has(const char *program); /* is it there?  Marks it as used. */
+
 void stage_host(FILE *out); /* "host: ..." lines of --version */
 
 #endif
