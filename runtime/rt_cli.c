@@ -75,6 +75,9 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     if (cli->weights && rt_weights_load(*m, cli->weights, flags, &loaded, err) == 0 && flags)
         rt_warn(&cli->progress, "%s: %d tensors taken, the others keep their initial values",
                 cli->weights, loaded);
+    if (cli->weights && err->code && err->code != NETRT_ELIMIT)
+        rt_advise(err, "weights are a safetensors file as `train` leaves it, %s/last.safetensors",
+                  cli->out);
     if (cli->weights == path)
         cli->weights = NULL;
     if (err->code) {
@@ -107,7 +110,8 @@ int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *
         return NETRT_OK;
     if (optional && same && local.code == NETRT_EDATA)
         return NETRT_OK; /* no second part: train without a test */
-    return rt_fail(err, local.code, "%s", local.text);
+    rt_fail(err, local.code, "%s", local.text);
+    return rt_advise(err, "repair or replace that data, or name other data with --data");
 }
 
 void rt_cli_class_names(netrt *m, const rt_dataset *ds) {
@@ -127,12 +131,13 @@ void rt_cli_skipped(void *context, int64_t sample, const char *why) {
     rt_cli *cli = context;
     char name[512] = "";
     cli->skipped++;
+    int n = (int)strcspn(why, "\n"); /* the reason without the advice */
     if (cli->ds)
         rt_data_name(cli->ds, sample, name, sizeof name);
     if (cli->skipped <= 10 && strstr(why, name))
-        rt_warn(&cli->progress, "%s, skipped", why);
+        rt_warn(&cli->progress, "%.*s, skipped", n, why);
     else if (cli->skipped <= 10)
-        rt_warn(&cli->progress, "%s: %s, skipped", name, why);
+        rt_warn(&cli->progress, "%s: %.*s, skipped", name, n, why);
     else if (cli->skipped == 11)
         rt_warn(&cli->progress, "more broken pictures are skipped without a line each");
 }

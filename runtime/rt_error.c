@@ -30,3 +30,18 @@ int rt_fail(rt_error *err, int code, const char *format, ...) {
     }
     return code;
 }
+
+int rt_advise(rt_error *err, const char *format, ...) {
+    if (!err)
+        return NETRT_OK;
+    size_t used = strlen(err->text);
+    if (err->code == NETRT_OK || strstr(err->text, "\nhelp: ") || used + 16 > sizeof err->text)
+        return err->code;
+    memcpy(err->text + used, "\nhelp: ", 8);
+    va_list args;
+    va_start(args, format);
+    if (vsnprintf(err->text + used + 7, sizeof err->text - used - 7, format, args) < 0)
+        err->text[used] = 0;
+    va_end(args);
+    return err->code;
+}

@@ -28,4 +28,7 @@ typedef struct rt_error {
  * rt_error that already holds one keeps the first text (it is nearer to the cause). */
 int rt_fail(rt_error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Adds the next step, "help: ...", to a failure that does not tell one yet.  Returns err's code. */
+int rt_advise(rt_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 #endif

@@ -79,7 +79,8 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
             "help: to classify pictures use `predict`",
             rt_data_uri(ds));
     if (need_labels && classes > m->model->classes)
-        return rt_fail(err, NETRT_EDATA, "%s has %d classes, %s knows %lld", rt_data_uri(ds),
+        return rt_fail(err, NETRT_EDATA, "%s has %d classes, %s knows %lld\n"
+                       "help: other data with --data, or a net whose class count fits", rt_data_uri(ds),
                        classes, m->model->name, (long long)m->model->classes);
     if (count < 1)
         return rt_fail(err, NETRT_EDATA, "%s holds no samples", rt_data_uri(ds));

@@ -77,7 +77,7 @@ static int operand(Predict *p, const char *uri, rt_error *err) {
     rt_error e = {0};
     if (rt_data_open(uri, "any", &cli->ds, &e)) {
         cli->skipped++;
-        rt_warn(&cli->progress, "%s, skipped", e.text);
+        rt_warn(&cli->progress, "%.*s, skipped", (int)strcspn(e.text, "\n"), e.text);
         return NETRT_OK;
     }
     if (rt_feed_open(&feed, p->m, cli->ds, p->m->cap, 0, 0, err) == 0) {

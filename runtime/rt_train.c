@@ -116,7 +116,11 @@ static int start_or_resume(Train *t, rt_error *err) {
     int exists = access(t->ckpt, F_OK) == 0;
     if (t->resume && (exists || t->resume[0])) {
         rt_run_state now = t->s;
-        if (rt_ckpt_load(t->m, t->ckpt, &t->s, err) || same_run(t, &now, err))
+        if (rt_ckpt_load(t->m, t->ckpt, &t->s, err))
+            return rt_advise(err, "without --resume the run starts anew; --weights=%s starts from "
+                                  "the last weights",
+                             t->last);
+        if (same_run(t, &now, err))
             return err->code;
         t->resumed = 1;
         t->saved_step = t->s.step;
@@ -163,7 +167,7 @@ static int start(Train *t, rt_error *err) {
     rt_cli *cli = t->cli;
     set_paths(t);
     if (rt_io_make_dirs(cli->out, err) || rt_io_probe_dir(cli->out, err))
-        return err->code;
+        return rt_advise(err, "name another folder with --out");
     rt_io_remove_stale(cli->out);
     if (rt_cli_open(cli, 0, &t->m, err) || open_data(t, err) ||
         rt_program_ready(t->m, RT_TRAIN, t->m->cap, err) || start_or_resume(t, err))
@@ -453,7 +457,7 @@ static int finish(Train *t, rt_error *err) {
     rt_error plot = {0};
     double start = rt_seconds();
     if (save(t, err))
-        return err->code;
+        return rt_advise(err, "make room, then continue with the same command and --resume");
     snprintf(curve, sizeof curve, "%s/loss.svg", t->cli->out);
     if (!t->log.failed && rt_log_plot(t->log.csv, curve, t->m->model->name, &plot))
         rt_warn(&t->cli->progress, "no loss curve: %s", plot.text);
@@ -495,6 +499,8 @@ static int run(Train *t) {
         if (loop(t, &err) == 0)
             finish(t, &err);
     }
+    if (err.code == NETRT_ELIMIT)
+        rt_advise(&err, "a smaller --batch needs less memory");
     rt_report(p, &err);
     rt_log_close(&t->log);
     if (t->m) {

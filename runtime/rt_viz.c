@@ -35,7 +35,7 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
                                           "help: a shorter --out");
     v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
     if (!v->made || rt_io_make_dirs(v->cli.out, err) || rt_io_probe_dir(v->cli.out, err))
-        return err->code;
+        return rt_advise(err, "name another folder with --out");
     if (v->cli.batch == 0)
         v->cli.batch = cap;
     const char *out = v->cli.out;
@@ -343,6 +343,12 @@ static int run_verb(rt_viz *v, const Verb *verb, int argc, char **argv) {
                      operands, &n, &code)) {
         if (rt_viz_check_maps(v, &err) == 0)
             verb->run(v, operands, n, &err);
+        if (err.code == NETRT_EIO)
+            rt_advise(&err, "make room, or name another folder with --out");
+        if (err.code == NETRT_ELIMIT)
+            rt_advise(&err, "a smaller --batch, fewer --layer or --maps need less");
+        if (err.code == NETRT_EDATA)
+            rt_advise(&err, "name another picture or other data");
         code = err.code ? rt_report(&v->cli.progress, &err)
                         : v->cli.skipped ? NETRT_EPARTIAL : NETRT_OK;
         rt_viz_close(v);

@@ -202,6 +202,24 @@ static bool static_library(const LinkPlan *p, const char *archive, const char *t
     return copy_file(archive, temp, why, n) && run_tool(&args, why, n);
 }
 
+/* The next step, behind what the linker said. */
+static void advise(const char *temp, char *why, size_t n) {
+    size_t used = strlen(why);
+    while (used && why[used - 1] == '\n')
+        why[--used] = 0;
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        snprintf(why, n, "%s\nhelp: -o names a file in a folder that exists, or DIR/ to make one",
+                 strerror(errno));
+        return;
+    }
+    close(fd);
+    unlink(temp);
+    if (used + 100 < n)
+        snprintf(why + used, n - used, "\nhelp: is there room on the disk, and does '%.40s' link C?",
+                 compiler());
+}
+
 bool link_model(const LinkPlan *p, LinkKind kind, char *why, size_t n) {
     Arena *a = arena_new();
     bool ok = false;
@@ -230,6 +248,8 @@ bool link_model(const LinkPlan *p, LinkKind kind, char *why, size_t n) {
             fprintf(stderr, "%s%s", args.at[i], i + 1 < args.n ? " " : "\n");
         ok = run_tool(&args, why, n);
     }
+    if (!ok)
+        advise(temp, why, n);
     ok = finish(temp, p->output, ok, why, n);
     arena_free(a);
     return ok;
