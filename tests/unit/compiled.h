@@ -28,7 +28,8 @@ typedef struct Compiled {
 /* Several graphs share one module (the JIT is slow to start). */
 Emit *compiled_begin(Arena *keep, const Target *t);
 Compiled compiled_add(Emit *e, Graph *g, const char *prefix);
-bool compiled_link(Emit *e, Compiled *at, int count); /* prints why not */
+/* Optimises (level 0..3) and finds the kernels; prints why not. */
+bool compiled_link(Emit *e, Compiled *at, int count, int level);
 
 /* Target by name; false when this host cannot run it. */
 bool compiled_target(Arena *keep, const char *name, Target *out);

@@ -272,7 +272,7 @@ static void run_op(int op, const Target *t) {
         c[count] = compiled_add(e, b[count].g, arena_printf(keep, "case%d", count));
         count++;
     }
-    bool linked = compiled_link(e, c, count);
+    bool linked = compiled_link(e, c, count, 2);
     CU_ASSERT_TRUE(linked);
     for (int i = 0; linked && i < count; i++)
         for (int k = 0; k < 3; k++)
