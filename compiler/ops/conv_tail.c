@@ -1,19 +1,20 @@
-/* conv_tail.c: a pool behind a convolution's chain, computed by the convolution's kernel (Kernel.tail).
+/* conv_tail.c: a pool behind a convolution's chain, computed by the convolution's kernel
+ * (Kernel.tail).
  *
- * A task computes a few rows of the convolution, pools them while they are in the cache, and goes on
- * (fusion by tiles: Alwani et al. 2016, "Fused-layer CNN accelerators", whose pyramids are one window
- * deep here because windows do not overlap).  Rows lie in scratch memory, or in the value itself when
- * somebody else reads that.
- * requires: no padding, stride >= kernel, all windows inside the source.
+ * A task computes a few rows of the convolution, pools them while they are in the cache, and goes
+ * on (fusion by tiles: Alwani et al. 2016, "Fused-layer CNN accelerators", whose pyramids are one
+ * window deep here because windows do not overlap).  Rows lie in scratch memory, or in the value
+ * itself when somebody else reads that. requires: no padding, stride >= kernel, all windows inside
+ * the source.
  */
 #include "ops/conv.h"
 
 /* fuse has no target: the bounds hold for every row of the target table. */
 enum {
-    SCRATCH_MOST = 256 << 10,              /* half of the smallest L2 */
-    WIDEST_TILE = TILE_MAX_VECTORS * 16,   /* channels */
+    SCRATCH_MOST = 256 << 10,            /* half of the smallest L2 */
+    WIDEST_TILE = TILE_MAX_VECTORS * 16, /* channels */
     THREADS = 16,
-    SMALL_FLOPS = 4000000,                 /* less than some 100 us on one core */
+    SMALL_FLOPS = 4000000, /* less than some 100 us on one core */
 };
 
 static bool windows_fit(const PoolAttrs *a, const Shape *src, const Shape *dst) {
@@ -62,8 +63,7 @@ ConvTail conv_tail(const Graph *g, const Kernel *k) {
                   .fill = all ? a->stride[0] : a->kernel[0],
                   .pooled = dst->dim[1]};
     for (int d = 0; d < 2; ++d)
-        t.computed[d] =
-            all ? src->dim[1 + d] : (dst->dim[1 + d] - 1) * a->stride[d] + a->kernel[d];
+        t.computed[d] = all ? src->dim[1 + d] : (dst->dim[1 + d] - 1) * a->stride[d] + a->kernel[d];
     return t;
 }
 
