@@ -296,10 +296,10 @@ static const Verb verbs[] = {
     {{"activations", "what every map answers to one picture", "[OPTIONS] [PICTURE]",
       "activations cat.jpg\nactivations --image=7 --layer=conv1"},
      run_activations},
-    {{"deconv", "top 9 activations of each map, projected to pixels (Zeiler, Fergus)",
+    {{"deconv", "what excites each map: top 9, projected to pixels",
       "[OPTIONS] [DATA]", "deconv\ndeconv --layer=conv2 --maps=0-15 --data=mnist"},
      run_deconv},
-    {{"guided", "guided backpropagation of a class or a map to one picture", "[OPTIONS] [PICTURE]",
+    {{"guided", "guided backpropagation to one picture", "[OPTIONS] [PICTURE]",
       "guided cat.jpg\nguided --image=7 --class=3"},
      run_guided},
     {{"saliency", "largest gradient of the score per pixel", "[OPTIONS] [PICTURE]",
@@ -313,10 +313,13 @@ enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void overview(FILE *out, const rt_viz *v) {
     fprintf(out, "Shows what %s (%s) has learned.\n\n", v->cli.model->name, v->cli.model->spec_file);
+    fprintf(out, "Examples:\n  %s report\n  %s saliency picture.png\n\nVerbs:\n", v->cli.program,
+            v->cli.program);
     for (int i = 0; i < VERBS; i++)
-        fprintf(out, "  %s %-12s %s\n", v->cli.program, verbs[i].help.name, verbs[i].help.summary);
-    fprintf(out, "\n%s VERB --help tells more.  Exit codes: 0 done, 1 partly, 2 usage, 4 bad data,\n"
-                 "5 file system, 6 limits, 70 a mistake of ours, 130 interrupted.\n", v->cli.program);
+        fprintf(out, "  %-12s %s\n", verbs[i].help.name, verbs[i].help.summary);
+    fprintf(out, "\n%s VERB --help tells more.\n"
+                 "Exit codes: 0 done, 1 partly, 2 usage, 4 bad data, 5 file system, 6 limits,\n"
+                 "70 a mistake of ours, 130 interrupted.\n", v->cli.program);
 }
 
 static int run_verb(rt_viz *v, const Verb *verb, int argc, char **argv) {

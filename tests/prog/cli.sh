@@ -1,129 +1,114 @@
 #!/usr/bin/env bash
-# cli.sh: the command line of netc: exit codes, help, suggestions, streams, temporary files.
-set -uo pipefail
-bin=${NETC_BUILD_DIR:-build}
-bin=$(cd "$bin" 2>/dev/null && pwd) || exit 2
-netc=$bin/netc
-[ -x "$netc" ] || { echo "no netc in $bin"; exit 2; }
-unset NO_COLOR CLICOLOR_FORCE
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 2
-mkdir t
-export TMPDIR=$tmp/t
-failed=0
+# cli.sh: command lines of netc and of the programs it makes: help, mistakes with suggestions, JSON,
+# every kind of output, the same bytes from any folder.
+# shellcheck source=tests/prog/common.inc
+. "$(dirname "$0")/common.inc"
 
-cat >good.net <<'NET'
-net Tiny {
-  input image: f32[1, 8, 8]; input label: class[3]
-  c1: conv(4, 3x3) -> relu
-  f2: dense(3)
-  output prob = softmax(f2)
-  loss ce: cross_entropy(f2, label)
-}
-NET
-printf 'net A {\n  c1: conv(3,, 5)\n}\n' >bad.net
+tiny tiny
+run 0 -- netc build tiny.net
+hold "build tells what it made" grep -qE '^tiny-viz +\([0-9]+ KiB' stdout
 
-# expect CODE TEXT ARGS...: netc ARGS exits with CODE and says TEXT (on either stream).
-expect() {
-    local want=$1 text=$2 got=0
-    shift 2
-    "$netc" "$@" >out 2>err </dev/null || got=$?
-    if [ $got -ne "$want" ] || { [ -n "$text" ] && ! grep -qF -e "$text" out err; }; then
-        echo "FAIL netc $*: exit $got, wanted $want and '$text'"
-        head -n 5 out err
-        failed=1
-    fi
+narrow() { awk 'length($0) > 80 { print; bad = 1 } END { exit bad }' "$1"; }
+help_of() { # help_of PROGRAM VERB: 0, on stdout, examples first, at most 80 columns
+    run 0 -- "$1" "$2" --help
+    hold "$1 $2 --help: 80 columns" narrow stdout
+    hold "$1 $2 --help: on standard output" [ -s stdout ]
+    hold "$1 $2 --help: examples before options" \
+        awk '/^Examples:/ { e = NR } /^Options:/ { o = NR } END { exit !(e && (!o || e < o)) }' stdout
+    hold "$1 $2 --help: nothing on stderr" [ ! -s stderr ]
+    for flag in $(grep -oE '^ {1,6}(-., )?--[a-z-]+' stdout | grep -oE -- '--[a-z-]+' | sort -u); do
+        hold_not "$1 $2 $flag is known to the parser" \
+            bash -c "'$1' '$2' $flag --help </dev/null 2>&1 | grep -q unknown"
+    done
 }
-check() { # check WHAT COMMAND...
-    local what=$1
-    shift
-    "$@" || { echo "FAIL $what"; failed=1; }
-}
-
-# --- words ---
-expect 2 'Usage: netc' # no arguments
-expect 0 'Examples:' --help
-expect 0 'netc 0.' --version
-expect 0 'memplan' --help-passes
-expect 2 "unknown verb 'chekc'; did you mean 'check'?" chekc good.net
-expect 2 "unknown option '--verbos'; did you mean '--verbose'?" check --verbos good.net
-expect 2 "unknown option '-z'" check -z good.net
-expect 2 "--diagnostics cannot be 'xml'" check --diagnostics=xml good.net
-expect 2 '--output needs a value' build good.net -o
-expect 2 '--quiet takes no value' check --quiet=1 good.net
-expect 2 "--json is not an option of 'netc check'" check --json good.net
-expect 2 "'netc check' needs a file" check
-expect 2 "'netc describe' takes one operand" describe good.net bad.net
-expect 2 '-D wants NAME=VALUE' check -D classes good.net
-expect 2 'unknown pass' build --stop-after=fusse good.net
-expect 2 "unknown target 'z80'" build --target-cpu=z80 good.net
-expect 2 "did you mean 'build'?" help biuld
-expect 0 'netc build' help build
-expect 0 'syntax error' explain E0001
-expect 0 'E0017' explain
-expect 2 "did you mean 'conv'?" explain cnov
-for verb in check describe build run emit explain help; do
-    expect 0 'Examples:' "$verb" --help
-    check "help of $verb is on stdout, 80 columns at most" awk 'length > 80 { exit 1 }' out
-    check "help of $verb is not empty" [ -s out ]
+for verb in check describe build run emit explain help; do help_of netc $verb; done
+for verb in train eval predict info gradcheck bench; do help_of ./tiny $verb; done
+for verb in filters activations deconv guided saliency report; do help_of ./tiny-viz $verb; done
+for program in netc ./tiny ./tiny-viz; do
+    for flag in --help -h --version; do
+        run 0 -- $program $flag
+        hold "$program $flag: 80 columns" narrow stdout
+    done
+    code=0
+    $program >stdout 2>stderr || code=$?
+    hold "$program without a verb: 2" [ $code -eq 2 ]
+    hold "$program without a verb: help on stderr" [ -s stderr -a ! -s stdout ]
+    run 2 'unknown' -- $program --nonsense
 done
+run 2 "unknown verb 'bulid'; did you mean 'build'" -- netc bulid tiny.net
+run 2 "unknown verb 'trian'; did you mean 'train'" -- ./tiny trian
+run 2 "unknown verb 'filtres'; did you mean 'filters'" -- ./tiny-viz filtres
+run 2 "did you mean '?--target-cpu" -- netc build --target-cup=native tiny.net
+run 2 'did you mean --epochs' -- ./tiny train --epoch=1
+run 2 'did you mean --layer' -- ./tiny-viz deconv --layers=c1
+run 2 'epochs' -- ./tiny train --epochs=many
+run 2 'needs a value' -- ./tiny train --epochs
+run 2 'choices are|one of' -- netc emit --as=nothing tiny.net
+run 2 'needs a file' -- netc build
+run 2 "not an option of 'netc check'" -- netc check -o x tiny.net
 
-# --- exit codes and streams ---
-expect 0 '' check good.net
-check 'a good spec is silent' [ ! -s out -a ! -s err ]
-expect 2 'bad.net:2:14: error[E0001]' check bad.net
-check 'diagnostics go to stderr' [ ! -s out ]
-expect 2 'bad.net:2:14' check good.net bad.net
-expect 5 "cannot read 'none.net': No such file" check none.net
-expect 5 'Is a directory' check .
-expect 2 '"code":"E0001","severity":"error","file":"bad.net","line":2,"col":14' \
-    check --diagnostics=json bad.net
-expect 0 '[]' check --diagnostics=json good.net
-expect 0 'net Tiny {' emit --as=ast good.net
-expect 0 '' check --stop-after=ast good.net
-expect 0 '' check -- good.net
-head -c 10000000 /dev/zero | tr '\0' '#' >large.net
-expect 2 'E0009' check large.net
-"$netc" check - <bad.net 2>err && { echo "FAIL stdin"; failed=1; }
-check 'stdin has a name' grep -qF '<stdin>:2:14: error' err
-"$netc" emit --as=ast good.net >/dev/full 2>err
-check 'a full disk is exit 5' [ $? -eq 5 ]
-
-# --- colour ---
-esc=$(printf '\033')
-"$netc" check bad.net 2>err
-check 'no colour off a terminal' sh -c "! grep -q '$esc' err"
-"$netc" check --color=always bad.net 2>err
-check 'colour when asked' grep -q "$esc" err
-NO_COLOR=1 CLICOLOR_FORCE=1 "$netc" check bad.net 2>err
-check 'NO_COLOR beats CLICOLOR_FORCE' sh -c "! grep -q '$esc' err"
-CLICOLOR_FORCE=1 "$netc" check bad.net 2>err
-check 'CLICOLOR_FORCE' grep -q "$esc" err
-
-# --- programs ---
-if [ -f "$bin/libnetrt.a" ]; then
-    expect 0 'Tiny' describe good.net
-    expect 0 'good  (' good.net
-    check 'build makes the program' [ -x good ]
-    expect 0 '' build -q good.net -o sub-name
-    check 'quiet build says nothing' [ ! -s out ]
-    check '-o names the program' [ -x sub-name ]
-    expect 5 '' build good.net -o missing/folder/name
-    expect 2 'cannot be written to standard output' build good.net -o -
-    expect 0 'libgood.a' build --lib good.net
-    check 'a library has a header' [ -s good.h ]
-    expect 0 '' run good.net -- --help
-    expect 2 '' run good.net -- no-such-verb
-    expect 0 'program forward after pass fuse' build --dump=fuse --stop-after=fuse good.net -o stopped
-    check 'a stopped build makes nothing' [ ! -e stopped ]
-    expect 0 'define' emit --as=ll good.net
-    expect 0 '' emit --as=obj good.net -o good.o
-    check 'emit --as=obj writes' [ -s good.o ]
-    expect 2 'error[E0001]' build bad.net
-    check 'a wrong spec makes nothing' [ ! -e bad ]
+# --- JSON that others can read ---
+run 0 -- netc describe --json tiny.net
+hold "describe --json" json stdout
+run 0 -- ./tiny train -q --epochs=1
+for command in 'info --json' 'eval --json' 'gradcheck --json' 'bench --json --runs=2 --batch=4' \
+    'predict --json run/p.pgm'; do
+    [ -f run/p.pgm ] || pgm run/p.pgm 28 1
+    # shellcheck disable=SC2086
+    run 0 -- ./tiny $command
+    hold "$command parses" json stdout
+done
+run 0 -- ./tiny train --epochs=1 --json --progress=json --out=j
+if have jq; then
+    hold "train --progress=json: one value a line" jq -e . stderr
+    [ ! -s stdout ] || hold "train --json" jq -e . stdout
 fi
-check 'no temporary file is left' [ -z "$(ls -A t)" ]
-check 'no half-written file is left' [ -z "$(ls -A | grep -F .tmp)" ]
-[ $failed -eq 0 ] && echo "cli: all good"
-exit $failed
+echo 'net N { input image: f32[1, 8, 8]; c1: conv(4, 9x9) }' >wrong.net
+checks=$((checks + 1))
+netc check --diagnostics=json wrong.net 2>stderr
+{ [ $? -eq 2 ] && { ! have jq || jq -e ".[].code" stderr >/dev/null; }; } || bad "diagnostics as JSON" stderr
+run 2 'wrong.net:1:[0-9]+: error' -- netc check wrong.net
+run 0 -- netc check tiny.net "$src"/specs/*.net
+
+# --- where a build goes ---
+mkdir dir
+run 0 -- netc build -q tiny.net -o dir
+run 0 -- netc build -q tiny.net -o new/
+run 0 -- netc build -q tiny.net -o "a b"
+run 0 -- netc build -q tiny.net -o .
+for f in dir/tiny dir/tiny-viz new/tiny new/tiny-viz "a b" "a b-viz"; do
+    hold "$f is a program" "./$f" --version
+    same "programs do not depend on their place" tiny-viz "${f%-viz}-viz"
+done
+run 0 -- netc tiny.net -q
+run 0 -- netc run tiny.net -q -- info
+hold "run: the program's own output" grep -q 'conv 6x6' stdout
+run 2 'did you mean' -- netc run tiny.net -- trian
+run 4 'safetensors' -- netc run tiny.net -- eval --weights=tiny.net
+
+# --- every stage can be seen, and is the same from another folder ---
+mkdir elsewhere && cp tiny.net elsewhere/
+for kind in ast graph plan dot ll asm obj header; do
+    run 0 -- netc emit --as=$kind tiny.net -o one.$kind
+    (cd elsewhere && netc emit --as=$kind "$work/elsewhere/tiny.net" -o ../two.$kind)
+    hold "emit --as=$kind has something" [ -s one.$kind ]
+    same "emit --as=$kind from another folder" one.$kind two.$kind
+    [ $kind = obj ] || { netc emit --as=$kind tiny.net >three.$kind && same "emit to stdout" one.$kind three.$kind; }
+done
+cp one.ast again.net
+run 0 -- netc emit --as=ast again.net -o again.ast
+same "the printed source reads back" one.ast again.ast
+run 0 -- netc emit --as=ll tiny.net -o with.ll
+have llvm-as-19 && hold "the IR is IR" llvm-as-19 -o /dev/null with.ll
+(cd elsewhere && netc build -q tiny.net)
+same "programs built in two folders" tiny elsewhere/tiny
+hold_not "no path of this machine in the program" grep -qF "$work" tiny
+for mode in forward train look; do run 0 -- netc emit --as=plan --mode=$mode tiny.net; done
+run 0 -- netc explain
+code=$(grep -oE '\bE[0-9]{4}\b' stdout | head -n 1)
+run 0 -- netc explain "$code" conv
+run 2 "did you mean 'conv'|nothing to explain" -- netc explain convv
+checks=$((checks + 1))
+netc describe tiny.net >/dev/full 2>stderr
+[ $? -eq 5 ] || bad "a full standard output gives 5" stderr
+finish
