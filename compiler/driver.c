@@ -224,6 +224,16 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Code for another kind of processor comes out as an object only: linking wants its libraries. */
+static int no_cross_link(void)
+{
+    fputs("netc: error: programs for aarch64 cannot be linked on this machine\n"
+          "help: `netc emit --as=obj --target-cpu=aarch64` writes the object; link it there with "
+          "libnetrt.a\n",
+          stderr);
+    return NETC_USAGE;
+}
+
 static int build_program(Compile *c, const char *output)
 {
     double start = now();
@@ -232,6 +242,8 @@ static int build_program(Compile *c, const char *output)
 
     if (!object)
         return status;
+    if (strcmp(c->target.name, "aarch64") == 0 && strcmp(portable_target(), "aarch64") != 0)
+        return no_cross_link();
     stage_link(c, object, LINK_MAIN, output);
     tell_built(c, output, now() - start);
     if (c->model->mode[MODEL_LOOK].graph) {

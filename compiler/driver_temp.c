@@ -68,10 +68,10 @@ static void end_by_signal(int number)
 
 void temp_catch_signals(void)
 {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (signal(numbers[i], end_by_signal) == SIG_IGN)
             signal(numbers[i], SIG_IGN);
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error with a message */
+    /* SIGPIPE too: `netc emit .. | head` ends quietly when the reader has enough. */
 }

@@ -133,7 +133,7 @@ typedef struct OpDef {
     bool (*weights)(const Graph *, NodeId, int input, const struct Target *, Layout *out);
 } OpDef;
 
-extern const OpDef *const op_def[OP_COUNT];   /* ops/table.c */
+extern const OpDef *const op_def[OP_COUNT];   /* ir/op.c */
 extern const char *const op_name[OP_COUNT];
 extern const uint32_t op_flags[OP_COUNT];
 extern const int8_t op_nin[OP_COUNT];  /* -1: one or more */
