@@ -30,7 +30,8 @@ static bool windows_fit(const PoolAttrs *a, const Shape *src, const Shape *dst) 
 static bool shares_well(const ConvProblem *p, const Shape *dst) {
     double flops = 2.0 * (double)(p->groups * p->o * p->i) * (double)(p->kernel[0] * p->kernel[1]) *
                    (double)(p->dst[0] * p->dst[1]);
-    return p->groups * ceil_div(p->o, WIDEST_TILE) * dst->dim[1] >= THREADS || flops < SMALL_FLOPS;
+    return p->groups * ceil_div(p->o, WIDEST_TILE) * dst->dim[1] >= THREADS ||
+           flops < (double)SMALL_FLOPS;
 }
 
 bool conv_accepts_tail(const Graph *g, const Kernel *k, NodeId pool) {
