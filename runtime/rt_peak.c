@@ -68,36 +68,36 @@ static double flops_of(int lanes, long rounds, float *keep) {
     return 2.0 * 4 * count4 * (double)rounds;
 }
 
-double rt_peak_flops(int lanes, int threads) {
-    static volatile float sink; /* nobody reads it: it keeps the chains from being removed */
+/* Best rate of one thread over many short attempts: on a busy machine some attempt finds its core
+ * free, which an attempt that waits for all threads would not. */
+static double best_rate(int lanes, float *keep) {
     double best = 0;
     long rounds = 1 << 14;
-    for (int attempt = 0; attempt < 12; attempt++) {
-        double each = 0, begun = 0, spent = 0;
-#pragma omp parallel num_threads(threads)
-        {
-            float keep = 0;
-            flops_of(lanes, rounds / 8, &keep); /* wakes the wide units */
-#pragma omp barrier
-#pragma omp master
-            begun = rt_seconds();
-            double mine = flops_of(lanes, rounds, &keep);
-#pragma omp barrier
-#pragma omp master
-            {
-                spent = rt_seconds() - begun;
-                each = mine;
-            }
-#pragma omp critical
-            sink += keep;
-        }
-        if (spent < 2e-3) {
-            rounds *= 4; /* too short to time; not counted */
-            attempt--;
+    for (int attempt = 0; attempt < 40;) {
+        double begun = rt_seconds();
+        double flops = flops_of(lanes, rounds, keep);
+        double spent = rt_seconds() - begun;
+        if (spent < 5e-4) {
+            rounds *= 2; /* too short to time; not counted */
             continue;
         }
-        if (each * threads / spent > best)
-            best = each * threads / spent;
+        best = flops / spent > best ? flops / spent : best;
+        attempt++;
     }
     return best;
+}
+
+double rt_peak_flops(int lanes, int threads) {
+    static volatile float sink; /* nobody reads it: it keeps the chains from being removed */
+    double rate[RT_MAX_THREADS] = {0}, sum = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        float keep = 0;
+        rate[omp_get_thread_num()] = best_rate(lanes, &keep); /* all at once: they share the clock */
+#pragma omp critical
+        sink += keep;
+    }
+    for (int t = 0; t < threads; t++)
+        sum += rate[t];
+    return sum;
 }
