@@ -4,7 +4,8 @@
  */
 #include "netrt.h"
 
-extern const rt_model netc_model;
+/* weak: a shared library has another name for its model and never runs this */
+extern const rt_model netc_model __attribute__((weak));
 
 int netrt_program_viz(int argc, char **argv);
 int netrt_program_viz(int argc, char **argv) { return netrt_viz_main(&netc_model, argc, argv); }
