@@ -155,6 +155,9 @@ int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, 
     if (m->model->ninputs != 1)
         return rt_fail(err, NETRT_EUSAGE, "%s has %d inputs, this call serves one", m->model->name,
                        m->model->ninputs);
+    if (n < 1 || n > m->cap) /* before labels[] is read */
+        return rt_fail(err, NETRT_EUSAGE, "%lld images in one step; %s was opened for 1 to %lld",
+                       (long long)n, m->model->name, (long long)m->cap);
     for (int64_t i = 0; i < n; i++)
         if (labels[i] < 0 || labels[i] >= m->model->classes)
             return rt_fail(err, NETRT_EDATA, "label %d of image %lld is outside 0..%lld",
