@@ -4,8 +4,10 @@
  * A task computes a few rows of the convolution, pools them while they are in the cache, and goes
  * on (fusion by tiles: Alwani et al. 2016, "Fused-layer CNN accelerators", whose pyramids are one
  * window deep here because windows do not overlap).  Rows lie in scratch memory, or in the value
- * itself when somebody else reads that. requires: no padding, stride >= kernel, all windows inside
- * the source.
+ * itself when somebody else reads that.  A function behind the pool then has a kernel of its own,
+ * which costs less than writing and reading the convolution's result.
+ *
+ * requires: no padding, stride >= kernel, all windows inside the source.
  */
 #include "ops/conv.h"
 
