@@ -1,0 +1,327 @@
+/* test_rt_abi.c: the descriptor that codegen builds field by field, read through the C structs of
+ * rt_abi.h: every count, name, extent and offset equals the model's and lies where it may.
+ *
+ * The module is compiled in memory; the runtime then opens the very same descriptor and runs it.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "codegen/codegen.h"
+#include "emit/target.h"
+#include "front/model.h"
+#include "front/parse.h"
+#include "ir/graph.h"
+#include "netrt.h"
+#include "passes/passes.h"
+#include "suite.h"
+
+typedef struct Built {
+    Arena *keep, *tmp;
+    Model *m;
+    PassCtx ctx[MODEL_MODES];
+    Target target;
+    const rt_model *rt;
+} Built;
+
+static const char odd_net[] =
+    "net Odd {\n"
+    "  input image: f32[3, 13, 11]\n  input kind: class[4]\n"
+    "  c1: conv(5, 3x2, stride = 2, pad = 1) -> relu\n"
+    "  p2: maxpool(2x2, stride = 1)\n"
+    "  c3: conv(6, 3x3) -> tanh -> dropout(25%)\n"
+    "  f4: dense(4)\n"
+    "  output prob = softmax(f4)\n"
+    "  loss ce: cross_entropy(f4, kind)\n"
+    "  metric err: error_rate(argmax(f4), kind)\n  metric top2: topk(f4, kind, k = 2)\n"
+    "  data { train = folder(\"a b\"); test = folder(\"c\"); pixels = range(-1, 2)\n"
+    "         mean = [1, 2, 3]; resize = short(16); crop = 13x11; flip = yes }\n"
+    "  train { optimizer = sgd(lr = 0.25, momentum = 0.5, decay = 0.125); batch = 7; epochs = 9\n"
+    "          schedule = step(every = 2epoch, factor = 0.5); seed = 77; checkpoint = every(3epoch) }\n"
+    "}\n";
+
+static void build(Built *b, const char *path, const char *source) {
+    char why[512] = "";
+    *b = (Built){.keep = arena_new(), .tmp = arena_new()};
+    Sources *s = sources_new(b->keep);
+    DiagCtx *d = diag_ctx_new(b->keep, s);
+    ModelOptions options = {.sources = s};
+    Ast *file = source ? parse_text(b->keep, s, d, "odd.net", source, strlen(source), NULL)
+                       : parse_file(b->keep, s, d, path, NULL);
+    b->m = file ? model_build(b->keep, d, file, &options) : NULL;
+    if (diag_errors(d))
+        diag_render(d, stdout, DIAG_TEXT, false);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(b->m);
+    CU_ASSERT_FATAL(target_find(b->keep, "native", &b->target, why, sizeof why));
+    for (int mode = 0; mode < MODEL_MODES; mode++) {
+        if (!b->m->mode[mode].graph)
+            continue;
+        model_pass_ctx(b->m, mode, &b->ctx[mode]);
+        b->ctx[mode].tmp = b->tmp;
+        b->ctx[mode].target = &b->target;
+        b->ctx[mode].verify = true;
+        CU_ASSERT_FATAL(passes_run(b->m->mode[mode].graph, &b->ctx[mode]));
+    }
+    params_place(&b->m->params);
+    CodegenInput in = {b->m, b->ctx, &b->target, "odd_model", "sse3"};
+    Emit *e = codegen_module(b->keep, &in);
+    bool good = emit_finish(e, 1, why, sizeof why);
+    b->rt = good ? emit_jit(e, "odd_model", why, sizeof why) : NULL;
+    if (!b->rt)
+        printf("%s\n", why);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(b->rt);
+}
+
+static void release(Built *b) {
+    arena_free(b->tmp);
+    arena_free(b->keep);
+}
+
+/* ---- pieces ---- */
+
+/* A layout names each logical element once: reached numbers are the dimensions' product. */
+static void layout_is_sane(const rt_layout *l, int64_t bytes, int size) {
+    int64_t places = 1, elems = 1, found = 0;
+    CU_ASSERT_FATAL(l->rank >= 0 && l->rank <= RT_MAX_DIMS);
+    CU_ASSERT_FATAL(l->naxes >= 0 && l->naxes <= RT_MAX_AXES);
+    for (int i = 0; i < l->rank; i++) {
+        CU_ASSERT(l->dim[i] > 0);
+        elems *= l->dim[i];
+    }
+    for (int i = 0; i < l->naxes; i++) {
+        CU_ASSERT(l->axis[i].dim >= 0 && l->axis[i].dim < l->rank);
+        CU_ASSERT(l->axis[i].extent > 0 && l->axis[i].mult > 0);
+        CU_ASSERT_EQUAL(l->axis[i].pad_, 0);
+        places *= l->axis[i].extent;
+    }
+    CU_ASSERT(places * size <= bytes);
+    for (int64_t p = 0; p < places; p++) {
+        int64_t at[RT_MAX_DIMS] = {0}, rest = p;
+        for (int i = l->naxes; i-- > 0; rest /= l->axis[i].extent)
+            at[l->axis[i].dim] += rest % l->axis[i].extent * l->axis[i].mult + l->axis[i].offset;
+        bool inside = true;
+        for (int i = 0; i < l->rank; i++)
+            inside = inside && at[i] >= 0 && at[i] < l->dim[i];
+        found += inside;
+    }
+    CU_ASSERT_EQUAL(found, elems);
+}
+
+static void tensor_is_sane(const rt_program *p, const rt_tensor *t) {
+    int size = t->dtype == RT_U8 ? 1 : 4;
+    CU_ASSERT(t->name && t->label && t->op);
+    CU_ASSERT(t->dtype == RT_F32 || t->dtype == RT_I32 || t->dtype == RT_U8);
+    CU_ASSERT(t->pool == RT_POOL_ACT || t->pool == RT_POOL_FIX);
+    int64_t room = t->pool == RT_POOL_ACT ? p->act_bytes : p->fix_bytes;
+    int64_t bytes = t->pool == RT_POOL_ACT ? t->image_bytes : room - t->offset;
+    CU_ASSERT(t->offset >= 0 && t->offset % 64 == 0 && bytes > 0 && t->offset + bytes <= room);
+    layout_is_sane(&t->layout, bytes, size);
+}
+
+static void program_is_sane(const Built *b, int mode) {
+    static const char *const name[] = {"forward", "train", "look"};
+    const rt_program *p = &b->rt->program[mode];
+    const ModelGraph *mg = &b->m->mode[mode];
+    const Graph *g = mg->graph;
+    CU_ASSERT_STRING_EQUAL(p->name, name[mode]);
+    CU_ASSERT_EQUAL_FATAL(p->nkernels, g->nkernels);
+    CU_ASSERT_EQUAL_FATAL(p->nentries, g->nentries);
+    CU_ASSERT_EQUAL_FATAL(p->nseeds, mg->nseeds);
+    CU_ASSERT_EQUAL(p->act_bytes, g->act_bytes);
+    CU_ASSERT_EQUAL(p->fix_bytes, g->fix_bytes);
+    CU_ASSERT_EQUAL(p->scratch_bytes, g->scratch_bytes);
+    CU_ASSERT_EQUAL(p->act_lower_bound, g->act_lower_bound);
+    CU_ASSERT(p->act_lower_bound <= p->act_bytes);
+    for (int i = 0; i < p->nkernels; i++) {
+        const rt_kernel *k = &p->kernel[i];
+        CU_ASSERT_PTR_NOT_NULL(k->fn);
+        CU_ASSERT_STRING_EQUAL(k->name, g->kernels[i].name);
+        CU_ASSERT_EQUAL(k->tasks_per, g->kernels[i].tasks_per);
+        CU_ASSERT_EQUAL(k->tasks_block, g->kernels[i].tasks_block);
+        CU_ASSERT(k->tasks_per > 0 && k->tasks_block >= 0);
+        CU_ASSERT_EQUAL(k->flops_image, g->kernels[i].flops_image);
+        CU_ASSERT_EQUAL(k->bytes_fixed, g->kernels[i].bytes_fixed);
+    }
+    for (int i = 0; i < p->nentries; i++) {
+        CU_ASSERT_STRING_EQUAL(p->entry[i].name, g->entry[i].name);
+        CU_ASSERT_EQUAL(p->entry[i].first, g->entry[i].first);
+        CU_ASSERT_EQUAL(p->entry[i].count, g->entry[i].count);
+        CU_ASSERT(p->entry[i].first >= 0 && p->entry[i].count >= 0 &&
+                  p->entry[i].first + p->entry[i].count <= p->nkernels);
+    }
+    CU_ASSERT(p->ntensors > 0);
+    for (int i = 0; i < p->ntensors; i++)
+        tensor_is_sane(p, &p->tensor[i]);
+    CU_ASSERT(p->output >= 0 && p->output < p->ntensors);
+    CU_ASSERT(p->prob < p->ntensors);
+    CU_ASSERT_EQUAL(p->nlosses, mg->nlosses);
+    for (int i = 0; i < p->nlosses; i++)
+        CU_ASSERT(p->loss[i] >= 0 && p->loss[i] < p->ntensors);
+}
+
+static void seeds_are_sane(const Built *b) {
+    const rt_program *p = &b->rt->program[MODEL_LOOK];
+    const ModelGraph *mg = &b->m->mode[MODEL_LOOK];
+    CU_ASSERT(p->nseeds > 0);
+    for (int i = 0; i < p->nseeds; i++) {
+        const rt_seed *s = &p->seed[i];
+        CU_ASSERT_STRING_EQUAL(s->label, mg->seed[i].label);
+        CU_ASSERT_FATAL(s->tensor >= 0 && s->tensor < p->ntensors);
+        for (int k = 0; k < 2; k++) {
+            const Field *f = &mg->seed[i].field;
+            CU_ASSERT_EQUAL(s->rf_size[k], f->all ? 0 : f->size[k]);
+            CU_ASSERT_EQUAL(s->rf_jump[k], mg->seed[i].field.jump[k]);
+            CU_ASSERT_EQUAL(s->rf_start[k], mg->seed[i].field.start[k]);
+        }
+        for (int r = 0; r < 3; r++) {
+            CU_ASSERT(s->rule[r].diff >= -1 && s->rule[r].diff < p->ntensors);
+            CU_ASSERT((s->rule[r].diff >= 0) <= (p->image_diff[r] >= 0));
+            CU_ASSERT(s->rule[r].first >= 0 && s->rule[r].first <= p->nkernels);
+            CU_ASSERT_FATAL(s->rule[r].nlive >= 0 && s->rule[r].nlive <= RT_MAX_LIVE);
+            for (int k = 0; k < s->rule[r].nlive; k++)
+                CU_ASSERT(s->rule[r].live[k] >= 0 && s->rule[r].live[k] < p->ntensors);
+            if (s->rule[r].diff >= 0) { /* a seed has the shape of what was recorded */
+                const rt_layout *at = &p->tensor[s->tensor].layout;
+                const rt_layout *to = &p->tensor[s->rule[r].diff].layout;
+                CU_ASSERT_EQUAL(at->rank, to->rank);
+                CU_ASSERT_EQUAL(memcmp(at->dim, to->dim, sizeof at->dim), 0);
+            }
+        }
+    }
+    for (int r = 0; r < 3; r++) {
+        CU_ASSERT((p->image_diff[r] >= 0) == (p->refused[r] == NULL));
+        if (p->image_diff[r] < 0)
+            continue;
+        CU_ASSERT_FATAL(p->image_diff[r] < p->ntensors);
+        const rt_layout *l = &p->tensor[p->image_diff[r]].layout;
+        CU_ASSERT(l->dim[0] == b->rt->input[0].c && l->dim[1] == b->rt->input[0].h &&
+                  l->dim[2] == b->rt->input[0].w);
+    }
+}
+
+static void params_are_sane(const Built *b) {
+    const rt_model *m = b->rt;
+    int64_t end = 0, count = 0;
+    CU_ASSERT_EQUAL_FATAL(m->nparams, b->m->params.count);
+    for (int i = 0; i < m->nparams; i++) {
+        const rt_param *p = &m->param[i];
+        const Param *q = &b->m->params.at[i];
+        CU_ASSERT_STRING_EQUAL(p->name, q->name);
+        CU_ASSERT_EQUAL(p->rank, q->shape.rank);
+        CU_ASSERT_EQUAL(memcmp(p->dim, q->shape.dim, (size_t)p->rank * sizeof *p->dim), 0);
+        CU_ASSERT_EQUAL(p->offset, q->offset);
+        CU_ASSERT_EQUAL(p->bytes, q->bytes);
+        CU_ASSERT(p->offset >= end && p->offset % 64 == 0); /* in order, without overlap */
+        end = p->offset + p->bytes;
+        CU_ASSERT(end <= m->param_bytes);
+        if (p->state_offset >= 0)
+            CU_ASSERT(p->state_offset + p->bytes <= m->state_bytes);
+        CU_ASSERT_EQUAL(p->init, (int32_t)q->init);
+        CU_ASSERT_EQUAL(p->init_a, q->init_a);
+        CU_ASSERT_EQUAL(p->init_b, q->init_b);
+        CU_ASSERT_EQUAL(p->lr_mult, q->lr_mult);
+        CU_ASSERT_EQUAL(p->max_rms, q->max_rms);
+        CU_ASSERT_EQUAL((p->links != NULL), (q->links != NULL));
+        layout_is_sane(&p->layout, p->bytes, 4);
+        count += p->trainable;
+    }
+    CU_ASSERT_EQUAL(count, b->m->trainable + b->m->frozen);
+    CU_ASSERT_EQUAL(m->param_count, b->m->trainable);
+}
+
+static void model_is_sane(const Built *b) {
+    const rt_model *m = b->rt;
+    CU_ASSERT_EQUAL_FATAL(m->abi, RT_ABI_VERSION);
+    CU_ASSERT_STRING_EQUAL(m->name, b->m->name);
+    CU_ASSERT_STRING_EQUAL(m->spec_hash, b->m->hash);
+    CU_ASSERT_EQUAL(strlen(m->spec_hash), 32);
+    CU_ASSERT_STRING_EQUAL(m->spec_text, b->m->spec_text);
+    CU_ASSERT_PTR_NULL(strchr(m->spec_file, '/'));
+    CU_ASSERT_STRING_EQUAL(m->target, b->target.name);
+    CU_ASSERT_STRING_EQUAL(m->cpu_needs, "sse3");
+    CU_ASSERT_EQUAL(m->ninputs, b->m->ninputs);
+    CU_ASSERT_EQUAL(m->classes, b->m->classes);
+    CU_ASSERT_EQUAL(m->smallest_wins, b->m->smallest_wins);
+    CU_ASSERT_EQUAL_FATAL(m->nlayers, b->m->nlayers);
+    for (int i = 0; i < m->nlayers; i++) {
+        CU_ASSERT_STRING_EQUAL(m->layer[i].label, b->m->layer[i].label);
+        CU_ASSERT_STRING_EQUAL(m->layer[i].detail, b->m->layer[i].detail);
+        CU_ASSERT_EQUAL(m->layer[i].params, b->m->layer[i].params);
+        CU_ASSERT_EQUAL(m->layer[i].macs, b->m->layer[i].macs);
+        const Field *f = &b->m->layer[i].field; /* 0: behind a dense layer, sees everything */
+        CU_ASSERT_EQUAL(m->layer[i].rf, f->all ? 0 : f->size[0]);
+        CU_ASSERT_EQUAL(m->layer[i].jump, b->m->layer[i].field.jump[0]);
+    }
+    params_are_sane(b);
+    for (int mode = 0; mode < MODEL_MODES; mode++)
+        program_is_sane(b, mode);
+    seeds_are_sane(b);
+}
+
+/* ---- tests ---- */
+
+/* Every setting of the spec arrives in its field: the numbers are all different. */
+static void settings(void) {
+    Built b;
+    build(&b, NULL, odd_net);
+    const rt_input_spec *in = &b.rt->input[0];
+    CU_ASSERT_STRING_EQUAL(in->name, "image");
+    CU_ASSERT(in->c == 3 && in->h == 13 && in->w == 11);
+    CU_ASSERT(in->lo == -1.0f && in->hi == 2.0f);
+    CU_ASSERT(in->mean[0] == 1.0f && in->mean[1] == 2.0f && in->mean[2] == 3.0f);
+    CU_ASSERT(in->resize_short == 16 && in->crop && in->flip && !in->bgr);
+    const rt_train_spec *t = &b.rt->train;
+    CU_ASSERT(t->lr == 0.25 && t->momentum == 0.5 && t->decay == 0.125);
+    CU_ASSERT(t->batch == 7 && t->epochs == 9 && t->seed == 77 && t->checkpoint_epochs == 3);
+    CU_ASSERT(t->schedule.kind == RT_SCHEDULE_STEP && t->schedule.every == 2);
+    CU_ASSERT(t->schedule.factor == 0.5);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(strstr(t->train_data, "a b"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(t->test_data, "c"));
+    CU_ASSERT_EQUAL_FATAL(b.rt->nmetrics, 2);
+    CU_ASSERT_STRING_EQUAL(b.rt->metric[0].name, "err");
+    CU_ASSERT_EQUAL(b.rt->metric[0].kind, RT_METRIC_ERROR_RATE);
+    CU_ASSERT_EQUAL(b.rt->metric[1].kind, RT_METRIC_TOPK);
+    CU_ASSERT_EQUAL(b.rt->metric[1].k, 2);
+    CU_ASSERT_EQUAL(b.rt->classes, 4);
+    CU_ASSERT_EQUAL(b.rt->program[MODEL_LOOK].nseeds, 4);
+    model_is_sane(&b);
+    release(&b);
+}
+
+static void shipped(const char *name) {
+    const char *root = getenv("NETC_SOURCE_DIR");
+    char path[4096];
+    Built b;
+    snprintf(path, sizeof path, "%s/specs/%s", root ? root : "../..", name);
+    build(&b, path, NULL);
+    model_is_sane(&b);
+    release(&b);
+}
+
+static void lenet(void) { shipped("lenet.net"); }
+static void lenet5(void) { shipped("lenet5.net"); } /* links, tables, frozen, refused rules */
+
+/* The runtime accepts the descriptor and the code behind it. */
+static void runs(void) {
+    Built b;
+    rt_error err = {0};
+    netrt *m = NULL;
+    netrt_options o = {.threads = 2, .batch = 7};
+    float image[7 * 3 * 13 * 11], prob[7 * 4];
+    int32_t label[7] = {0, 1, 2, 3, 0, 1, 2};
+    double loss = -1;
+    build(&b, NULL, odd_net);
+    CU_ASSERT_EQUAL_FATAL(netrt_open(b.rt, &o, &m, &err), 0);
+    for (size_t i = 0; i < sizeof image / sizeof *image; i++)
+        image[i] = (float)(i * 37 % 101) / 101;
+    CU_ASSERT_EQUAL(netrt_forward(m, image, 7, NULL, prob, &err), 0);
+    for (int i = 0; i < 7; i++)
+        CU_ASSERT_DOUBLE_EQUAL(prob[4 * i] + prob[4 * i + 1] + prob[4 * i + 2] + prob[4 * i + 3],
+                               1, 1e-5);
+    CU_ASSERT_EQUAL(netrt_step(m, image, label, 7, &loss, &err), 0);
+    CU_ASSERT(isfinite(loss) && loss > 0);
+    CU_ASSERT_EQUAL(err.code, 0);
+    netrt_close(m);
+    release(&b);
+}
+
+SUITE_MAIN(TEST(settings), TEST(lenet), TEST(lenet5), TEST(runs))
