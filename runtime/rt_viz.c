@@ -33,6 +33,8 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
     if (strlen(v->cli.out) > 4000)
         return rt_fail(err, NETRT_EUSAGE, "the name of the output folder is too long\n"
                                           "help: a shorter --out");
+    if (check_layers(v, err)) /* before weights of half a gigabyte are read */
+        return err->code;
     v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
     if (!v->made || rt_io_make_dirs(v->cli.out, err) || rt_io_probe_dir(v->cli.out, err))
         return rt_advise(err, "name another folder with --out");
@@ -48,8 +50,6 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
     if (v->m->model->program[RT_LOOK].nkernels == 0)
         return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its look program",
                        v->m->model->name);
-    if (check_layers(v, err))
-        return err->code;
     v->look_open = 1;
     return rt_look_open(&v->look, v->m, cap, err);
 }
@@ -107,10 +107,10 @@ int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err) {
     char name[256];
     snprintf(name, sizeof name, "%.*s", (int)(n < 255 ? n : 255), from);
     *list = from[n] ? from + n + 1 : from + n;
-    *seed = rt_seed_find(v->m->model, name);
+    *seed = rt_seed_find(v->cli.model, name);
     if (*seed >= 0)
         return 1;
-    const rt_program *p = &v->m->model->program[RT_LOOK];
+    const rt_program *p = &v->cli.model->program[RT_LOOK];
     const char *words[256];
     int count = p->nseeds < 256 ? p->nseeds : 256;
     for (int i = 0; i < count; i++)

@@ -55,5 +55,5 @@ network() {
 }
 
 network zfnet zfnet.net "" 20 conv5
-network vgg vgg.net "--variant=Table1.D" 3 s5.c3
+network vgg vgg.net "--variant=Table1.D" 2 s5.c.3
 finish
