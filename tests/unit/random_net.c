@@ -100,8 +100,8 @@ static ValueId links_of(Gen *r, const char *name, ConvAttrs *a, int64_t inputs, 
     int64_t groups = chance(r, 50) && inputs % 2 == 0 && a->maps % 2 == 0 ? 2 : 1;
     for (int64_t o = 0; o < a->maps; o++)
         for (int64_t i = 0; i < inputs; i++)
-            link[o * inputs + i] = groups == 2 ? o * 2 / a->maps == i * 2 / inputs
-                                               : o % inputs == i || chance(r, 60);
+            link[o * inputs + i] = groups == 2 ? (uint8_t)(o * 2 / a->maps == i * 2 / inputs)
+                                               : (uint8_t)(o % inputs == i || chance(r, 60));
     ConnTable *t = ARENA_NEW(r->keep, ConnTable);
     *t = (ConnTable){(int)a->maps, (int)inputs, link};
     a->connect = t;

@@ -2,10 +2,12 @@
  *
  * Each seed makes one model: inference, training (losses, gradients, one step of SGD) and looking
  * (all projections under the three rules), with fused kernels and without, on the three vector
- * widths in turn.  compiled.h says what is checked after every kernel.
+ * widths in turn.  compiled.h says what is checked after every kernel.  What the passes make of a
+ * graph is also held against the graph as it was built, with gradients by the plainest reverse mode.
  * ctest-labels: slow
  */
 #define _GNU_SOURCE
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -53,6 +55,126 @@ static bool make(TestModel *m, uint32_t seed, bool fused, bool look) {
     return compiled_link(e, m->compiled + m->first, m->count - m->first, 2);
 }
 
+/* ---- what the passes may not change ---- */
+
+/* Numbers of the planned graph against those of the graph as it was built, both in double. */
+static int same(const char *what, const char *name, const double *got, const double *want,
+                int64_t n) {
+    double most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(want[i]));
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= 1e-9 * most + 1e-14)) {
+            printf("  %s: passes changed %s: [%lld] %g, was %g\n", what, name, (long long)i, got[i],
+                   want[i]);
+            return 1;
+        }
+    return 0;
+}
+
+/* Gradients by the plainest reverse mode; a parameter's is their sum. */
+typedef struct Sums {
+    ValueId part[16][8]; /* per parameter, per loss */
+} Sums;
+
+static void train_backward(const RandomNet *net, Sums *sums) {
+    Graph *g = net->g;
+    ValueId values = g->nvalue, diff[1024];
+    for (int l = 0; l < net->ctx.nlosses; l++) {
+        if (!ref_backward(g, net->ctx.losses[l], 0, RULE_TRAIN, diff, 1024))
+            continue;
+        for (ValueId v = 1; v < values; v++)
+            if (graph_v(g, v)->kind == VK_PARAM && graph_v(g, v)->slot < 16)
+                sums->part[graph_v(g, v)->slot][l] = diff[v];
+    }
+}
+
+/* w and v after one step from the plain gradients, against those of the planned program. */
+static int same_updates(const TestModel *m, const Sums *sums, const RefRun *plain,
+                        const RefRun *planned, const char *what) {
+    int bad = 0;
+    for (int p = 0; p < m->params.count && p < 16; p++) {
+        const Param *param = &m->params.at[p];
+        int64_t n = shape_elems(&param->shape);
+        double *want = arena_array(m->keep, n, sizeof *want);
+        bool any = false;
+        for (int l = 0; l < 8; l++)
+            for (int64_t i = 0; sums->part[p][l] && i < n; i++) {
+                want[i] += plain->value[sums->part[p][l]][i];
+                any = true;
+            }
+        if (param->constant || !any)
+            continue;
+        for (int64_t i = 0; i < n; i++) {
+            double w = plain->param[p][i];
+            double grad = want[i] + plain->decay * param->decay_mult * w;
+            want[i] = w - plain->lr * param->lr_mult *
+                              (plain->momentum * plain->state[p][i] + grad);
+        }
+        if (planned->new_param[p])
+            bad += same(what, param->name, planned->new_param[p], want, n);
+        else
+            bad += 1 + 0 * printf("  %s: %s is not updated\n", what, param->name);
+    }
+    return bad;
+}
+
+static int same_projections(const TestModel *m, const RandomNet *net, const ValueId *image,
+                            const RefRun *plain, const RefRun *planned, const char *what) {
+    const PassCtx *ctx = &m->net[2].ctx;
+    int bad = 0;
+    for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
+        if (!image[rule] != (ctx->refused[rule] != NULL))
+            bad += 1 + 0 * printf("  %s: rule %d exists or not?\n", what, rule);
+        else if (image[rule])
+            bad += same(what, "a projection", planned->value[ctx->image_diff[rule]],
+                        plain->value[image[rule]], shape_elems(&net->image) * plain->n);
+    }
+    return bad;
+}
+
+static int same_as_built(const TestModel *m, int p, const RefRun *planned, uint32_t seed,
+                         const char *what) {
+    ParamList *params = (ParamList *)(uintptr_t)&m->params;
+    RandomNet net = random_net(m->keep, programs[p], params, seed);
+    Graph *g = net.g;
+    ValueId values = g->nvalue, image[4] = {0}, diff[1024], loaded = graph_find(g, "image");
+    Sums sums = {0};
+    if (p == 1)
+        train_backward(&net, &sums);
+    for (int rule = RULE_GRADIENT; p == 2 && rule <= RULE_GUIDED; rule++) {
+        ValueId dy = graph_input(g, VK_SEED, DT_F32, graph_v(g, net.score)->shape, true, rule,
+                                 NULL);
+        bool exists = ref_backward(g, net.score, dy, (Rule)rule, diff, 1024);
+        image[rule] = exists ? diff[loaded] : 0;
+    }
+    RefRun plain = *planned;
+    plain.g = g;
+    plain.value = plain.new_param = plain.new_state = NULL;
+    if (!ref_run(&plain)) {
+        printf("  %s: %s\n", what, plain.error);
+        return 1;
+    }
+    int bad = 0;
+    for (ValueId v = 1; v < values; v++) {
+        const Value *x = graph_v(g, v);
+        ValueId now = x->name && x->kind == VK_RESULT ? graph_find(m->net[p].g, x->name) : 0;
+        if (now && planned->value[now])
+            bad += same(what, x->name, planned->value[now], plain.value[v],
+                        ref_value_elems(&plain, v));
+        if (!now && x->keep)
+            bad += 1 + 0 * printf("  %s: passes lost %s\n", what, x->name);
+    }
+    if (p == 1)
+        bad += same_updates(m, &sums, &plain, planned, what);
+    if (p == 2)
+        bad += same_projections(m, &net, image, &plain, planned, what);
+    ref_run_free(&plain);
+    return bad;
+}
+
+/* ---- one model ---- */
+
 static int judge(TestModel *m, int p, const RandomData *d, int64_t n, uint32_t seed, const char *what) {
     const Graph *g = m->net[p].g;
     RefRun r = {.g = g, .n = n, .input = {d->image}, .label = {d->label}, .param = d->param,
@@ -75,6 +197,7 @@ static int judge(TestModel *m, int p, const RandomData *d, int64_t n, uint32_t s
     Check check = {.data = &r, .seed_at = seeds, .local = 1, .global = true, .forward = 1e-5,
                    .backward = 1e-4, .what = what};
     int failures = compiled_check(&m->compiled[p], &check);
+    failures += same_as_built(m, p, &r, seed, what);
     ref_run_free(&r);
     kinky += p > 0 && check.kinky;
     judged += p > 0;
