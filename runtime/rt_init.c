@@ -10,26 +10,38 @@
 #include "rt_model.h"
 #include "rt_rng.h"
 
-static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t n) {
+/* Elements first .. first + n - 1 of a parameter. */
+static void fill_part(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t first,
+                      int64_t n) {
     rt_rng rng = rt_rng_make(seed, RT_RNG_INIT);
     float a = (float)p->init_a, b = (float)p->init_b;
     switch (p->init) {
     case RT_INIT_UNIFORM:
-        rt_rng_fill_uniform(rng, 0, index, 0, a, b, w, (size_t)n);
+        rt_rng_fill_uniform(rng, 0, index, (uint64_t)first, a, b, w + first, (size_t)n);
         break;
     case RT_INIT_GAUSSIAN:
-        rt_rng_fill_normal(rng, 0, index, 0, a, b, w, (size_t)n);
+        rt_rng_fill_normal(rng, 0, index, (uint64_t)first, a, b, w + first, (size_t)n);
         break;
     case RT_INIT_TABLE:
-        memcpy(w, p->table, (size_t)n * sizeof *w);
+        memcpy(w + first, p->table + first, (size_t)n * sizeof *w);
         break;
     case RT_INIT_FILL:
         for (int64_t i = 0; i < n; i++)
-            w[i] = a;
+            w[first + i] = a;
         break;
     default:
-        memset(w, 0, (size_t)n * sizeof *w);
+        memset(w + first, 0, (size_t)n * sizeof *w);
     }
+}
+
+/* An element depends on its number only, so threads may share a parameter in any way. */
+static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t n,
+                        int threads) {
+    enum { PART = 1 << 16 };
+    int64_t parts = (n + PART - 1) / PART;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (parts > 1)
+    for (int64_t i = 0; i < parts; i++)
+        fill_part(p, seed, index, w, i * PART, n - i * PART < PART ? n - i * PART : PART);
 }
 
 /* Connections that do not exist stay zero for good: their gradient is masked by the compiler. */
@@ -54,7 +66,7 @@ int rt_init_params(netrt *m, uint64_t seed, rt_error *err) {
     for (int i = 0; i < m->model->nparams; i++) {
         const rt_param *p = &m->model->param[i];
         int64_t n = rt_param_count(p);
-        fill_values(p, seed, index, w, n);
+        fill_values(p, seed, index, w, n, m->threads);
         clear_missing(p, w, n);
         rt_param_write(m, i, w);
         index += (uint32_t)rt_param_saved(p);
