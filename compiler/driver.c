@@ -30,8 +30,7 @@
 extern char **environ;
 
 /* ---- reading and diagnosing ---- */
-static void load(Compile *c, const char *path)
-{
+static void load(Compile *c, const char *path) {
     ParseOptions parse = {c->options->include_dirs, c->options->include_dir_count};
     SourceFile *file;
 
@@ -57,8 +56,7 @@ static void load(Compile *c, const char *path)
 }
 
 /* Shows all diagnostics; true when there was no error. */
-static bool report(Compile *c)
-{
+static bool report(Compile *c) {
     const Options *o = c->options;
 
     if (o->diag_format == DIAG_JSON || diag_errors(c->diag) ||
@@ -67,8 +65,7 @@ static bool report(Compile *c)
     return diag_errors(c->diag) == 0;
 }
 
-static Compile begin(Arena *arena, const Options *options)
-{
+static Compile begin(Arena *arena, const Options *options) {
     Compile c = {.keep = arena, .tmp = arena_new(), .options = options};
 
     c.sources = sources_new(arena);
@@ -77,14 +74,12 @@ static Compile begin(Arena *arena, const Options *options)
     return c;
 }
 
-static bool stops_after(const Options *o, const char *stage)
-{
+static bool stops_after(const Options *o, const char *stage) {
     return o->stop_after && strcmp(o->stop_after, stage) == 0;
 }
 
 /* Spec to model.  NETC_OK with c->stopped, NETC_OK with c->model, or NETC_USAGE after a report. */
-static int front(Compile *c, bool forward_only)
-{
+static int front(Compile *c, bool forward_only) {
     load(c, c->options->operands[0]);
     if (c->ast && stops_after(c->options, "ast"))
         c->stopped = true;
@@ -97,8 +92,7 @@ static int front(Compile *c, bool forward_only)
 }
 
 /* Model to optimised module; stops where --stop-after says. */
-static int middle(Compile *c, const char *fallback_target)
-{
+static int middle(Compile *c, const char *fallback_target) {
     int status = stage_target(c, fallback_target);
 
     if (status == NETC_OK)
@@ -106,8 +100,7 @@ static int middle(Compile *c, const char *fallback_target)
     return status;
 }
 
-static const char *portable_target(void)
-{
+static const char *portable_target(void) {
 #if defined(__aarch64__)
     return "aarch64";
 #else
@@ -132,8 +125,7 @@ static void output_close(OutFile *out) {
 
 /* ---- names ---- */
 /* "specs/lenet5.net" -> "lenet5"; "<stdin>" -> "net". */
-static const char *base_name(Arena *arena, const char *path)
-{
+static const char *base_name(Arena *arena, const char *path) {
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
     size_t length = strlen(name);
@@ -145,8 +137,7 @@ static const char *base_name(Arena *arena, const char *path)
     return arena_strndup(arena, name, length);
 }
 
-static const char *c_identifier(Arena *arena, const char *name)
-{
+static const char *c_identifier(Arena *arena, const char *name) {
     char *text = arena_printf(arena, "%s%s", isdigit((unsigned char)name[0]) ? "net_" : "", name);
 
     for (char *p = text; *p; p++)
@@ -155,16 +146,14 @@ static const char *c_identifier(Arena *arena, const char *name)
     return text;
 }
 
-static const char *sibling(Arena *arena, const char *path, const char *name)
-{
+static const char *sibling(Arena *arena, const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
 
     return slash ? arena_printf(arena, "%.*s/%s", (int)(slash - path), path, name) : name;
 }
 
 /* ---- verbs ---- */
-static int verb_check(Compile *c)
-{
+static int verb_check(Compile *c) {
     for (int i = 0; i < c->options->operand_count; i++) {
         c->ast = NULL;
         load(c, c->options->operands[i]);
@@ -174,8 +163,7 @@ static int verb_check(Compile *c)
     return report(c) ? NETC_OK : NETC_USAGE;
 }
 
-static int verb_describe(Compile *c)
-{
+static int verb_describe(Compile *c) {
     int status = front(c, true);
 
     if (status == NETC_OK && !c->stopped) {
@@ -186,8 +174,7 @@ static int verb_describe(Compile *c)
 }
 
 /* Spec to object file in the temporary folder; NULL when stopped or wrong. */
-static const char *model_object(Compile *c, const char *target, const char *symbol, int *status)
-{
+static const char *model_object(Compile *c, const char *target, const char *symbol, int *status) {
     *status = middle(c, target);
     if (*status || c->stopped)
         return NULL;
@@ -198,16 +185,14 @@ static const char *model_object(Compile *c, const char *target, const char *symb
     return object;
 }
 
-static const char *compile_object(Compile *c, const char *target, const char *symbol, int *status)
-{
+static const char *compile_object(Compile *c, const char *target, const char *symbol, int *status) {
     *status = front(c, false);
     if (*status || c->stopped)
         return NULL;
     return model_object(c, target, symbol, status);
 }
 
-static void tell_built(const Compile *c, const char *path, double seconds)
-{
+static void tell_built(const Compile *c, const char *path, double seconds) {
     struct stat info;
 
     if (c->options->quiet || stat(path, &info) != 0)
@@ -216,8 +201,7 @@ static void tell_built(const Compile *c, const char *path, double seconds)
            c->target.name);
 }
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -225,8 +209,7 @@ static double now(void)
 }
 
 /* Code for another kind of processor comes out as an object only: linking wants its libraries. */
-static int no_cross_link(void)
-{
+static int no_cross_link(void) {
     fputs("netc: error: programs for aarch64 cannot be linked on this machine\n"
           "help: `netc emit --as=obj --target-cpu=aarch64` writes the object; link it there with "
           "libnetrt.a\n",
@@ -234,8 +217,7 @@ static int no_cross_link(void)
     return NETC_USAGE;
 }
 
-static int build_program(Compile *c, const char *output)
-{
+static int build_program(Compile *c, const char *output) {
     double start = now();
     int status;
     const char *object = compile_object(c, portable_target(), "netc_model", &status);
@@ -255,8 +237,7 @@ static int build_program(Compile *c, const char *output)
 }
 
 /* Where the result goes: a folder keeps the usual name; `-o bin/` makes it if need be. */
-static const char *output_path(const Compile *c, const char *usual)
-{
+static const char *output_path(const Compile *c, const char *usual) {
     const char *given = c->options->output;
     size_t length = given ? strlen(given) : 0;
     struct stat info;
@@ -272,8 +253,7 @@ static const char *output_path(const Compile *c, const char *usual)
 }
 
 /* lenet5.net -> liblenet5.a (or .so) and lenet5.h, whose model is lenet5_model. */
-static int build_library(Compile *c, const char *name)
-{
+static int build_library(Compile *c, const char *name) {
     bool shared = c->options->lib == LIB_SHARED;
     const char *plain = arena_printf(c->keep, "lib%s.%s", name, shared ? "so" : "a");
     const char *output = output_path(c, plain);
@@ -296,8 +276,7 @@ static int build_library(Compile *c, const char *name)
     return NETC_OK;
 }
 
-static int verb_build(Compile *c)
-{
+static int verb_build(Compile *c) {
     const char *name = base_name(c->keep, c->options->operands[0]);
 
     if (c->options->output && strcmp(c->options->output, "-") == 0) {
@@ -313,16 +292,14 @@ static int verb_build(Compile *c)
 
 static volatile sig_atomic_t child_pid;
 
-static void forward_signal(int number)
-{
+static void forward_signal(int number) {
     if (child_pid > 0)
         kill((pid_t)child_pid, number);
 }
 
 /* Runs the program with the user's arguments and passes its exit status on.  The program handles
  * SIGINT and SIGTERM itself (checkpoint, then exit); netc only waits for it. */
-static int run_program(const Compile *c, const char *path, const char *name, char **args)
-{
+static int run_program(const Compile *c, const char *path, const char *name, char **args) {
     posix_spawnattr_t attr;
     sigset_t defaults;
     pid_t pid;
@@ -357,8 +334,7 @@ static int run_program(const Compile *c, const char *path, const char *name, cha
 
 /* `viz` before the arguments means the other program of the model.  A program that was compiled
  * before from the same text by the same netc for the same machine comes from the cache. */
-static int verb_run(Compile *c)
-{
+static int verb_run(Compile *c) {
     char **args = c->options->program_args;
     bool viz = args[0] && strcmp(args[0], "viz") == 0;
     const char *name = base_name(c->keep, c->options->operands[0]);
@@ -382,8 +358,7 @@ static int verb_run(Compile *c)
 }
 
 /* --run-pass: the operand is a graph, not a spec. */
-static int run_pass(Compile *c)
-{
+static int run_pass(Compile *c) {
     SourceFile *file;
     int status = stage_target(c, portable_target());
 
@@ -398,8 +373,7 @@ static int run_pass(Compile *c)
 }
 
 /* Everything of emit that is text of ours; code goes through stage_write. */
-static void emit_text(Compile *c, const char *name)
-{
+static void emit_text(Compile *c, const char *name) {
     OutFile out = output_open(c->options->output);
 
     if (c->options->emit == EMIT_AST)
@@ -411,8 +385,7 @@ static void emit_text(Compile *c, const char *name)
     output_close(&out);
 }
 
-static int verb_emit(Compile *c)
-{
+static int verb_emit(Compile *c) {
     const Options *o = c->options;
     const char *name = base_name(c->keep, o->operands[0]);
     EmitKind kind = (EmitKind)o->emit;
@@ -449,8 +422,7 @@ static int verb_emit(Compile *c)
     return NETC_OK;
 }
 
-static int explain_one(const char *word)
-{
+static int explain_one(const char *word) {
     if (explain_print(word, stdout) || stage_explain_op(word, stdout))
         return NETC_OK;
     const char *near = stage_nearest_op(word);
@@ -461,8 +433,7 @@ static int explain_one(const char *word)
     return NETC_USAGE;
 }
 
-static int verb_explain(Compile *c)
-{
+static int verb_explain(Compile *c) {
     int status = NETC_OK;
 
     if (c->options->operand_count == 0) {
@@ -479,8 +450,7 @@ static int verb_explain(Compile *c)
     return status;
 }
 
-static int verb_help(Compile *c)
-{
+static int verb_help(Compile *c) {
     Verb verb;
 
     if (c->options->operand_count == 0) {
@@ -501,8 +471,7 @@ static int verb_help(Compile *c)
 }
 
 /* --stop-after must name something, else a typing error would look like success. */
-static int check_pass_names(const Options *o)
-{
+static int check_pass_names(const Options *o) {
     const char *name = o->stop_after;
 
     if (!name || strcmp(name, "ast") == 0 || strcmp(name, "model") == 0 || stage_pass_exists(name))
@@ -511,8 +480,7 @@ static int check_pass_names(const Options *o)
     return NETC_USAGE;
 }
 
-int driver_run(Arena *arena, const Options *options)
-{
+int driver_run(Arena *arena, const Options *options) {
     static int (*const run[VERB_COUNT])(Compile *) = {
         [VERB_CHECK] = verb_check, [VERB_DESCRIBE] = verb_describe, [VERB_BUILD] = verb_build,
         [VERB_RUN] = verb_run,     [VERB_EMIT] = verb_emit,         [VERB_EXPLAIN] = verb_explain,

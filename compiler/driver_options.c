@@ -39,7 +39,8 @@ static const VerbRow verbs[VERB_COUNT] = {
                     "  netc build lenet5.net -o bin/lenet --target-cpu=native\n"
                     "  netc build lenet5.net --lib           makes liblenet5.a and lenet5.h\n",
                     1, 1},
-    [VERB_RUN] = {"run", "FILE [OPTIONS] [--] ARGS...", "compile for this machine and run the program at once",
+    [VERB_RUN] = {"run", "FILE [OPTIONS] [--] ARGS...",
+                  "compile for this machine and run the program at once",
                   "  netc run lenet.net train --epochs 2   compiled once, then taken from a cache\n"
                   "  netc run lenet.net viz report         the program lenet-viz\n",
                   1, 1},
@@ -58,13 +59,11 @@ static const VerbRow verbs[VERB_COUNT] = {
                    0, 1},
 };
 
-const char *verb_name(Verb verb)
-{
+const char *verb_name(Verb verb) {
     return verbs[verb].name;
 }
 
-bool verb_find(const char *name, Verb *verb)
-{
+bool verb_find(const char *name, Verb *verb) {
     for (int i = 0; i < VERB_COUNT; i++) {
         if (strcmp(verbs[i].name, name) == 0) {
             *verb = (Verb)i;
@@ -74,8 +73,7 @@ bool verb_find(const char *name, Verb *verb)
     return false;
 }
 
-const char *verb_nearest(const char *word)
-{
+const char *verb_nearest(const char *word) {
     const char *names[VERB_COUNT];
 
     for (int i = 0; i < VERB_COUNT; i++)
@@ -168,8 +166,7 @@ _Static_assert(OPTION_COUNT <= 32, "one bit per option");
 
 static int usage(const char *hint, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static int usage(const char *hint, const char *format, ...)
-{
+static int usage(const char *hint, const char *format, ...) {
     va_list args;
 
     fputs("netc: error: ", stderr);
@@ -180,8 +177,7 @@ static int usage(const char *hint, const char *format, ...)
     return NETC_USAGE;
 }
 
-static int choice_index(const char *choices, const char *word)
-{
+static int choice_index(const char *choices, const char *word) {
     size_t length = strlen(word);
     int index = 0;
 
@@ -194,8 +190,7 @@ static int choice_index(const char *choices, const char *word)
     return -1;
 }
 
-static int store_define(Parse *p, const char *value)
-{
+static int store_define(Parse *p, const char *value) {
     Options *o = p->options;
     const char *equals = strchr(value, '=');
 
@@ -207,8 +202,7 @@ static int store_define(Parse *p, const char *value)
     return 0;
 }
 
-static int store(Parse *p, const OptionRow *row, const char *value)
-{
+static int store(Parse *p, const OptionRow *row, const char *value) {
     char *base = (char *)p->options;
     int index;
 
@@ -237,8 +231,7 @@ static int store(Parse *p, const OptionRow *row, const char *value)
     return 0;
 }
 
-static int unknown_option(const char *arg, const char *name, size_t length)
-{
+static int unknown_option(const char *arg, const char *name, size_t length) {
     const char *names[OPTION_COUNT];
     char word[64];
 
@@ -254,8 +247,7 @@ static int unknown_option(const char *arg, const char *name, size_t length)
 }
 
 /* The value of an option: what is attached, else the next argument. */
-static int take_value(Parse *p, const OptionRow *row, const char *attached, const char **value)
-{
+static int take_value(Parse *p, const OptionRow *row, const char *attached, const char **value) {
     *value = attached;
     if (row->kind == OPT_FLAG && attached)
         return usage("leave out the '='", "--%s takes no value", row->name);
@@ -268,8 +260,7 @@ static int take_value(Parse *p, const OptionRow *row, const char *attached, cons
     return 0;
 }
 
-static int parse_long(Parse *p, const char *arg)
-{
+static int parse_long(Parse *p, const char *arg) {
     const char *name = arg + 2, *value;
     size_t length = strcspn(name, "=");
     const char *attached = name[length] == '=' ? name + length + 1 : NULL;
@@ -283,8 +274,7 @@ static int parse_long(Parse *p, const char *arg)
     return unknown_option(arg, name, length);
 }
 
-static int parse_short(Parse *p, const char *arg)
-{
+static int parse_short(Parse *p, const char *arg) {
     const char *value;
 
     if (strcmp(arg, "-Werror") == 0)
@@ -302,8 +292,7 @@ static int parse_short(Parse *p, const char *arg)
 }
 
 /* The first operand is the verb; a file in its place means build. */
-static int parse_operand(Parse *p, const char *arg)
-{
+static int parse_operand(Parse *p, const char *arg) {
     Options *o = p->options;
     size_t length = strlen(arg);
 
@@ -326,8 +315,7 @@ static int parse_operand(Parse *p, const char *arg)
     return 0;
 }
 
-static int check_operands(const Parse *p)
-{
+static int check_operands(const Parse *p) {
     const Options *o = p->options;
     const VerbRow *verb = &verbs[o->verb];
     const char *hint = arena_printf(p->arena, "netc %s --help shows examples", verb->name);
@@ -343,8 +331,7 @@ static int check_operands(const Parse *p)
     return 0;
 }
 
-int options_parse(Arena *arena, int argc, char **argv, Options *options)
-{
+int options_parse(Arena *arena, int argc, char **argv, Options *options) {
     Parse parse = {.arena = arena, .options = options, .argc = argc, .argv = argv};
 
     *options = (Options){.verb = VERB_HELP, .opt_level = 3};
@@ -384,8 +371,7 @@ int options_parse(Arena *arena, int argc, char **argv, Options *options)
     return check_operands(&parse);
 }
 
-bool options_color(const Options *options, FILE *stream)
-{
+bool options_color(const Options *options, FILE *stream) {
     const char *none = getenv("NO_COLOR"), *force = getenv("CLICOLOR_FORCE");
     const char *term = getenv("TERM");
 
@@ -399,8 +385,7 @@ bool options_color(const Options *options, FILE *stream)
 }
 
 /* ---- help ---- */
-void options_help(FILE *out)
-{
+void options_help(FILE *out) {
     fputs("netc compiles convolutional networks written in .net files to native programs.\n\n"
           "Examples:\n"
           "  netc lenet.net && ./lenet train       compile, then train\n"
@@ -419,20 +404,19 @@ void options_help(FILE *out)
           out);
 }
 
-static void help_option(const OptionRow *row, FILE *out)
-{
+static void help_option(const OptionRow *row, FILE *out) {
     char left[64], letter[8] = "    ";
     const char *open = row->kind == OPT_MAYBE ? "[=" : "=";
 
     if (row->letter && row->letter != 'W')
         snprintf(letter, sizeof letter, "-%c, ", row->letter);
-    snprintf(left, sizeof left, "%s%s%s%s%s%s", letter, row->letter == 'W' ? "-" : "--", row->name, row->value ? open : "",
-             row->value ? row->value : "", row->kind == OPT_MAYBE ? "]" : "");
+    snprintf(left, sizeof left, "%s%s%s%s%s%s", letter, row->letter == 'W' ? "-" : "--", row->name,
+             row->value ? open : "", row->value ? row->value : "",
+             row->kind == OPT_MAYBE ? "]" : "");
     fprintf(out, "  %-30s %s\n", left, row->help);
 }
 
-void options_help_verb(Verb verb, FILE *out)
-{
+void options_help_verb(Verb verb, FILE *out) {
     const VerbRow *row = &verbs[verb];
 
     fprintf(out, "netc %s: %s\n\nExamples:\n%s\nUsage: netc %s %s%s\n\nOptions:\n", row->name,

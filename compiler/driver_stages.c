@@ -45,18 +45,15 @@
 #pragma weak op_def
 #pragma weak op_flags
 
-static _Noreturn void missing(const char *what)
-{
+static _Noreturn void missing(const char *what) {
     fatal(NETC_BUG, "this build of netc has no %s", what);
 }
 
-bool stage_model_exists(void)
-{
+bool stage_model_exists(void) {
     return model_build != NULL;
 }
 
-bool stage_model(Compile *c, bool forward_only)
-{
+bool stage_model(Compile *c, bool forward_only) {
     const Options *o = c->options;
     ModelOptions options = {.sources = c->sources,
                             .net = o->net,
@@ -74,8 +71,7 @@ bool stage_model(Compile *c, bool forward_only)
     return c->model != NULL;
 }
 
-void stage_describe(const Compile *c, FILE *out)
-{
+void stage_describe(const Compile *c, FILE *out) {
     if (!model_describe || !model_describe_json)
         missing("layer table");
     if (c->options->json)
@@ -84,8 +80,7 @@ void stage_describe(const Compile *c, FILE *out)
         model_describe(c->model, out);
 }
 
-int stage_target(Compile *c, const char *fallback)
-{
+int stage_target(Compile *c, const char *fallback) {
     char why[256];
     const char *name = c->options->target ? c->options->target : fallback;
 
@@ -97,8 +92,7 @@ int stage_target(Compile *c, const char *fallback)
     return NETC_USAGE;
 }
 
-static void prepare_pass(Compile *c, PassCtx *pass)
-{
+static void prepare_pass(Compile *c, PassCtx *pass) {
     pass->tmp = c->tmp;
     pass->target = &c->target;
     pass->dump = c->options->dump;
@@ -108,8 +102,7 @@ static void prepare_pass(Compile *c, PassCtx *pass)
     pass->dump_file = stdout;
 }
 
-void stage_passes(Compile *c)
-{
+void stage_passes(Compile *c) {
     if (!passes_run || !model_pass_ctx || !params_place)
         missing("optimiser");
     for (int mode = 0; mode < MODEL_MODES; mode++) {
@@ -125,8 +118,7 @@ void stage_passes(Compile *c)
 }
 
 /* What the program asks of the processor before it starts (rt_model.cpu_needs). */
-static const char *cpu_needs(const Target *t)
-{
+static const char *cpu_needs(const Target *t) {
     if (t->broadcast_load)
         return "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq";
     if (strcmp(t->name, "x86-64-v3") == 0)
@@ -136,8 +128,7 @@ static const char *cpu_needs(const Target *t)
     return strcmp(t->name, "x86-64-v2") == 0 ? "sse4.2,ssse3,popcnt" : "";
 }
 
-void stage_module(Compile *c, const char *symbol)
-{
+void stage_module(Compile *c, const char *symbol) {
     CodegenInput input = {.model = c->model,
                           .ctx = c->pass,
                           .target = &c->target,
@@ -151,8 +142,7 @@ void stage_module(Compile *c, const char *symbol)
     bug_context(NULL);
 }
 
-void stage_optimize(Compile *c)
-{
+void stage_optimize(Compile *c) {
     char why[1024];
 
     if (!emit_finish)
@@ -161,8 +151,7 @@ void stage_optimize(Compile *c)
         BUG("%s", why);
 }
 
-void stage_write(Compile *c, EmitKind kind, const char *path)
-{
+void stage_write(Compile *c, EmitKind kind, const char *path) {
     char why[1024] = "";
     bool ok = false;
 
@@ -178,8 +167,7 @@ void stage_write(Compile *c, EmitKind kind, const char *path)
         fatal(NETC_IO, "%s", why);
 }
 
-void stage_link(Compile *c, const char *object, LinkKind kind, const char *output)
-{
+void stage_link(Compile *c, const char *object, LinkKind kind, const char *output) {
     char why[4096];
     LinkPlan plan = {.object = object, .output = output, .verbose = c->options->verbose};
 
@@ -189,15 +177,13 @@ void stage_link(Compile *c, const char *object, LinkKind kind, const char *outpu
         fatal(NETC_IO, "cannot link '%s': %s", output, why);
 }
 
-void stage_header(Compile *c, const char *name, FILE *out)
-{
+void stage_header(Compile *c, const char *name, FILE *out) {
     if (!header_print)
         missing("header writer");
     header_print(c->model, name, out);
 }
 
-void stage_print_graph(Compile *c, EmitKind kind, FILE *out)
-{
+void stage_print_graph(Compile *c, EmitKind kind, FILE *out) {
     const Graph *graph = c->model->mode[c->options->mode].graph;
 
     if (!graph_print || !graph_dot || !plan_print)
@@ -215,8 +201,7 @@ void stage_print_graph(Compile *c, EmitKind kind, FILE *out)
         graph_print(graph, out);
 }
 
-int stage_run_pass(Compile *c, const char *text, FILE *out)
-{
+int stage_run_pass(Compile *c, const char *text, FILE *out) {
     const char *error = NULL;
     PassCtx pass = {0};
 
@@ -244,8 +229,7 @@ int stage_run_pass(Compile *c, const char *text, FILE *out)
     return NETC_OK;
 }
 
-void stage_help_passes(FILE *out)
-{
+void stage_help_passes(FILE *out) {
     fputs("  ast        the parser; print with: netc emit --as=ast\n"
           "  model      names, shapes, graphs; print with: netc emit --as=graph\n",
           out);
@@ -253,19 +237,16 @@ void stage_help_passes(FILE *out)
         passes_help(out);
 }
 
-bool stage_pass_exists(const char *name)
-{
+bool stage_pass_exists(const char *name) {
     return pass_exists && pass_exists(name);
 }
 
 /* ---- operations, for explain ---- */
-static bool is_spec_op(int op)
-{
+static bool is_spec_op(int op) {
     return (op_flags[op] & OPF_U) != 0;
 }
 
-const char *stage_nearest_op(const char *word)
-{
+const char *stage_nearest_op(const char *word) {
     const char *names[OP_COUNT];
     int count = 0;
 
@@ -275,8 +256,7 @@ const char *stage_nearest_op(const char *word)
     return nearest_name(word, names, count);
 }
 
-static void explain_attr(const AttrDesc *attr, FILE *out)
-{
+static void explain_attr(const AttrDesc *attr, FILE *out) {
     if (attr->internal)
         return;
     fprintf(out, "  %-12s %s", attr->name, attr->doc ? attr->doc : "");
@@ -289,8 +269,7 @@ static void explain_attr(const AttrDesc *attr, FILE *out)
     fputc('\n', out);
 }
 
-bool stage_explain_op(const char *name, FILE *out)
-{
+bool stage_explain_op(const char *name, FILE *out) {
     int op = op_find ? op_find(name) : OP_NONE;
 
     if (op == OP_NONE || !is_spec_op(op) || !op_def[op])
@@ -314,15 +293,13 @@ bool stage_explain_op(const char *name, FILE *out)
     return true;
 }
 
-void stage_list_ops(FILE *out)
-{
+void stage_list_ops(FILE *out) {
     for (int op = 1; op_find && op < OP_COUNT; op++)
         if (is_spec_op(op) && op_def[op])
             fprintf(out, "%-16s %s\n", op_name[op], op_def[op]->title ? op_def[op]->title : "");
 }
 
-void stage_host(FILE *out)
-{
+void stage_host(FILE *out) {
     char cpu[128] = "unknown", features[8192];
 
     if (emit_host_cpu)

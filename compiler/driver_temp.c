@@ -22,8 +22,7 @@ static char folder[LONGEST];
 static char files[MOST_FILES][LONGEST];
 static volatile sig_atomic_t file_count;
 
-const char *temp_folder(Arena *arena)
-{
+const char *temp_folder(Arena *arena) {
     const char *base = getenv("TMPDIR");
     char name[LONGEST];
 
@@ -39,8 +38,7 @@ const char *temp_folder(Arena *arena)
     return folder;
 }
 
-const char *temp_path(Arena *arena, const char *name)
-{
+const char *temp_path(Arena *arena, const char *name) {
     const char *path = arena_printf(arena, "%s/%s", temp_folder(arena), name);
 
     BUG_IF(file_count == MOST_FILES || strlen(path) >= LONGEST, "temporary file '%s'", name);
@@ -49,8 +47,7 @@ const char *temp_path(Arena *arena, const char *name)
     return path;
 }
 
-void temp_cleanup(void)
-{
+void temp_cleanup(void) {
     for (int i = 0; i < file_count; i++)
         unlink(files[i]);
     file_count = 0;
@@ -59,15 +56,13 @@ void temp_cleanup(void)
     folder[0] = 0;
 }
 
-static void end_by_signal(int number)
-{
+static void end_by_signal(int number) {
     temp_cleanup(); /* unlink and rmdir are async-signal-safe */
     signal(number, SIG_DFL);
     raise(number);
 }
 
-void temp_catch_signals(void)
-{
+void temp_catch_signals(void) {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
 
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)

@@ -14,22 +14,19 @@
 #include "driver.h"
 #include "driver_stages.h"
 
-static void leave(int code)
-{
+static void leave(int code) {
     temp_cleanup();
     exit(code);
 }
 
-static int print_version(void)
-{
+static int print_version(void) {
     printf("netc %s\n", NETC_VERSION);
     stage_host(stdout);
     puts("numbers: IEEE single precision, fixed summation order, no fast-math");
     return NETC_OK;
 }
 
-static int run(Arena *arena, int argc, char **argv)
-{
+static int run(Arena *arena, int argc, char **argv) {
     Options options;
     int status = options_parse(arena, argc, argv, &options);
     bool has_verb = options.verb != VERB_HELP || options.operand_count > 0;
@@ -53,8 +50,7 @@ static int run(Arena *arena, int argc, char **argv)
     return driver_run(arena, &options);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     process_exit = leave;
     temp_catch_signals();
     Arena *arena = arena_new();

@@ -31,13 +31,11 @@ struct Arena {
     size_t used;
 };
 
-static char *block_bytes(Block *block)
-{
+static char *block_bytes(Block *block) {
     return (char *)(block + 1);
 }
 
-static void block_add(Arena *arena, size_t least)
-{
+static void block_add(Arena *arena, size_t least) {
     size_t capacity = arena->next_capacity > least ? arena->next_capacity : least;
     size_t total;
 
@@ -52,8 +50,7 @@ static void block_add(Arena *arena, size_t least)
         arena->next_capacity *= 2;
 }
 
-Arena *arena_new(void)
-{
+Arena *arena_new(void) {
     Arena *arena = malloc(sizeof *arena);
 
     if (!arena)
@@ -62,8 +59,7 @@ Arena *arena_new(void)
     return arena;
 }
 
-void arena_reset(Arena *arena)
-{
+void arena_reset(Arena *arena) {
     Block *keep = arena->block;
 
     if (keep) {
@@ -77,8 +73,7 @@ void arena_reset(Arena *arena)
     arena->used = 0;
 }
 
-void arena_free(Arena *arena)
-{
+void arena_free(Arena *arena) {
     if (!arena)
         return;
     arena_reset(arena);
@@ -86,8 +81,7 @@ void arena_free(Arena *arena)
     free(arena);
 }
 
-void *arena_alloc(Arena *arena, size_t size)
-{
+void *arena_alloc(Arena *arena, size_t size) {
     size_t rounded;
 
     if (__builtin_add_overflow(size ? size : 1, ARENA_ALIGN - 1, &rounded))
@@ -101,8 +95,7 @@ void *arena_alloc(Arena *arena, size_t size)
     return memset(result, 0, rounded);
 }
 
-void *arena_array(Arena *arena, int64_t count, size_t size)
-{
+void *arena_array(Arena *arena, int64_t count, size_t size) {
     size_t total;
 
     BUG_IF(count < 0, "array of %lld elements", (long long)count);
@@ -112,21 +105,18 @@ void *arena_array(Arena *arena, int64_t count, size_t size)
     return arena_alloc(arena, total);
 }
 
-char *arena_strndup(Arena *arena, const char *text, size_t length)
-{
+char *arena_strndup(Arena *arena, const char *text, size_t length) {
     char *copy = arena_alloc(arena, length + 1);
 
     memcpy(copy, text, length);
     return copy; /* the arena zeroes, so the terminator is there */
 }
 
-char *arena_strdup(Arena *arena, const char *text)
-{
+char *arena_strdup(Arena *arena, const char *text) {
     return arena_strndup(arena, text, strlen(text));
 }
 
-char *arena_vprintf(Arena *arena, const char *format, va_list args)
-{
+char *arena_vprintf(Arena *arena, const char *format, va_list args) {
     va_list again;
 
     BUG_IF(!format, "no format");
@@ -139,8 +129,7 @@ char *arena_vprintf(Arena *arena, const char *format, va_list args)
     return text;
 }
 
-char *arena_printf(Arena *arena, const char *format, ...)
-{
+char *arena_printf(Arena *arena, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -149,7 +138,6 @@ char *arena_printf(Arena *arena, const char *format, ...)
     return text;
 }
 
-size_t arena_used(const Arena *arena)
-{
+size_t arena_used(const Arena *arena) {
     return arena->used;
 }

@@ -12,28 +12,24 @@
 
 static const char *current_work;
 
-static void flush_and_exit(int code)
-{
+static void flush_and_exit(int code) {
     fflush(NULL);
     _exit(code);
 }
 
 void (*process_exit)(int code) = flush_and_exit;
 
-void bug_context(const char *what)
-{
+void bug_context(const char *what) {
     current_work = what;
 }
 
 /* A process_exit that returns would let a noreturn function return, which is undefined. */
-static _Noreturn void leave(int code)
-{
+static _Noreturn void leave(int code) {
     process_exit(code);
     _exit(code);
 }
 
-void bug_at(const char *file, int line, const char *format, ...)
-{
+void bug_at(const char *file, int line, const char *format, ...) {
     const char *slash = strrchr(file, '/'); /* the build machine's folders are nobody's business */
     va_list args;
 
@@ -51,8 +47,7 @@ void bug_at(const char *file, int line, const char *format, ...)
     leave(NETC_BUG);
 }
 
-void fatal(int code, const char *format, ...)
-{
+void fatal(int code, const char *format, ...) {
     va_list args;
 
     fflush(stdout);

@@ -20,8 +20,7 @@ struct DiagCtx {
     int errors, warnings, serial;
 };
 
-DiagCtx *diag_ctx_new(Arena *arena, const Sources *sources)
-{
+DiagCtx *diag_ctx_new(Arena *arena, const Sources *sources) {
     DiagCtx *ctx = ARENA_NEW(arena, DiagCtx);
 
     ctx->arena = arena;
@@ -31,19 +30,16 @@ DiagCtx *diag_ctx_new(Arena *arena, const Sources *sources)
 
 const Sources *diag_sources_(const DiagCtx *ctx);
 
-const Sources *diag_sources_(const DiagCtx *ctx)
-{
+const Sources *diag_sources_(const DiagCtx *ctx) {
     return ctx->sources;
 }
 
-void diag_warnings_are_errors(DiagCtx *ctx, bool on)
-{
+void diag_warnings_are_errors(DiagCtx *ctx, bool on) {
     ctx->warnings_are_errors = on;
 }
 
 static Diag *diag_add(DiagCtx *ctx, Severity severity, LocRange range, const char *code,
-                      const char *format, va_list args)
-{
+                      const char *format, va_list args) {
     Diag *diag = ARENA_NEW(ctx->arena, Diag);
 
     if (severity == SEVERITY_WARNING && ctx->warnings_are_errors)
@@ -63,8 +59,7 @@ static Diag *diag_add(DiagCtx *ctx, Severity severity, LocRange range, const cha
     return diag;
 }
 
-Diag *diag_error(DiagCtx *ctx, LocRange range, const char *code, const char *format, ...)
-{
+Diag *diag_error(DiagCtx *ctx, LocRange range, const char *code, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -73,8 +68,7 @@ Diag *diag_error(DiagCtx *ctx, LocRange range, const char *code, const char *for
     return diag;
 }
 
-Diag *diag_warning(DiagCtx *ctx, LocRange range, const char *code, const char *format, ...)
-{
+Diag *diag_warning(DiagCtx *ctx, LocRange range, const char *code, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -83,8 +77,7 @@ Diag *diag_warning(DiagCtx *ctx, LocRange range, const char *code, const char *f
     return diag;
 }
 
-void diag_label(Diag *diag, const char *format, ...)
-{
+void diag_label(Diag *diag, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -92,15 +85,13 @@ void diag_label(Diag *diag, const char *format, ...)
     va_end(args);
 }
 
-static void add_note(Diag *diag, LocRange range, bool is_help, const char *text)
-{
+static void add_note(Diag *diag, LocRange range, bool is_help, const char *text) {
     diag->notes = vec_room_(diag->ctx->arena, diag->notes, diag->note_count,
                             &diag->note_capacity, sizeof *diag->notes);
     diag->notes[diag->note_count++] = (DiagNote){range, text, is_help};
 }
 
-void diag_note(Diag *diag, LocRange range, const char *format, ...)
-{
+void diag_note(Diag *diag, LocRange range, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -108,8 +99,7 @@ void diag_note(Diag *diag, LocRange range, const char *format, ...)
     va_end(args);
 }
 
-void diag_help(Diag *diag, const char *format, ...)
-{
+void diag_help(Diag *diag, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -117,21 +107,18 @@ void diag_help(Diag *diag, const char *format, ...)
     va_end(args);
 }
 
-void diag_fixit(Diag *diag, LocRange range, const char *replacement)
-{
+void diag_fixit(Diag *diag, LocRange range, const char *replacement) {
     diag->fixits = vec_room_(diag->ctx->arena, diag->fixits, diag->fixit_count,
                              &diag->fixit_capacity, sizeof *diag->fixits);
     diag->fixits[diag->fixit_count++] =
         (DiagFixit){range, arena_strdup(diag->ctx->arena, replacement)};
 }
 
-void diag_path(Diag *diag, const char *path)
-{
+void diag_path(Diag *diag, const char *path) {
     diag->path = arena_strdup(diag->ctx->arena, path);
 }
 
-void diag_suggest(Diag *diag, LocRange range, const char *name)
-{
+void diag_suggest(Diag *diag, LocRange range, const char *name) {
     if (!name)
         return;
     diag->message =
@@ -140,23 +127,19 @@ void diag_suggest(Diag *diag, LocRange range, const char *name)
         diag_fixit(diag, range, name);
 }
 
-int diag_errors(const DiagCtx *ctx)
-{
+int diag_errors(const DiagCtx *ctx) {
     return ctx->errors;
 }
 
-int diag_warnings(const DiagCtx *ctx)
-{
+int diag_warnings(const DiagCtx *ctx) {
     return ctx->warnings;
 }
 
-bool diag_full(const DiagCtx *ctx)
-{
+bool diag_full(const DiagCtx *ctx) {
     return ctx->errors >= LIMIT_DIAGNOSTICS;
 }
 
-static int compare_diags(const void *a, const void *b)
-{
+static int compare_diags(const void *a, const void *b) {
     const Diag *x = *(Diag *const *)a, *y = *(Diag *const *)b;
 
     if (x->range.begin != y->range.begin)
@@ -166,15 +149,13 @@ static int compare_diags(const void *a, const void *b)
 
 /* Two reports of the same code at the same place have the same root cause; the first one made stays.
  * Without a place the text decides. */
-static bool same_cause(const Diag *x, const Diag *y)
-{
+static bool same_cause(const Diag *x, const Diag *y) {
     if (strcmp(x->code, y->code) != 0 || x->range.begin != y->range.begin)
         return false;
     return x->range.begin != 0 || strcmp(x->message, y->message) == 0;
 }
 
-static bool already_shown(const DiagCtx *ctx, const Diag *diag)
-{
+static bool already_shown(const DiagCtx *ctx, const Diag *diag) {
     for (int i = ctx->sorted.len - 1; i >= 0; i--) {
         if (ctx->sorted.data[i]->range.begin != diag->range.begin)
             return false;
@@ -184,8 +165,7 @@ static bool already_shown(const DiagCtx *ctx, const Diag *diag)
     return false;
 }
 
-Diag *const *diag_sorted(DiagCtx *ctx, int *count)
-{
+Diag *const *diag_sorted(DiagCtx *ctx, int *count) {
     if (ctx->all.len > 1)
         qsort(ctx->all.data, (size_t)ctx->all.len, sizeof *ctx->all.data, compare_diags);
     ctx->sorted.len = 0;

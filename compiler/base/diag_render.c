@@ -23,15 +23,13 @@ typedef struct Painter {
 static const char BOLD[] = "\033[1m", RED[] = "\033[1;31m", MAGENTA[] = "\033[1;35m",
                   CYAN[] = "\033[1;36m", GREEN[] = "\033[1;32m", PLAIN[] = "\033[0m";
 
-static void paint(Painter *p, const char *code)
-{
+static void paint(Painter *p, const char *code) {
     if (p->color)
         sb_puts(p->out, code);
 }
 
 /* Message text may quote the spec: control characters and broken UTF-8 become U+FFFD. */
-static void put_clean(StrBuf *out, const char *text)
-{
+static void put_clean(StrBuf *out, const char *text) {
     size_t left = strlen(text);
 
     while (left > 0) {
@@ -54,8 +52,7 @@ typedef struct CellWalk {
 } CellWalk;
 
 /* Advances one character; returns its width in cells and sets *bytes. */
-static int cell_step(CellWalk *walk, int *bytes)
-{
+static int cell_step(CellWalk *walk, int *bytes) {
     int count = utf8_length(walk->text + walk->at, (size_t)(walk->length - walk->at));
     int width = 1;
 
@@ -70,8 +67,7 @@ static int cell_step(CellWalk *walk, int *bytes)
 }
 
 /* Cells in front of byte offset `offset` of the line; offsets past the end count one cell each. */
-static int cells_before(const char *text, int length, int offset)
-{
+static int cells_before(const char *text, int length, int offset) {
     CellWalk walk = {text, length, 0, 0};
     int bytes;
 
@@ -81,8 +77,7 @@ static int cells_before(const char *text, int length, int offset)
 }
 
 /* The part of the line between cells [from, to), tabs as spaces, unprintable bytes as U+FFFD. */
-static void put_cells(StrBuf *out, const char *text, int length, int from, int to)
-{
+static void put_cells(StrBuf *out, const char *text, int length, int from, int to) {
     CellWalk walk = {text, length, 0, 0};
 
     while (walk.at < length && walk.cell < to) {
@@ -105,8 +100,7 @@ static void put_cells(StrBuf *out, const char *text, int length, int from, int t
 }
 
 /* "13 |   fc7: dense(...)" and the caret line below it. */
-static void put_snippet(Painter *p, LocRange range, const char *label, const char *color)
-{
+static void put_snippet(Painter *p, LocRange range, const char *label, const char *color) {
     SourcePos pos = source_pos(p->sources, range.begin);
     int length;
     const char *line = source_line(pos.file, pos.line, &length);
@@ -140,8 +134,7 @@ static void put_snippet(Painter *p, LocRange range, const char *label, const cha
 }
 
 /* "file:line:col: " with the column in display cells. */
-static void put_place(Painter *p, LocRange range, const char *path)
-{
+static void put_place(Painter *p, LocRange range, const char *path) {
     SourcePos pos = source_pos(p->sources, range.begin);
 
     paint(p, BOLD);
@@ -159,8 +152,7 @@ static void put_place(Painter *p, LocRange range, const char *path)
     paint(p, PLAIN);
 }
 
-static int gutter_width(const Painter *p, LocRange range)
-{
+static int gutter_width(const Painter *p, LocRange range) {
     int width = 1;
 
     for (int line = source_pos(p->sources, range.begin).line; line >= 10; line /= 10)
@@ -169,8 +161,7 @@ static int gutter_width(const Painter *p, LocRange range)
 }
 
 static void put_plain_note(Painter *p, int gutter, const char *kind, const char *color,
-                           const char *text)
-{
+                           const char *text) {
     sb_repeat(p->out, ' ', gutter);
     sb_puts(p->out, " = ");
     paint(p, color);
@@ -181,8 +172,7 @@ static void put_plain_note(Painter *p, int gutter, const char *kind, const char 
 }
 
 /* A range that crosses lines is named by its first line only. */
-static void put_fixit(Painter *p, int gutter, const DiagFixit *fixit)
-{
+static void put_fixit(Painter *p, int gutter, const DiagFixit *fixit) {
     SourcePos pos = source_pos(p->sources, fixit->range.begin);
     int length = (int)(fixit->range.end - fixit->range.begin);
 
@@ -203,8 +193,7 @@ static void put_fixit(Painter *p, int gutter, const DiagFixit *fixit)
     sb_puts(p->out, "\"\n");
 }
 
-static void put_include_trace(Painter *p, const SourceFile *file)
-{
+static void put_include_trace(Painter *p, const SourceFile *file) {
     for (int depth = 0; file && file->included_at.begin && depth < LIMIT_INCLUDE_DEPTH; depth++) {
         SourcePos pos = source_pos(p->sources, file->included_at.begin);
         sb_puts(p->out, depth == 0 ? "in file included from " : "                 from ");
@@ -214,8 +203,7 @@ static void put_include_trace(Painter *p, const SourceFile *file)
     }
 }
 
-static void put_text(Painter *p, const Diag *diag)
-{
+static void put_text(Painter *p, const Diag *diag) {
     bool is_error = diag->severity == SEVERITY_ERROR;
     const char *color = is_error ? RED : MAGENTA;
     int gutter = gutter_width(p, diag->range);
@@ -252,8 +240,7 @@ static void put_text(Painter *p, const Diag *diag)
 }
 
 /* "file":..,"line":..,"col":..,"endcol":.. ; endcol is one past the last byte, on the first line. */
-static void json_place(StrBuf *out, const Sources *sources, LocRange range, const char *path)
-{
+static void json_place(StrBuf *out, const Sources *sources, LocRange range, const char *path) {
     SourcePos pos = source_pos(sources, range.begin);
     int length = 0;
 
@@ -273,8 +260,7 @@ static void json_place(StrBuf *out, const Sources *sources, LocRange range, cons
     sb_printf(out, ",\"line\":%d,\"col\":%d,\"endcol\":%d", pos.line, pos.column, (int)end);
 }
 
-static void put_json(StrBuf *out, const Sources *sources, const Diag *diag)
-{
+static void put_json(StrBuf *out, const Sources *sources, const Diag *diag) {
     sb_puts(out, "{\"code\":");
     sb_json(out, diag->code);
     sb_printf(out, ",\"severity\":\"%s\",",
@@ -307,8 +293,7 @@ static void put_json(StrBuf *out, const Sources *sources, const Diag *diag)
 }
 
 /* "2 errors, 1 warning" */
-static void put_totals(StrBuf *out, int errors, int warnings)
-{
+static void put_totals(StrBuf *out, int errors, int warnings) {
     if (errors)
         sb_printf(out, "%d error%s%s", errors, errors == 1 ? "" : "s", warnings ? ", " : "");
     if (warnings)
@@ -316,8 +301,7 @@ static void put_totals(StrBuf *out, int errors, int warnings)
     sb_putc(out, '\n');
 }
 
-void diag_render_to(DiagCtx *ctx, StrBuf *out, DiagFormat format, bool color)
-{
+void diag_render_to(DiagCtx *ctx, StrBuf *out, DiagFormat format, bool color) {
     Painter painter = {out, diag_sources_(ctx), color};
     int count, errors = 0, warnings = 0, shown = 0;
     Diag *const *all = diag_sorted(ctx, &count);
@@ -347,8 +331,7 @@ void diag_render_to(DiagCtx *ctx, StrBuf *out, DiagFormat format, bool color)
         put_totals(out, errors, warnings);
 }
 
-void diag_render(DiagCtx *ctx, FILE *out, DiagFormat format, bool color)
-{
+void diag_render(DiagCtx *ctx, FILE *out, DiagFormat format, bool color) {
     Arena *arena = arena_new();
     StrBuf text = sb_new(arena);
 

@@ -8,8 +8,7 @@
 
 #include "base/vec.h"
 
-static uint32_t hash_text(const char *text)
-{
+static uint32_t hash_text(const char *text) {
     uint32_t hash = 2166136261u;
 
     for (; *text; text++)
@@ -17,14 +16,12 @@ static uint32_t hash_text(const char *text)
     return hash;
 }
 
-Map map_new(Arena *arena)
-{
+Map map_new(Arena *arena) {
     return (Map){.arena = arena};
 }
 
 /* The slot that holds the key, or the empty slot where it belongs. */
-static int find_slot(const Map *map, const char *key, uint32_t hash)
-{
+static int find_slot(const Map *map, const char *key, uint32_t hash) {
     uint32_t mask = (uint32_t)map->slot_count - 1;
     uint32_t at = hash & mask;
 
@@ -36,8 +33,7 @@ static int find_slot(const Map *map, const char *key, uint32_t hash)
     return (int)at;
 }
 
-static void rehash(Map *map)
-{
+static void rehash(Map *map) {
     BUG_IF(map->slot_count > (1 << 28), "map of %d entries", map->count);
     map->slot_count = map->slot_count ? map->slot_count * 2 : 16;
     map->slots = ARENA_ARRAY(map->arena, map->slot_count, int32_t);
@@ -45,28 +41,24 @@ static void rehash(Map *map)
         map->slots[find_slot(map, map->entries[i].key, map->entries[i].hash)] = i + 1;
 }
 
-static const MapEntry *find_entry(const Map *map, const char *key)
-{
+static const MapEntry *find_entry(const Map *map, const char *key) {
     if (!map->slot_count)
         return NULL;
     int slot = map->slots[find_slot(map, key, hash_text(key))];
     return slot ? &map->entries[slot - 1] : NULL;
 }
 
-void *map_get(const Map *map, const char *key)
-{
+void *map_get(const Map *map, const char *key) {
     const MapEntry *entry = find_entry(map, key);
 
     return entry ? entry->value : NULL;
 }
 
-bool map_has(const Map *map, const char *key)
-{
+bool map_has(const Map *map, const char *key) {
     return find_entry(map, key) != NULL;
 }
 
-bool map_put(Map *map, const char *key, void *value)
-{
+bool map_put(Map *map, const char *key, void *value) {
     if (map->count * 2 >= map->slot_count)
         rehash(map);
     uint32_t hash = hash_text(key);

@@ -22,8 +22,7 @@ struct Sources {
     Loc next;
 };
 
-Sources *sources_new(Arena *arena)
-{
+Sources *sources_new(Arena *arena) {
     Sources *sources = ARENA_NEW(arena, Sources);
 
     sources->arena = arena;
@@ -31,18 +30,15 @@ Sources *sources_new(Arena *arena)
     return sources;
 }
 
-int sources_count(const Sources *sources)
-{
+int sources_count(const Sources *sources) {
     return sources->files.len;
 }
 
-SourceFile *sources_at(const Sources *sources, int index)
-{
+SourceFile *sources_at(const Sources *sources, int index) {
     return sources->files.data[index];
 }
 
-static void find_lines(Arena *arena, SourceFile *file)
-{
+static void find_lines(Arena *arena, SourceFile *file) {
     int count = 1;
 
     for (uint32_t i = 0; i < file->size; i++)
@@ -58,8 +54,7 @@ static void find_lines(Arena *arena, SourceFile *file)
 
 /* Takes over text, which must be arena memory with a NUL behind it. */
 static SourceStatus add_owned(Sources *sources, const char *path, const char *text, size_t size,
-                              LocRange included_at, SourceFile **out)
-{
+                              LocRange included_at, SourceFile **out) {
     *out = NULL;
     if (size > LIMIT_FILE_BYTES || sources->next + size > LIMIT_TOTAL_BYTES)
         return SOURCE_TOO_LARGE;
@@ -79,8 +74,7 @@ static SourceStatus add_owned(Sources *sources, const char *path, const char *te
 }
 
 SourceStatus source_add(Sources *sources, const char *path, const char *text, size_t size,
-                        LocRange included_at, SourceFile **file)
-{
+                        LocRange included_at, SourceFile **file) {
     *file = NULL;
     if (size > LIMIT_FILE_BYTES)
         return SOURCE_TOO_LARGE;
@@ -89,8 +83,7 @@ SourceStatus source_add(Sources *sources, const char *path, const char *text, si
 }
 
 /* Reads up to the cap plus one byte, which is how "too large" is noticed.  -1 with errno on failure. */
-static ssize_t read_capped(int fd, char *buffer, size_t capacity)
-{
+static ssize_t read_capped(int fd, char *buffer, size_t capacity) {
     size_t total = 0;
 
     while (total < capacity) {
@@ -106,8 +99,7 @@ static ssize_t read_capped(int fd, char *buffer, size_t capacity)
     return (ssize_t)total;
 }
 
-static int open_regular(const char *path)
-{
+static int open_regular(const char *path) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
@@ -123,8 +115,7 @@ static int open_regular(const char *path)
     return -1;
 }
 
-SourceStatus source_load(Sources *sources, const char *path, LocRange included_at, SourceFile **file)
-{
+SourceStatus source_load(Sources *sources, const char *path, LocRange included_at, SourceFile **file) {
     bool is_stdin = strcmp(path, "-") == 0;
     int fd = is_stdin ? STDIN_FILENO : open_regular(path);
 
@@ -147,8 +138,7 @@ SourceStatus source_load(Sources *sources, const char *path, LocRange included_a
     return status;
 }
 
-SourceFile *source_of(const Sources *sources, Loc loc)
-{
+SourceFile *source_of(const Sources *sources, Loc loc) {
     int low = 0, high = sources->files.len;
 
     while (low < high) { /* last file whose base is <= loc */
@@ -164,8 +154,7 @@ SourceFile *source_of(const Sources *sources, Loc loc)
     return loc - file->base <= file->size ? file : NULL;
 }
 
-SourcePos source_pos(const Sources *sources, Loc loc)
-{
+SourcePos source_pos(const Sources *sources, Loc loc) {
     SourceFile *file = source_of(sources, loc);
 
     if (!file)
@@ -182,8 +171,7 @@ SourcePos source_pos(const Sources *sources, Loc loc)
     return (SourcePos){file, low, (int)(offset - file->line_starts[low - 1]) + 1};
 }
 
-const char *source_line(const SourceFile *file, int line, int *length)
-{
+const char *source_line(const SourceFile *file, int line, int *length) {
     uint32_t begin = file->line_starts[line - 1];
     uint32_t end = line < file->line_count ? file->line_starts[line] - 1 : file->size;
 
@@ -193,8 +181,7 @@ const char *source_line(const SourceFile *file, int line, int *length)
     return file->text + begin;
 }
 
-LocRange loc_join(LocRange a, LocRange b)
-{
+LocRange loc_join(LocRange a, LocRange b) {
     if (!a.begin)
         return b;
     if (!b.begin)

@@ -15,8 +15,7 @@
 static Arena *intern_arena;
 static Map intern_map;
 
-const char *intern(const char *text, size_t length)
-{
+const char *intern(const char *text, size_t length) {
     char small[256];
     const char *key = small;
 
@@ -38,27 +37,23 @@ const char *intern(const char *text, size_t length)
     return fresh;
 }
 
-const char *intern_z(const char *text)
-{
+const char *intern_z(const char *text) {
     return text ? intern(text, strlen(text)) : NULL;
 }
 
-void intern_reset(void)
-{
+void intern_reset(void) {
     arena_free(intern_arena);
     intern_arena = NULL;
 }
 
-StrBuf sb_new(Arena *arena)
-{
+StrBuf sb_new(Arena *arena) {
     StrBuf buf = {.arena = arena, .capacity = 64};
 
     buf.text = arena_alloc(arena, buf.capacity);
     return buf;
 }
 
-static void sb_room(StrBuf *buf, size_t more)
-{
+static void sb_room(StrBuf *buf, size_t more) {
     size_t needed;
 
     if (__builtin_add_overflow(buf->length, more + 1, &needed))
@@ -72,26 +67,22 @@ static void sb_room(StrBuf *buf, size_t more)
     buf->capacity = capacity;
 }
 
-void sb_write(StrBuf *buf, const char *text, size_t length)
-{
+void sb_write(StrBuf *buf, const char *text, size_t length) {
     sb_room(buf, length);
     memcpy(buf->text + buf->length, text, length);
     buf->length += length;
     buf->text[buf->length] = 0;
 }
 
-void sb_putc(StrBuf *buf, char c)
-{
+void sb_putc(StrBuf *buf, char c) {
     sb_write(buf, &c, 1);
 }
 
-void sb_puts(StrBuf *buf, const char *text)
-{
+void sb_puts(StrBuf *buf, const char *text) {
     sb_write(buf, text, strlen(text));
 }
 
-void sb_vprintf(StrBuf *buf, const char *format, va_list args)
-{
+void sb_vprintf(StrBuf *buf, const char *format, va_list args) {
     va_list again;
 
     BUG_IF(!format, "no format");
@@ -104,8 +95,7 @@ void sb_vprintf(StrBuf *buf, const char *format, va_list args)
     buf->length += (size_t)length;
 }
 
-void sb_printf(StrBuf *buf, const char *format, ...)
-{
+void sb_printf(StrBuf *buf, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -113,14 +103,12 @@ void sb_printf(StrBuf *buf, const char *format, ...)
     va_end(args);
 }
 
-void sb_repeat(StrBuf *buf, char c, int count)
-{
+void sb_repeat(StrBuf *buf, char c, int count) {
     for (; count > 0; count--)
         sb_putc(buf, c);
 }
 
-int utf8_length(const char *text, size_t length)
-{
+int utf8_length(const char *text, size_t length) {
     const unsigned char *s = (const unsigned char *)text;
     static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
     unsigned value;
@@ -148,8 +136,7 @@ int utf8_length(const char *text, size_t length)
     return count;
 }
 
-void sb_json(StrBuf *buf, const char *text)
-{
+void sb_json(StrBuf *buf, const char *text) {
     size_t left = strlen(text);
 
     sb_putc(buf, '"');
@@ -173,15 +160,13 @@ void sb_json(StrBuf *buf, const char *text)
     sb_putc(buf, '"');
 }
 
-static int least_of(int a, int b, int c)
-{
+static int least_of(int a, int b, int c) {
     int least = a < b ? a : b;
 
     return least < c ? least : c;
 }
 
-int edit_distance(const char *a, const char *b)
-{
+int edit_distance(const char *a, const char *b) {
     enum { LONGEST = 255 };
     int rows[3][LONGEST + 1];
     int *before = rows[0], *last = rows[1], *now = rows[2];
@@ -208,8 +193,7 @@ int edit_distance(const char *a, const char *b)
     return last[lb];
 }
 
-const char *nearest_name(const char *word, const char *const *candidates, int count)
-{
+const char *nearest_name(const char *word, const char *const *candidates, int count) {
     int length = (int)strnlen(word, 256);
     int allowed = (length + 2) / 3;
     const char *best = NULL;

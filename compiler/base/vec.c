@@ -7,8 +7,7 @@
 #include <limits.h>
 #include <string.h>
 
-void *vec_room_(Arena *arena, void *data, int len, int *cap, size_t size)
-{
+void *vec_room_(Arena *arena, void *data, int len, int *cap, size_t size) {
     if (len < *cap)
         return data;
     if (*cap > INT_MAX / 2)

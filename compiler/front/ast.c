@@ -10,8 +10,7 @@
 #include "base/bug.h"
 #include "base/vec.h"
 
-Ast *ast_new(Arena *arena, AstKind kind, LocRange loc)
-{
+Ast *ast_new(Arena *arena, AstKind kind, LocRange loc) {
     Ast *ast = ARENA_NEW(arena, Ast);
 
     ast->kind = kind;
@@ -20,8 +19,7 @@ Ast *ast_new(Arena *arena, AstKind kind, LocRange loc)
     return ast;
 }
 
-const char *ast_kind_text(AstKind kind)
-{
+const char *ast_kind_text(AstKind kind) {
     static const char *const texts[] = {
 #define X(NAME, text) text,
         AST_KINDS(X)
@@ -32,8 +30,7 @@ const char *ast_kind_text(AstKind kind)
     return texts[kind];
 }
 
-const char *ast_op_text(AstOp op)
-{
+const char *ast_op_text(AstOp op) {
     static const char *const texts[] = {"-", "!", "||", "&&", "==", "!=", "<=", ">=",
                                         "<", ">", "+",  "-",  "*",  "/",  "%"};
 
@@ -41,8 +38,7 @@ const char *ast_op_text(AstOp op)
     return texts[op];
 }
 
-const char *const *ast_units(int *count)
-{
+const char *const *ast_units(int *count) {
     static const char *const units[] = {"%",  "epoch", "epochs", "step", "steps", "KiB",
                                         "MiB", "GiB",  "ms",     "s",    "min",   "h"};
 
@@ -55,20 +51,17 @@ typedef struct Visitor {
     void *data;
 } Visitor;
 
-static void visit_one(const Visitor *v, Ast *child)
-{
+static void visit_one(const Visitor *v, Ast *child) {
     if (child)
         v->visit(child, v->data);
 }
 
-static void visit_list(const Visitor *v, AstList list)
-{
+static void visit_list(const Visitor *v, AstList list) {
     for (int i = 0; i < list.count; i++)
         visit_one(v, list.items[i]);
 }
 
-static void visit_declaration(const Ast *ast, const Visitor *v)
-{
+static void visit_declaration(const Ast *ast, const Visitor *v) {
     switch (ast->kind) {
     case AST_FILE:
         visit_list(v, ast->file.items);
@@ -119,8 +112,7 @@ static void visit_declaration(const Ast *ast, const Visitor *v)
     }
 }
 
-static void visit_statement(const Ast *ast, const Visitor *v)
-{
+static void visit_statement(const Ast *ast, const Visitor *v) {
     switch (ast->kind) {
     case AST_BODY:
         visit_list(v, ast->body.items);
@@ -184,8 +176,7 @@ static void visit_statement(const Ast *ast, const Visitor *v)
     }
 }
 
-void ast_children(const Ast *ast, void (*visit)(Ast *child, void *data), void *data)
-{
+void ast_children(const Ast *ast, void (*visit)(Ast *child, void *data), void *data) {
     const Visitor visitor = {visit, data}, *v = &visitor;
 
     switch (ast->kind) {
@@ -227,8 +218,7 @@ typedef struct ItemVec {
     VEC(Ast *) items;
 } ItemVec;
 
-static void flatten(ItemVec *out, const Ast *file)
-{
+static void flatten(ItemVec *out, const Ast *file) {
     AST_EACH(item, file->file.items) {
         if (item->kind != AST_INCLUDE)
             vec_push(out->arena, &out->items, item);
@@ -237,8 +227,7 @@ static void flatten(ItemVec *out, const Ast *file)
     }
 }
 
-AstList ast_flatten_items(Arena *arena, const Ast *file)
-{
+AstList ast_flatten_items(Arena *arena, const Ast *file) {
     ItemVec out = {.arena = arena};
 
     BUG_IF(file->kind != AST_FILE, "a %s where a file belongs", ast_kind_text(file->kind));
@@ -247,8 +236,7 @@ AstList ast_flatten_items(Arena *arena, const Ast *file)
 }
 
 /* ---- equality: own fields first, then the children pairwise ---- */
-static bool same_fields(const Ast *a, const Ast *b)
-{
+static bool same_fields(const Ast *a, const Ast *b) {
     if (a->kind != b->kind || a->name != b->name)
         return false;
     switch (a->kind) {
@@ -289,15 +277,13 @@ typedef struct ChildList {
     VEC(Ast *) list;
 } ChildList;
 
-static void collect(Ast *child, void *data)
-{
+static void collect(Ast *child, void *data) {
     ChildList *children = data;
 
     vec_push(children->arena, &children->list, child);
 }
 
-static bool equal_in(Arena *arena, const Ast *a, const Ast *b)
-{
+static bool equal_in(Arena *arena, const Ast *a, const Ast *b) {
     ChildList x = {.arena = arena}, y = {.arena = arena};
 
     if (!same_fields(a, b))
@@ -312,8 +298,7 @@ static bool equal_in(Arena *arena, const Ast *a, const Ast *b)
     return true;
 }
 
-bool ast_equal(const Ast *a, const Ast *b)
-{
+bool ast_equal(const Ast *a, const Ast *b) {
     Arena *arena = arena_new();
     bool equal = equal_in(arena, a, b);
 

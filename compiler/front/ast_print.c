@@ -19,8 +19,7 @@ typedef struct Printer {
 
 static void print(Printer *p, const Ast *ast);
 
-static void newline(Printer *p)
-{
+static void newline(Printer *p) {
     if (p->one_line) {
         sb_putc(p->out, ' ');
         return;
@@ -29,8 +28,7 @@ static void newline(Printer *p)
     sb_repeat(p->out, ' ', 2 * p->indent);
 }
 
-static void print_list(Printer *p, AstList list, const char *between)
-{
+static void print_list(Printer *p, AstList list, const char *between) {
     for (int i = 0; i < list.count; i++) {
         if (i > 0)
             sb_puts(p->out, between);
@@ -39,8 +37,7 @@ static void print_list(Printer *p, AstList list, const char *between)
 }
 
 /* "{", one item a line, "}"; on one line items are separated by ';'. */
-static void print_block(Printer *p, AstList items)
-{
+static void print_block(Printer *p, AstList items) {
     if (items.count == 0) {
         sb_puts(p->out, "{ }");
         return;
@@ -58,8 +55,7 @@ static void print_block(Printer *p, AstList items)
     sb_putc(p->out, '}');
 }
 
-static void print_string(Printer *p, const char *text)
-{
+static void print_string(Printer *p, const char *text) {
     sb_putc(p->out, '"');
     for (; *text; text++) {
         switch (*text) {
@@ -82,8 +78,7 @@ static void print_string(Printer *p, const char *text)
 }
 
 /* Binding strength as in net.y; non-associative operators need parentheses on both sides. */
-static int strength(const Ast *ast)
-{
+static int strength(const Ast *ast) {
     if (ast->kind == AST_RANGE)
         return 1;
     if (ast->kind == AST_UNARY)
@@ -107,13 +102,11 @@ static int strength(const Ast *ast)
     }
 }
 
-static bool is_nonassociative(int level)
-{
+static bool is_nonassociative(int level) {
     return level == 1 || level == 4;
 }
 
-static void print_operand(Printer *p, const Ast *operand, int least)
-{
+static void print_operand(Printer *p, const Ast *operand, int least) {
     bool wrap = strength(operand) < least;
 
     if (wrap)
@@ -123,8 +116,7 @@ static void print_operand(Printer *p, const Ast *operand, int least)
         sb_putc(p->out, ')');
 }
 
-static void print_operator(Printer *p, const Ast *ast)
-{
+static void print_operator(Printer *p, const Ast *ast) {
     int level = strength(ast);
 
     if (ast->kind == AST_UNARY) {
@@ -140,8 +132,7 @@ static void print_operator(Printer *p, const Ast *ast)
     print_operand(p, ast->expr.right, level + 1);
 }
 
-static void print_path(Printer *p, const Ast *path)
-{
+static void print_path(Printer *p, const Ast *path) {
     for (int i = 0; i < path->path.parts.count; i++) {
         const Ast *part = path->path.parts.items[i];
         if (part->kind == AST_INDEX) {
@@ -154,8 +145,7 @@ static void print_path(Printer *p, const Ast *path)
     }
 }
 
-static void print_expression(Printer *p, const Ast *ast)
-{
+static void print_expression(Printer *p, const Ast *ast) {
     switch (ast->kind) {
     case AST_PATH:
         print_path(p, ast);
@@ -205,8 +195,7 @@ static void print_expression(Printer *p, const Ast *ast)
     }
 }
 
-static void print_if(Printer *p, const Ast *ast)
-{
+static void print_if(Printer *p, const Ast *ast) {
     sb_puts(p->out, "if ");
     print(p, ast->branch.cond);
     sb_putc(p->out, ' ');
@@ -217,8 +206,7 @@ static void print_if(Printer *p, const Ast *ast)
     }
 }
 
-static void print_statement(Printer *p, const Ast *ast)
-{
+static void print_statement(Printer *p, const Ast *ast) {
     switch (ast->kind) {
     case AST_BODY:
         print_block(p, ast->body.items);
@@ -263,8 +251,7 @@ static void print_statement(Printer *p, const Ast *ast)
     }
 }
 
-static void print_edit(Printer *p, const Ast *ast)
-{
+static void print_edit(Printer *p, const Ast *ast) {
     switch (ast->kind) {
     case AST_REMOVE:
     case AST_FREEZE:
@@ -305,8 +292,7 @@ static void print_edit(Printer *p, const Ast *ast)
     }
 }
 
-static void print_member(Printer *p, const Ast *ast)
-{
+static void print_member(Printer *p, const Ast *ast) {
     switch (ast->kind) {
     case AST_INPUT:
         sb_printf(p->out, "input %s: ", ast->name);
@@ -353,15 +339,13 @@ static void print_member(Printer *p, const Ast *ast)
     }
 }
 
-static void print_formals(Printer *p, AstList formals)
-{
+static void print_formals(Printer *p, AstList formals) {
     sb_putc(p->out, '(');
     print_list(p, formals, ", ");
     sb_putc(p->out, ')');
 }
 
-static void print_net(Printer *p, const Ast *ast)
-{
+static void print_net(Printer *p, const Ast *ast) {
     sb_printf(p->out, "net %s", ast->name);
     if (ast->net.formals.count)
         print_formals(p, ast->net.formals);
@@ -374,8 +358,7 @@ static void print_net(Printer *p, const Ast *ast)
     print_block(p, ast->net.members);
 }
 
-static void print_file(Printer *p, const Ast *ast)
-{
+static void print_file(Printer *p, const Ast *ast) {
     for (int i = 0; i < ast->file.items.count; i++) {
         const Ast *item = ast->file.items.items[i];
         bool short_item = item->kind == AST_INCLUDE || item->kind == AST_CONST;
@@ -386,8 +369,7 @@ static void print_file(Printer *p, const Ast *ast)
     }
 }
 
-static void print(Printer *p, const Ast *ast)
-{
+static void print(Printer *p, const Ast *ast) {
     switch (ast->kind) {
     case AST_FILE:
         print_file(p, ast);
@@ -433,15 +415,13 @@ static void print(Printer *p, const Ast *ast)
     }
 }
 
-void ast_print_to(const Ast *ast, StrBuf *out)
-{
+void ast_print_to(const Ast *ast, StrBuf *out) {
     Printer printer = {.out = out};
 
     print(&printer, ast);
 }
 
-void ast_print(const Ast *ast, FILE *out)
-{
+void ast_print(const Ast *ast, FILE *out) {
     Arena *arena = arena_new();
     StrBuf text = sb_new(arena);
 
@@ -450,8 +430,7 @@ void ast_print(const Ast *ast, FILE *out)
     arena_free(arena);
 }
 
-const char *ast_text(Arena *arena, const Ast *ast)
-{
+const char *ast_text(Arena *arena, const Ast *ast) {
     StrBuf text = sb_new(arena);
     Printer printer = {.out = &text, .one_line = true};
 

@@ -16,15 +16,13 @@ static const DiagCode codes[] = {
 #undef DIAG_CODE
 };
 
-const DiagCode *explain_codes(int *count)
-{
+const DiagCode *explain_codes(int *count) {
     *count = (int)(sizeof codes / sizeof *codes);
     return codes;
 }
 
 /* People type "e104" or "E0104" or "104": letter and number decide. */
-static bool same_code(const char *code, const char *wanted)
-{
+static bool same_code(const char *code, const char *wanted) {
     char letter = (char)toupper((unsigned char)wanted[0]);
     char *end;
 
@@ -38,8 +36,7 @@ static bool same_code(const char *code, const char *wanted)
     return *end == 0 && (letter == 0 || letter == code[0]) && number == strtol(code + 1, NULL, 10);
 }
 
-const DiagCode *explain_find(const char *code)
-{
+const DiagCode *explain_find(const char *code) {
     int count;
     const DiagCode *all = explain_codes(&count);
 
@@ -50,8 +47,7 @@ const DiagCode *explain_find(const char *code)
 }
 
 /* Paragraphs of the table wrapped anew, so that rows may break lines where their source looks best. */
-void explain_wrap(const char *text, FILE *out)
-{
+void explain_wrap(const char *text, FILE *out) {
     int column = 0;
 
     while (*text) {
@@ -66,8 +62,7 @@ void explain_wrap(const char *text, FILE *out)
     fputc('\n', out);
 }
 
-static void print_example(const char *title, const char *text, FILE *out)
-{
+static void print_example(const char *title, const char *text, FILE *out) {
     fprintf(out, "\n%s\n", title);
     while (*text) {
         size_t length = strcspn(text, "\n");
@@ -76,8 +71,7 @@ static void print_example(const char *title, const char *text, FILE *out)
     }
 }
 
-bool explain_print(const char *code, FILE *out)
-{
+bool explain_print(const char *code, FILE *out) {
     const DiagCode *row = explain_find(code);
 
     if (!row)
@@ -91,8 +85,7 @@ bool explain_print(const char *code, FILE *out)
     return true;
 }
 
-void explain_list(FILE *out)
-{
+void explain_list(FILE *out) {
     int count;
     const DiagCode *all = explain_codes(&count);
 

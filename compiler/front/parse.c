@@ -19,8 +19,7 @@ static bool parse_into(ParseState *st, int first_token);
 
 /* NUL and broken UTF-8 are looked for once, in front of the scanner, so that neither it nor any
  * message has to care.  Only the first offence is told: a binary file has thousands. */
-static bool bytes_are_text(ParseState *st)
-{
+static bool bytes_are_text(ParseState *st) {
     const SourceFile *file = st->file;
 
     for (uint32_t i = 0; i < file->size;) {
@@ -39,8 +38,7 @@ static bool bytes_are_text(ParseState *st)
     return true;
 }
 
-static const char *canonical_path(Arena *arena, const char *path)
-{
+static const char *canonical_path(Arena *arena, const char *path) {
     char *real = realpath(path, NULL);
     const char *copy = arena_strdup(arena, real ? real : path);
 
@@ -48,14 +46,12 @@ static const char *canonical_path(Arena *arena, const char *path)
     return copy;
 }
 
-static void state_begin(ParseState *st, ParseRun *run, SourceFile *file)
-{
+static void state_begin(ParseState *st, ParseRun *run, SourceFile *file) {
     *st = (ParseState){.run = run, .file = file, .held = {.kind = -1}};
     st->canonical = canonical_path(run->arena, file->path);
 }
 
-static bool parse_into(ParseState *st, int first_token)
-{
+static bool parse_into(ParseState *st, int first_token) {
     int errors = diag_errors(st->run->diag);
 
     if (!bytes_are_text(st))
@@ -70,8 +66,7 @@ static bool parse_into(ParseState *st, int first_token)
 }
 
 /* ---- include ---- */
-static bool is_plain_relative(const char *name)
-{
+static bool is_plain_relative(const char *name) {
     if (name[0] == '/' || name[0] == 0)
         return false;
     for (const char *part = name;; part++) {
@@ -84,8 +79,7 @@ static bool is_plain_relative(const char *name)
     }
 }
 
-static const char *beside(Arena *arena, const char *path, const char *name)
-{
+static const char *beside(Arena *arena, const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
 
     if (!slash)
@@ -94,8 +88,7 @@ static const char *beside(Arena *arena, const char *path, const char *name)
 }
 
 /* The file meant by an include, searched beside the including file, then in the -I folders. */
-static const char *find_include(ParseState *st, const char *name)
-{
+static const char *find_include(ParseState *st, const char *name) {
     Arena *arena = st->run->arena;
     const char *path = beside(arena, st->file->path, name);
     const ParseOptions *options = st->run->options;
@@ -111,8 +104,7 @@ static const char *find_include(ParseState *st, const char *name)
 }
 
 /* "a.net includes b.net includes a.net", told from the file that closes the circle upwards. */
-static bool report_cycle(ParseState *st, const char *canonical, const char *name, LocRange loc)
-{
+static bool report_cycle(ParseState *st, const char *canonical, const char *name, LocRange loc) {
     ParseState *first = st;
 
     while (first && strcmp(first->canonical, canonical) != 0)
@@ -129,8 +121,7 @@ static bool report_cycle(ParseState *st, const char *canonical, const char *name
 }
 
 static void report_load(ParseState *st, SourceStatus status, int error, const char *name,
-                        const char *path, LocRange loc)
-{
+                        const char *path, LocRange loc) {
     if (status == SOURCE_UNREADABLE) {
         Diag *diag = diag_error(st->run->diag, loc, "E0011", "cannot read '%s': %s", name,
                                 strerror(error));
@@ -146,8 +137,7 @@ static void report_load(ParseState *st, SourceStatus status, int error, const ch
                name, status == SOURCE_TOO_MANY ? LIMIT_FILES : LIMIT_FILE_BYTES);
 }
 
-void parse_include(ParseState *st, Ast *include, LocRange loc)
-{
+void parse_include(ParseState *st, Ast *include, LocRange loc) {
     ParseRun *run = st->run;
     const char *name = include->name;
     SourceFile *file;
@@ -186,8 +176,7 @@ void parse_include(ParseState *st, Ast *include, LocRange loc)
 
 /* ---- the doors ---- */
 static Ast *parse_run(Arena *arena, Sources *sources, DiagCtx *diag, SourceFile *file,
-                      const ParseOptions *options, int first_token)
-{
+                      const ParseOptions *options, int first_token) {
     ParseRun run = {arena, sources, diag, options, map_new(arena)};
     ParseState *st = ARENA_NEW(arena, ParseState);
     int errors = diag_errors(diag);
@@ -199,13 +188,11 @@ static Ast *parse_run(Arena *arena, Sources *sources, DiagCtx *diag, SourceFile 
 }
 
 Ast *parse_source(Arena *arena, Sources *sources, DiagCtx *diag, SourceFile *file,
-                  const ParseOptions *options)
-{
+                  const ParseOptions *options) {
     return parse_run(arena, sources, diag, file, options, T_START_FILE);
 }
 
-static Ast *report_unloaded(DiagCtx *diag, SourceStatus status, const char *path)
-{
+static Ast *report_unloaded(DiagCtx *diag, SourceStatus status, const char *path) {
     if (status == SOURCE_UNREADABLE)
         diag_path(diag_error(diag, LOC_NONE, "E0010", "cannot read the file: %s", strerror(errno)),
                   path);
@@ -217,8 +204,7 @@ static Ast *report_unloaded(DiagCtx *diag, SourceStatus status, const char *path
 }
 
 Ast *parse_file(Arena *arena, Sources *sources, DiagCtx *diag, const char *path,
-                const ParseOptions *options)
-{
+                const ParseOptions *options) {
     SourceFile *file;
     SourceStatus status = source_load(sources, path, LOC_NONE, &file);
 
@@ -228,8 +214,7 @@ Ast *parse_file(Arena *arena, Sources *sources, DiagCtx *diag, const char *path,
 }
 
 Ast *parse_text(Arena *arena, Sources *sources, DiagCtx *diag, const char *name, const char *text,
-                size_t size, const ParseOptions *options)
-{
+                size_t size, const ParseOptions *options) {
     SourceFile *file;
     SourceStatus status = source_add(sources, name, text, size, LOC_NONE, &file);
 
@@ -239,8 +224,7 @@ Ast *parse_text(Arena *arena, Sources *sources, DiagCtx *diag, const char *name,
 }
 
 Ast *parse_expression(Arena *arena, Sources *sources, DiagCtx *diag, const char *name,
-                      const char *text)
-{
+                      const char *text) {
     SourceFile *file;
     SourceStatus status = source_add(sources, name, text, strlen(text), LOC_NONE, &file);
 

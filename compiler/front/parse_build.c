@@ -11,32 +11,27 @@
 #include <string.h>
 
 /* ---- lists and nodes ---- */
-AstVec vec_none(void)
-{
+AstVec vec_none(void) {
     return (AstVec){0};
 }
 
-AstVec vec_with(ParseState *st, AstVec list, Ast *item)
-{
+AstVec vec_with(ParseState *st, AstVec list, Ast *item) {
     if (item)
         vec_push(st->run->arena, &list, item);
     return list;
 }
 
-AstList list_of(ParseState *st, AstVec list)
-{
+AstList list_of(ParseState *st, AstVec list) {
     if (!list.data)
         list.data = ARENA_NEW(st->run->arena, Ast *);
     return (AstList){list.data, list.len};
 }
 
-Ast *node(ParseState *st, AstKind kind, LocRange loc)
-{
+Ast *node(ParseState *st, AstKind kind, LocRange loc) {
     return ast_new(st->run->arena, kind, loc);
 }
 
-Ast *named(ParseState *st, AstKind kind, LocRange loc, const char *name, LocRange name_loc)
-{
+Ast *named(ParseState *st, AstKind kind, LocRange loc, const char *name, LocRange name_loc) {
     Ast *ast = node(st, kind, loc);
 
     ast->name = name;
@@ -44,8 +39,7 @@ Ast *named(ParseState *st, AstKind kind, LocRange loc, const char *name, LocRang
     return ast;
 }
 
-static void raise_depth(Ast *child, void *data)
-{
+static void raise_depth(Ast *child, void *data) {
     int *depth = data;
 
     if (child->depth >= *depth)
@@ -54,8 +48,7 @@ static void raise_depth(Ast *child, void *data)
 
 /* Height of the finished node.  A tree over the limit is cut by cutting the text: the scanner stops,
  * the parser ends, and nothing taller than the limit plus the grammar's own steps is ever made. */
-Ast *done(ParseState *st, Ast *ast)
-{
+Ast *done(ParseState *st, Ast *ast) {
     ast->depth = 1;
     ast_children(ast, raise_depth, &ast->depth);
     if (ast->depth > LIMIT_AST_DEPTH)
@@ -63,8 +56,7 @@ Ast *done(ParseState *st, Ast *ast)
     return ast;
 }
 
-Ast *node_path(ParseState *st, LocRange loc, AstVec parts)
-{
+Ast *node_path(ParseState *st, LocRange loc, AstVec parts) {
     Ast *path = node(st, AST_PATH, loc);
     StrBuf dotted = sb_new(st->run->arena);
 
@@ -83,8 +75,7 @@ Ast *node_path(ParseState *st, LocRange loc, AstVec parts)
     return done(st, path);
 }
 
-Ast *node_call(ParseState *st, LocRange loc, Ast *callee, AstVec args)
-{
+Ast *node_call(ParseState *st, LocRange loc, Ast *callee, AstVec args) {
     Ast *call = named(st, AST_CALL, loc, callee->name, callee->loc);
 
     call->call.callee = callee;
@@ -92,8 +83,7 @@ Ast *node_call(ParseState *st, LocRange loc, Ast *callee, AstVec args)
     return done(st, call);
 }
 
-Ast *node_expr(ParseState *st, AstKind kind, LocRange loc, AstOp op, Ast *left, Ast *right)
-{
+Ast *node_expr(ParseState *st, AstKind kind, LocRange loc, AstOp op, Ast *left, Ast *right) {
     Ast *expr = node(st, kind, loc);
 
     expr->expr.op = op;
@@ -102,8 +92,7 @@ Ast *node_expr(ParseState *st, AstKind kind, LocRange loc, AstOp op, Ast *left, 
     return done(st, expr);
 }
 
-Ast *node_stmt(ParseState *st, LocRange loc, Ast *label, Ast *chain, bool is_out)
-{
+Ast *node_stmt(ParseState *st, LocRange loc, Ast *label, Ast *chain, bool is_out) {
     Ast *stmt = node(st, AST_STMT, loc);
 
     stmt->stmt.label = label;
@@ -116,8 +105,7 @@ Ast *node_stmt(ParseState *st, LocRange loc, Ast *label, Ast *chain, bool is_out
     return done(st, stmt);
 }
 
-void bad_section(ParseState *st, LocRange loc, const char *name)
-{
+void bad_section(ParseState *st, LocRange loc, const char *name) {
     static const char *const sections[] = {"defaults", "data", "train", "predict", "visualize"};
     Diag *diag = diag_error(st->run->diag, loc, "E0017", "unknown section '%s'", name);
 
@@ -131,8 +119,7 @@ void bad_section(ParseState *st, LocRange loc, const char *name)
 static Diag *complain(ParseState *st, LocRange loc, const char *code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-static Diag *complain(ParseState *st, LocRange loc, const char *code, const char *format, ...)
-{
+static Diag *complain(ParseState *st, LocRange loc, const char *code, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
@@ -144,16 +131,14 @@ static Diag *complain(ParseState *st, LocRange loc, const char *code, const char
     return diag;
 }
 
-static char *copy_text(ParseState *st, LocRange loc)
-{
+static char *copy_text(ParseState *st, LocRange loc) {
     int length;
     const char *text = token_text(st, loc, &length);
 
     return arena_strndup(st->run->arena, text, (size_t)length);
 }
 
-const char *scan_word(ParseState *st, LocRange loc)
-{
+const char *scan_word(ParseState *st, LocRange loc) {
     int length;
     const char *text = token_text(st, loc, &length);
 
@@ -165,8 +150,7 @@ const char *scan_word(ParseState *st, LocRange loc)
     return intern(text, (size_t)length);
 }
 
-static Ast *number_node(ParseState *st, LocRange loc)
-{
+static Ast *number_node(ParseState *st, LocRange loc) {
     Ast *num = node(st, AST_NUM, loc);
 
     num->depth = 1;
@@ -175,8 +159,7 @@ static Ast *number_node(ParseState *st, LocRange loc)
     return num;
 }
 
-static void check_unit(ParseState *st, Ast *num, LocRange loc, const char *unit)
-{
+static void check_unit(ParseState *st, Ast *num, LocRange loc, const char *unit) {
     int count;
     const char *const *units = ast_units(&count);
 
@@ -197,8 +180,7 @@ static void check_unit(ParseState *st, Ast *num, LocRange loc, const char *unit)
         diag_help(diag, "an extent is written 3x3, with digits on both sides of a small x");
 }
 
-Ast *scan_number(ParseState *st, LocRange loc)
-{
+Ast *scan_number(ParseState *st, LocRange loc) {
     Ast *num = number_node(st, loc);
     char *text = copy_text(st, loc);
     char *end = text;
@@ -234,8 +216,7 @@ Ast *scan_number(ParseState *st, LocRange loc)
     return num;
 }
 
-Ast *scan_extent(ParseState *st, LocRange loc)
-{
+Ast *scan_extent(ParseState *st, LocRange loc) {
     Ast *extent = node(st, AST_EXTENT, loc);
     char *text = copy_text(st, loc), *part = text;
     enum { MOST = (int)(sizeof extent->extent.dims / sizeof *extent->extent.dims) };
@@ -268,8 +249,7 @@ Ast *scan_extent(ParseState *st, LocRange loc)
     return extent;
 }
 
-void scan_bad_number(ParseState *st, LocRange loc)
-{
+void scan_bad_number(ParseState *st, LocRange loc) {
     const char *text = copy_text(st, loc);
     Diag *diag = complain(st, loc, "E0005", "malformed number '%.40s'", text);
 
@@ -283,8 +263,7 @@ void scan_bad_number(ParseState *st, LocRange loc)
 }
 
 /* The byte an escape stands for, or -1. */
-static int escape_value(char c)
-{
+static int escape_value(char c) {
     switch (c) {
     case 'n':
         return '\n';
@@ -297,8 +276,7 @@ static int escape_value(char c)
     return -1;
 }
 
-Ast *scan_string(ParseState *st, LocRange loc, bool closed)
-{
+Ast *scan_string(ParseState *st, LocRange loc, bool closed) {
     Ast *str = named(st, AST_STR, loc, "", loc);
     int length;
     const char *text = token_text(st, loc, &length);
@@ -336,8 +314,7 @@ Ast *scan_string(ParseState *st, LocRange loc, bool closed)
     return str;
 }
 
-void scan_bad_characters(ParseState *st, LocRange loc)
-{
+void scan_bad_characters(ParseState *st, LocRange loc) {
     int length;
     const char *text = token_text(st, loc, &length);
     int count = utf8_length(text, (size_t)length);

@@ -43,16 +43,14 @@ static const char *const separators[] = {"end of statement", "end of file"};
 
 #define LENGTH(array) (int)(sizeof(array) / sizeof *(array))
 
-static int find_name(const char *const *names, int count, const char *name)
-{
+static int find_name(const char *const *names, int count, const char *name) {
     for (int i = 0; i < count; i++)
         if (names[i] && strcmp(names[i], name) == 0)
             return i;
     return -1;
 }
 
-static bool take_group(const char **names, int count, const Group *group)
-{
+static bool take_group(const char **names, int count, const Group *group) {
     int members = 0;
 
     while (members < 16 && group->members[members]) {
@@ -65,8 +63,7 @@ static bool take_group(const char **names, int count, const Group *group)
     return true;
 }
 
-static void leave_out(const char **names, int count, const char *const *list, int length)
-{
+static void leave_out(const char **names, int count, const char *const *list, int length) {
     for (int i = 0; i < length; i++) {
         int at = find_name(names, count, list[i]);
         if (at >= 0)
@@ -76,8 +73,7 @@ static void leave_out(const char **names, int count, const char *const *list, in
 
 /* "a, b or c" of what was expected; false when it is too much to say.
  * Bison quotes single characters itself ("'('"); our aliases look the same. */
-static bool expected_words(StrBuf *out, const char *const *expected, int count)
-{
+static bool expected_words(StrBuf *out, const char *const *expected, int count) {
     enum { ROOM = 128, SHOWN = 6 };
     const char *names[ROOM], *words[ROOM];
     int word_count = 0;
@@ -108,14 +104,12 @@ static bool expected_words(StrBuf *out, const char *const *expected, int count)
     return true;
 }
 
-static bool is_keyword_token(int token)
-{
+static bool is_keyword_token(int token) {
     return token >= T_INCLUDE && token <= T_BEFORE;
 }
 
 /* "name 'fc6'", "number 5", "'->'", "end of line" */
-static const char *found_text(ParseState *st, int token, const char *unexpected, LocRange loc)
-{
+static const char *found_text(ParseState *st, int token, const char *unexpected, LocRange loc) {
     int length;
     const char *text = token_text(st, loc, &length);
 
@@ -132,14 +126,12 @@ static const char *found_text(ParseState *st, int token, const char *unexpected,
     return unexpected;
 }
 
-static int line_of(const ParseState *st, Loc loc)
-{
+static int line_of(const ParseState *st, Loc loc) {
     return source_pos(st->run->sources, loc).line;
 }
 
 /* The bracket that the reader should look at, if any. */
-static OpenBracket guilty_bracket(const ParseState *st, int token, LocRange loc)
-{
+static OpenBracket guilty_bracket(const ParseState *st, int token, LocRange loc) {
     if (st->unclosed.token)
         return st->unclosed;
     if (st->open_count == 0 || st->open[st->open_count - 1].token == '{')
@@ -149,8 +141,7 @@ static OpenBracket guilty_bracket(const ParseState *st, int token, LocRange loc)
     return ends ? open : (OpenBracket){0};
 }
 
-static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected, LocRange loc)
-{
+static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected, LocRange loc) {
     int length;
     const char *text = token_text(st, loc, &length);
 
@@ -168,8 +159,7 @@ static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected,
 }
 
 void report_syntax(ParseState *st, int token, const char *unexpected, LocRange loc,
-                   const char *const *expected, int count)
-{
+                   const char *const *expected, int count) {
     StrBuf wanted = sb_new(st->run->arena);
     Diag *diag;
     OpenBracket open = guilty_bracket(st, token, loc);
@@ -201,8 +191,7 @@ void report_syntax(ParseState *st, int token, const char *unexpected, LocRange l
     token_error_seen(st, token);
 }
 
-void report_too_deep(ParseState *st, LocRange loc)
-{
+void report_too_deep(ParseState *st, LocRange loc) {
     if (!st->stop) {
         Diag *diag = diag_error(st->run->diag, (LocRange){loc.begin, loc.begin}, "E0008",
                                 "nested too deeply");
@@ -213,8 +202,7 @@ void report_too_deep(ParseState *st, LocRange loc)
     st->stop = true;
 }
 
-void report_unclosed_brace(ParseState *st, Loc brace, const RawToken *before)
-{
+void report_unclosed_brace(ParseState *st, Loc brace, const RawToken *before) {
     Diag *diag = diag_error(st->run->diag, (LocRange){brace, brace + 1}, "E0001",
                             "this '{' is never closed");
 

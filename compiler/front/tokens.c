@@ -47,49 +47,42 @@ static const struct Keyword {
     {"before", T_BEFORE, K_MIDDLE},
 };
 
-static const struct Keyword *find_keyword(const char *word)
-{
+static const struct Keyword *find_keyword(const char *word) {
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
         if (strcmp(word, keywords[i].text) == 0)
             return &keywords[i];
     return NULL;
 }
 
-bool token_is_keyword_text(const char *word)
-{
+bool token_is_keyword_text(const char *word) {
     const struct Keyword *keyword = find_keyword(word);
 
     return keyword && keyword->class == K_ALWAYS;
 }
 
-const char *token_text(const ParseState *st, LocRange loc, int *length)
-{
+const char *token_text(const ParseState *st, LocRange loc, int *length) {
     *length = (int)(loc.end - loc.begin);
     return st->file->text + (loc.begin - st->file->base);
 }
 
-static bool can_end_statement(int token)
-{
+static bool can_end_statement(int token) {
     return token == T_ID || token == T_NUM || token == T_DIM || token == T_STR || token == T_IN ||
            token == ')' || token == ']' || token == '}';
 }
 
-static bool at_statement_start(int last)
-{
+static bool at_statement_start(int last) {
     return last == 0 || last == T_SEP || last == '{' || last == '}' || last == T_START_FILE;
 }
 
 /* ---- looking at the text ahead (the scanner's own buffer is flex's business) ---- */
-static const char *skip_blanks(const char *p, const char *end)
-{
+static const char *skip_blanks(const char *p, const char *end) {
     while (p < end && (*p == ' ' || *p == '\t'))
         p++;
     return p;
 }
 
 /* Over blanks, newlines and comments. */
-static const char *skip_space(const char *p, const char *end)
-{
+static const char *skip_space(const char *p, const char *end) {
     while (p < end) {
         if (*p == '#') {
             const char *newline = memchr(p, '\n', (size_t)(end - p));
@@ -103,21 +96,18 @@ static const char *skip_space(const char *p, const char *end)
     return p;
 }
 
-static bool is_word_char(char c)
-{
+static bool is_word_char(char c) {
     return isalnum((unsigned char)c) || c == '_';
 }
 
-static bool before_assignment(const ParseState *st)
-{
+static bool before_assignment(const ParseState *st) {
     const char *end = st->file->text + st->file->size;
     const char *p = skip_blanks(st->file->text + st->offset, end);
 
     return p < end && p[0] == '=' && !(p + 1 < end && p[1] == '=');
 }
 
-static bool before_block(const ParseState *st)
-{
+static bool before_block(const ParseState *st) {
     const char *end = st->file->text + st->file->size;
     const char *p = skip_space(st->file->text + st->offset, end);
 
@@ -129,8 +119,7 @@ static bool before_block(const ParseState *st)
     return p < end && *p == '{';
 }
 
-static bool before_word(const ParseState *st)
-{
+static bool before_word(const ParseState *st) {
     const char *end = st->file->text + st->file->size;
     const char *here = st->file->text + st->offset;
     const char *p = skip_blanks(here, end);
@@ -139,8 +128,7 @@ static bool before_word(const ParseState *st)
 }
 
 /* The kind of a word read by the scanner: T_ID or a keyword. */
-static int word_kind(const ParseState *st, const char *word)
-{
+static int word_kind(const ParseState *st, const char *word) {
     const struct Keyword *keyword = find_keyword(word);
 
     if (!keyword || st->last == '.' || before_assignment(st))
@@ -160,13 +148,11 @@ static int word_kind(const ParseState *st, const char *word)
 }
 
 /* ---- brackets ---- */
-static int opener_of(int closer)
-{
+static int opener_of(int closer) {
     return closer == ')' ? '(' : closer == ']' ? '[' : '{';
 }
 
-static void push_bracket(ParseState *st, int token, LocRange loc)
-{
+static void push_bracket(ParseState *st, int token, LocRange loc) {
     if (st->open_count == LIMIT_NESTING) {
         report_too_deep(st, loc);
         return;
@@ -175,14 +161,12 @@ static void push_bracket(ParseState *st, int token, LocRange loc)
 }
 
 /* Braces never stand inside ( or [, so a brace proves those unclosed. */
-void token_drop_parens(ParseState *st)
-{
+void token_drop_parens(ParseState *st) {
     while (st->open_count > 0 && st->open[st->open_count - 1].token != '{')
         st->unclosed = st->open[--st->open_count];
 }
 
-static void track_bracket(ParseState *st, int token, LocRange loc)
-{
+static void track_bracket(ParseState *st, int token, LocRange loc) {
     if (token == '{' || token == '}')
         token_drop_parens(st);
     if (token == '(' || token == '[' || token == '{') {
@@ -197,21 +181,18 @@ static void track_bracket(ParseState *st, int token, LocRange loc)
     }
 }
 
-static bool in_parens(const ParseState *st)
-{
+static bool in_parens(const ParseState *st) {
     return st->open_count > 0 && st->open[st->open_count - 1].token != '{';
 }
 
-static bool is_header(int token)
-{
+static bool is_header(int token) {
     return token == T_NET || token == T_BLOCK || token == T_VARIANTS || token == T_REPEAT ||
            token == T_IF;
 }
 
 /* Do the open ( and [ close before the text looks like a new statement ("word:" at the start of a
  * line, a keyword there, or a brace)? */
-static bool parens_close_ahead(const ParseState *st)
-{
+static bool parens_close_ahead(const ParseState *st) {
     const char *end = st->file->text + st->file->size;
     int depth = 0;
 
@@ -247,8 +228,7 @@ static bool parens_close_ahead(const ParseState *st)
 
 /* After an error: one stray '(' must not swallow every later newline, and with them all later
  * errors; but a bracket that does close may still spread over lines. */
-void token_error_seen(ParseState *st, int lookahead)
-{
+void token_error_seen(ParseState *st, int lookahead) {
     if (in_parens(st) && !parens_close_ahead(st))
         token_drop_parens(st);
     st->recovering = true;
@@ -259,8 +239,7 @@ void token_error_seen(ParseState *st, int lookahead)
 }
 
 /* ---- the token stream ---- */
-static RawToken scan(ParseState *st)
-{
+static RawToken scan(ParseState *st) {
     RawToken token = {0};
     NET_YSTYPE value = {0};
 
@@ -283,8 +262,7 @@ static RawToken scan(ParseState *st)
 }
 
 /* Does the text at the current place continue the statement of the line before? */
-static bool continues_statement(ParseState *st)
-{
+static bool continues_statement(ParseState *st) {
     const char *end = st->file->text + st->file->size;
 
     if (st->offset < st->continues_at) /* known since an earlier newline: long comments stay cheap */
@@ -298,8 +276,7 @@ static bool continues_statement(ParseState *st)
     return goes_on;
 }
 
-static RawToken next_raw(ParseState *st)
-{
+static RawToken next_raw(ParseState *st) {
     if (st->held.kind >= 0) {
         RawToken token = st->held;
         st->held.kind = -1;
@@ -318,8 +295,7 @@ static RawToken next_raw(ParseState *st)
 
 /* A broken line may end in a token that normally continues ("conv(6,"): while the parser looks for
  * the end of the statement any newline will do. */
-static RawToken next_recovering(ParseState *st)
-{
+static RawToken next_recovering(ParseState *st) {
     RawToken token;
 
     if (st->held.kind >= 0)
@@ -332,8 +308,7 @@ static RawToken next_recovering(ParseState *st)
     return token;
 }
 
-static bool needs_sep_before(const ParseState *st, int token)
-{
+static bool needs_sep_before(const ParseState *st, int token) {
     if (token == '}')
         return st->last != T_SEP && st->last != '{';
     return token == 0 && st->last != T_SEP && !in_parens(st) &&
@@ -341,8 +316,7 @@ static bool needs_sep_before(const ParseState *st, int token)
 }
 
 /* Is the word at loc indented no more than the line that holds `brace`? */
-static bool indented_like(const ParseState *st, LocRange loc, Loc brace)
-{
+static bool indented_like(const ParseState *st, LocRange loc, Loc brace) {
     const char *text = st->file->text;
     const char *word = text + (loc.begin - st->file->base), *open = text + (brace - st->file->base);
     int word_column = 0, column = 0;
@@ -359,8 +333,7 @@ static bool indented_like(const ParseState *st, LocRange loc, Loc brace)
 /* Nets and blocks never stand inside braces, so their keyword where a net could begin (and the end of
  * the file) proves the open ones unclosed: say so once and close them, which spares all that follows.
  * An indented one was meant to stand inside; the parser tells that it cannot. */
-static bool proves_unclosed(const ParseState *st, const RawToken *token)
-{
+static bool proves_unclosed(const ParseState *st, const RawToken *token) {
     if (st->open_count == 0 || st->stop)
         return false;
     if (token->kind == 0)
@@ -374,22 +347,19 @@ static bool proves_unclosed(const ParseState *st, const RawToken *token)
                        keyword->token == T_VARIANTS);
 }
 
-static void track_header(ParseState *st, int token)
-{
+static void track_header(ParseState *st, int token) {
     if (st->last == T_SEP || st->last == '{')
         st->header = false;
     if (is_header(token))
         st->header = true;
 }
 
-static RawToken inserted(int kind, LocRange before)
-{
+static RawToken inserted(int kind, LocRange before) {
     return (RawToken){.kind = kind, .loc = {before.begin, before.begin}};
 }
 
 /* The next token, with inserted ones in front where the rules above want them. */
-static RawToken next_token(ParseState *st)
-{
+static RawToken next_token(ParseState *st) {
     if (st->closing > 0) {
         if (st->last != T_SEP)
             return inserted(T_SEP, st->held.loc);
@@ -422,8 +392,7 @@ static RawToken next_token(ParseState *st)
     return token;
 }
 
-int net_ylex(NET_YSTYPE *value, LocRange *loc, ParseState *st)
-{
+int net_ylex(NET_YSTYPE *value, LocRange *loc, ParseState *st) {
     if (st->first_token) {
         st->last = st->first_token;
         st->first_token = 0;

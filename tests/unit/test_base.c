@@ -24,14 +24,12 @@
 static jmp_buf escape;
 static int exit_code;
 
-static void record_exit(int code)
-{
+static void record_exit(int code) {
     exit_code = code;
     longjmp(escape, 1);
 }
 
-static void arena_gives_zeroed_aligned_memory(void)
-{
+static void arena_gives_zeroed_aligned_memory(void) {
     Arena *arena = arena_new();
     char *last = NULL;
 
@@ -59,8 +57,7 @@ static void arena_gives_zeroed_aligned_memory(void)
     arena_free(NULL);
 }
 
-static void arena_refuses_overflow(void)
-{
+static void arena_refuses_overflow(void) {
     Arena *arena = arena_new();
     void (*before)(int) = process_exit;
     FILE *saved = stderr;
@@ -81,8 +78,7 @@ static void arena_refuses_overflow(void)
     arena_free(arena);
 }
 
-static void vectors_grow_and_keep(void)
-{
+static void vectors_grow_and_keep(void) {
     Arena *arena = arena_new();
     VEC(int) list = {0};
 
@@ -99,8 +95,7 @@ static void vectors_grow_and_keep(void)
     arena_free(arena);
 }
 
-static void maps_find_and_keep_order(void)
-{
+static void maps_find_and_keep_order(void) {
     Arena *arena = arena_new();
     Map map = map_new(arena);
     static int values[2000];
@@ -122,8 +117,7 @@ static void maps_find_and_keep_order(void)
     arena_free(arena);
 }
 
-static void interned_text_is_equal_by_pointer(void)
-{
+static void interned_text_is_equal_by_pointer(void) {
     char name[] = "conv1", longer[400];
     const char *first = intern("conv1", 5);
 
@@ -138,8 +132,7 @@ static void interned_text_is_equal_by_pointer(void)
     CU_ASSERT_PTR_NOT_EQUAL(big, intern(longer, 398));
 }
 
-static void text_is_built_and_escaped(void)
-{
+static void text_is_built_and_escaped(void) {
     Arena *arena = arena_new();
     StrBuf buf = sb_new(arena);
 
@@ -157,8 +150,7 @@ static void text_is_built_and_escaped(void)
     arena_free(arena);
 }
 
-static void utf8_is_checked_strictly(void)
-{
+static void utf8_is_checked_strictly(void) {
     CU_ASSERT_EQUAL(utf8_length("a", 1), 1);
     CU_ASSERT_EQUAL(utf8_length("\xc3\xa9", 2), 2);
     CU_ASSERT_EQUAL(utf8_length("\xe2\x82\xac", 3), 3);
@@ -171,8 +163,7 @@ static void utf8_is_checked_strictly(void)
     CU_ASSERT_EQUAL(utf8_length("\x80", 1), 0);
 }
 
-static void near_names_are_suggested(void)
-{
+static void near_names_are_suggested(void) {
     static const char *const names[] = {"conv", "dense", "maxpool", "in", "softmax"};
 
     CU_ASSERT_STRING_EQUAL(nearest_name("cnov", names, 5), "conv");
@@ -185,8 +176,7 @@ static void near_names_are_suggested(void)
     CU_ASSERT_EQUAL(edit_distance("", "abc"), 3);
 }
 
-static void locations_become_lines_and_columns(void)
-{
+static void locations_become_lines_and_columns(void) {
     Arena *arena = arena_new();
     Sources *sources = sources_new(arena);
     SourceFile *a, *b;
@@ -214,8 +204,7 @@ static void locations_become_lines_and_columns(void)
     arena_free(arena);
 }
 
-static void sources_have_limits(void)
-{
+static void sources_have_limits(void) {
     Arena *arena = arena_new();
     Sources *sources = sources_new(arena);
     SourceFile *file;
@@ -248,8 +237,7 @@ typedef struct Fixture {
     SourceFile *file;
 } Fixture;
 
-static Fixture fixture(const char *text)
-{
+static Fixture fixture(const char *text) {
     Fixture f = {.arena = arena_new()};
 
     f.sources = sources_new(f.arena);
@@ -258,21 +246,18 @@ static Fixture fixture(const char *text)
     return f;
 }
 
-static LocRange range(const Fixture *f, int from, int length)
-{
+static LocRange range(const Fixture *f, int from, int length) {
     return (LocRange){f->file->base + (Loc)from, f->file->base + (Loc)(from + length)};
 }
 
-static const char *rendered(const Fixture *f, DiagFormat format)
-{
+static const char *rendered(const Fixture *f, DiagFormat format) {
     StrBuf out = sb_new(f->arena);
 
     diag_render_to(f->diag, &out, format, false);
     return out.text;
 }
 
-static void diagnostics_read_like_the_manual(void)
-{
+static void diagnostics_read_like_the_manual(void) {
     Fixture f = fixture("net A {\n\tc1: conv(6)\n}\n");
     Diag *d = diag_error(f.diag, range(&f, 13, 4), "E0104", "unknown operation '%s'", "conv");
 
@@ -305,8 +290,7 @@ static void diagnostics_read_like_the_manual(void)
     arena_free(f.arena);
 }
 
-static void diagnostics_are_sorted_once_each_and_capped(void)
-{
+static void diagnostics_are_sorted_once_each_and_capped(void) {
     Fixture f = fixture("0123456789012345678901234567890123456789");
     int count;
 
@@ -327,8 +311,7 @@ static void diagnostics_are_sorted_once_each_and_capped(void)
     arena_free(f.arena);
 }
 
-static void warnings_can_be_errors(void)
-{
+static void warnings_can_be_errors(void) {
     Fixture f = fixture("x");
 
     diag_warning(f.diag, range(&f, 0, 1), "W0401", "one");
@@ -341,8 +324,7 @@ static void warnings_can_be_errors(void)
     arena_free(f.arena);
 }
 
-static void hostile_text_cannot_drive_the_terminal(void)
-{
+static void hostile_text_cannot_drive_the_terminal(void) {
     Arena *arena = arena_new();
     StrBuf line = sb_new(arena);
 
@@ -362,8 +344,7 @@ static void hostile_text_cannot_drive_the_terminal(void)
     arena_free(arena);
 }
 
-static void files_that_are_not_sources_can_be_blamed(void)
-{
+static void files_that_are_not_sources_can_be_blamed(void) {
     Fixture f = fixture("");
 
     diag_path(diag_error(f.diag, LOC_NONE, "E0602", "wrong shape"), "w.safetensors");

@@ -23,8 +23,7 @@ typedef struct Parsed {
     Ast *ast;
 } Parsed;
 
-static Parsed parse_bytes(const char *text, size_t size)
-{
+static Parsed parse_bytes(const char *text, size_t size) {
     Parsed p = {.arena = arena_new()};
 
     p.sources = sources_new(p.arena);
@@ -33,19 +32,16 @@ static Parsed parse_bytes(const char *text, size_t size)
     return p;
 }
 
-static Parsed parse(const char *text)
-{
+static Parsed parse(const char *text) {
     return parse_bytes(text, strlen(text));
 }
 
-static void drop(Parsed *p)
-{
+static void drop(Parsed *p) {
     arena_free(p->arena);
 }
 
 /* The text gives exactly one diagnostic: this code, line and (byte) column. */
-static void one_error(const char *text, size_t size, const char *code, int line, int column)
-{
+static void one_error(const char *text, size_t size, const char *code, int line, int column) {
     Parsed p = parse_bytes(text, size);
     int count;
     Diag *const *all = diag_sorted(p.diag, &count);
@@ -62,19 +58,16 @@ static void one_error(const char *text, size_t size, const char *code, int line,
     drop(&p);
 }
 
-static void error_in(const char *text, const char *code, int line, int column)
-{
+static void error_in(const char *text, const char *code, int line, int column) {
     one_error(text, strlen(text), code, line, column);
 }
 
 /* ---- the tree ---- */
-static Ast *first_member(const Parsed *p)
-{
+static Ast *first_member(const Parsed *p) {
     return p->ast->file.items.items[0]->net.members.items[0];
 }
 
-static void statements_have_their_parts(void)
-{
+static void statements_have_their_parts(void) {
     Parsed p = parse("net N(a, b = 2) extends M(1) { c1: x -> conv(6, 5x5, pad = 1) as k[2].w }");
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(p.ast);
@@ -103,8 +96,7 @@ static void statements_have_their_parts(void)
     drop(&p);
 }
 
-static void numbers_keep_value_unit_and_text(void)
-{
+static void numbers_keep_value_unit_and_text(void) {
     Parsed p = parse("const a = [50%, 1e-2, 3epoch, 9007199254740993, 0.1]");
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(p.ast);
@@ -117,8 +109,7 @@ static void numbers_keep_value_unit_and_text(void)
     drop(&p);
 }
 
-static void soft_words_are_names_elsewhere(void)
-{
+static void soft_words_are_names_elsewhere(void) {
     static const char *const words[] = {"defaults", "data", "train", "predict", "visualize", "loss",
                                         "metric",   "set",  "of",    "with",    "after",     "before",
                                         "as"};
@@ -139,8 +130,7 @@ static void soft_words_are_names_elsewhere(void)
     }
 }
 
-static void expressions_parse_alone(void)
-{
+static void expressions_parse_alone(void) {
     Parsed p = parse("");
     Ast *good = parse_expression(p.arena, p.sources, p.diag, "<command line>", "2 * (3 + x)");
 
@@ -155,8 +145,7 @@ static void expressions_parse_alone(void)
 }
 
 /* ---- canonical text ---- */
-static bool round_trips(const char *path)
-{
+static bool round_trips(const char *path) {
     Arena *arena = arena_new();
     Sources *sources = sources_new(arena);
     DiagCtx *diag = diag_ctx_new(arena, sources);
@@ -177,8 +166,7 @@ static bool round_trips(const char *path)
     return ok && was_read;
 }
 
-static int round_trip_folder(const char *folder)
-{
+static int round_trip_folder(const char *folder) {
     const char *root = getenv("NETC_SOURCE_DIR");
     char path[4096];
     int count = 0;
@@ -202,15 +190,13 @@ static int round_trip_folder(const char *folder)
     return count;
 }
 
-static void printed_text_parses_to_the_same_tree(void)
-{
+static void printed_text_parses_to_the_same_tree(void) {
     if (round_trip_folder("tests/golden/parse") == 0)
         suite_skip("the golden files are not here (NETC_SOURCE_DIR)");
     round_trip_folder("specs");
 }
 
-static void different_trees_differ(void)
-{
+static void different_trees_differ(void) {
     static const char *const texts[] = {
         "const a = 1",       "const a = 2",       "const b = 1",      "const a = 1%",
         "const a = 1.0",     "const a = -1",      "const a = 1 + 2",  "const a = 1 - 2",
@@ -232,8 +218,7 @@ static void different_trees_differ(void)
 }
 
 /* ---- hostile text ---- */
-static void broken_bytes_are_located(void)
-{
+static void broken_bytes_are_located(void) {
     one_error("net A {\n c: f(\0)\n}", 17, "E0015", 2, 7);
     error_in("# caf\xe9\nconst a = 1", "E0015", 1, 6);
     error_in("const a = \"\xc3\"", "E0015", 1, 12);
@@ -246,8 +231,7 @@ static void broken_bytes_are_located(void)
     error_in("const a = 1 \xef\xbb\xbf", "E0002", 1, 13);
 }
 
-static void marks_and_line_ends_of_other_systems_are_accepted(void)
-{
+static void marks_and_line_ends_of_other_systems_are_accepted(void) {
     Parsed p = parse("\xef\xbb\xbf"
                      "const a = 1\r\nblock b(x) {\r\n  in\r\n\r\n    -> conv(x)\r\n}\r\n");
 
@@ -263,8 +247,7 @@ static void marks_and_line_ends_of_other_systems_are_accepted(void)
 }
 
 /* head, then unit count times, then tail */
-static Parsed parse_repeated(const char *head, const char *unit, int count, const char *tail)
-{
+static Parsed parse_repeated(const char *head, const char *unit, int count, const char *tail) {
     Arena *arena = arena_new();
     StrBuf text = sb_new(arena);
 
@@ -278,8 +261,7 @@ static Parsed parse_repeated(const char *head, const char *unit, int count, cons
 }
 
 static void repeated(const char *head, const char *unit, int count, const char *tail,
-                     const char *code)
-{
+                     const char *code) {
     Parsed p = parse_repeated(head, unit, count, tail);
     int errors;
     Diag *const *all = diag_sorted(p.diag, &errors);
@@ -301,8 +283,7 @@ static void repeated(const char *head, const char *unit, int count, const char *
     drop(&p);
 }
 
-static void depth_is_limited(void)
-{
+static void depth_is_limited(void) {
     repeated("const a = ", "(", 100000, "1", "E0008");
     repeated("const a = ", "[", 100000, "", "E0008");
     repeated("const a = ", "f(", 100000, "", "E0008");
@@ -320,8 +301,7 @@ static void depth_is_limited(void)
     repeated("net A { if x { }", " else if x { }", 200, "}", NULL);
 }
 
-static void length_is_not(void)
-{
+static void length_is_not(void) {
     repeated("net A {\n", "x: in\n", 100000, "}", NULL);
     repeated("net A { x", " -> relu", 100000, "}", NULL);
     repeated("const a = [", "1,", 400000, "]", NULL);
@@ -339,8 +319,7 @@ static void length_is_not(void)
     repeated("# ", "0123456789", 1000000, "", "E0009"); /* one line of 10 MB */
 }
 
-static void rubbish_ends_soon(void)
-{
+static void rubbish_ends_soon(void) {
     repeated("", "@", 1000000, "", "E0002");
     repeated("", "@ ", 500000, "", "E0002");
     repeated("", "}", 1000000, "", "E0001");
@@ -357,8 +336,7 @@ static void rubbish_ends_soon(void)
 }
 
 /* Every prefix and every single-byte change of a spec: the parser ends, with a tree or an error. */
-static void mutations_never_crash(void)
-{
+static void mutations_never_crash(void) {
     static const char spec[] =
         "include \"x\"\nconst C = [[0, 1], 3x3]\nblock b(c, k = 1) { if c == 2 { in -> f(c) as q }\n"
         "else { out [in, in] -> add }; repeat i in 1..2 { r[i]: in } }\n"
@@ -385,8 +363,7 @@ static void mutations_never_crash(void)
 }
 
 /* ---- include ---- */
-static void write_file(const char *folder, const char *name, const char *text)
-{
+static void write_file(const char *folder, const char *name, const char *text) {
     char path[4096];
 
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -396,8 +373,7 @@ static void write_file(const char *folder, const char *name, const char *text)
     fclose(file);
 }
 
-static Parsed parse_path(const char *folder, const char *name, const ParseOptions *options)
-{
+static Parsed parse_path(const char *folder, const char *name, const ParseOptions *options) {
     Parsed p = {.arena = arena_new()};
 
     p.sources = sources_new(p.arena);
@@ -407,8 +383,7 @@ static Parsed parse_path(const char *folder, const char *name, const ParseOption
     return p;
 }
 
-static void expect_code(const Parsed *p, const char *code)
-{
+static void expect_code(const Parsed *p, const char *code) {
     int count;
     Diag *const *all = diag_sorted(p->diag, &count);
 
@@ -418,8 +393,7 @@ static void expect_code(const Parsed *p, const char *code)
         CU_ASSERT_STRING_EQUAL(all[0]->code, code);
 }
 
-static void includes_are_followed_once(void)
-{
+static void includes_are_followed_once(void) {
     char folder[] = "/tmp/netc-test-XXXXXX", other[4096], name[32], text[64];
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
@@ -478,8 +452,7 @@ static void includes_are_followed_once(void)
     CU_ASSERT_EQUAL(system(other), 0);
 }
 
-static void include_paths_stay_inside(void)
-{
+static void include_paths_stay_inside(void) {
     error_in("include \"/etc/passwd\"", "E0014", 1, 9);
     error_in("include \"../x.net\"", "E0014", 1, 9);
     error_in("include \"a/../x.net\"", "E0014", 1, 9);
@@ -490,8 +463,7 @@ static void include_paths_stay_inside(void)
 }
 
 /* ---- explain ---- */
-static void codes_are_sorted_and_have_texts(void)
-{
+static void codes_are_sorted_and_have_texts(void) {
     int count;
     const DiagCode *all = explain_codes(&count);
 
