@@ -560,6 +560,25 @@ static const char *const job_names[] = {
     "smoothgrad",  "integrated_gradients", "grad_cam",  "occlude", "ascend",   "dream",
     "invert",      "top_patches",          "embed",
 };
+/* The verb of NAME-viz that draws a job's pictures; NULL: no verb does yet. */
+static const char *const job_verbs[] = {
+    "filters", "activations", "deconv", "guided", "saliency", "saliency",
+    NULL,      NULL,          NULL,     NULL,     NULL,       NULL,
+    NULL,      NULL,          NULL,
+};
+
+/* The programs take their orders from the command line alone so far: said, never silent. */
+static void job_not_run(Build *b, const Setting *s, const char *method, const char *verb) {
+    Diag *d = diag_warning(b->diag, s->key_loc, "W0404",
+                           verb ? "the job '%s' is not run by itself yet"
+                                : "the job '%s' asks for a visualization that is not built yet",
+                           s->key);
+    if (verb)
+        diag_help(d, "the command NAME-viz %s draws what %s(..) asks for", verb, method);
+    else
+        diag_help(d, "built are the verbs filters, activations, deconv, guided and saliency of "
+                     "NAME-viz");
+}
 
 void sema_jobs(Build *b) {
     VEC(ModelJob) jobs = {0};
@@ -574,10 +593,10 @@ void sema_jobs(Build *b) {
             continue;
         }
         const char *method = s->value->name ? s->value->name : "?";
-        bool known = false;
-        for (size_t k = 0; k < sizeof job_names / sizeof *job_names; k++)
-            known |= eq(job_names[k], method);
-        if (!known) {
+        int known = (int)(sizeof job_names / sizeof *job_names) - 1;
+        while (known >= 0 && !eq(job_names[known], method))
+            known--;
+        if (known < 0) {
             Diag *d = diag_error(b->diag, s->value->call.callee->loc, "E0104",
                                  "unknown visualization '%s'", method);
             diag_suggest(
@@ -585,6 +604,7 @@ void sema_jobs(Build *b) {
                 nearest_name(method, job_names, (int)(sizeof job_names / sizeof *job_names)));
             continue;
         }
+        job_not_run(b, s, method, job_verbs[known]);
         StrBuf args = sb_new(b->arena);
         AST_EACH(a, s->value->call.args)
         sb_printf(&args, "%s%s", args.length ? ", " : "", ast_text(b->arena, a));
