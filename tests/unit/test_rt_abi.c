@@ -21,6 +21,7 @@ typedef struct Built {
     PassCtx ctx[MODEL_MODES];
     Target target;
     const rt_model *rt;
+    Emit *emit;
 } Built;
 
 static const char odd_net[] =
@@ -63,7 +64,7 @@ static void build(Built *b, const char *path, const char *source) {
     }
     params_place(&b->m->params);
     CodegenInput in = {b->m, b->ctx, &b->target, "odd_model", "sse3"};
-    Emit *e = codegen_module(b->keep, &in);
+    Emit *e = b->emit = codegen_module(b->keep, &in);
     bool good = emit_finish(e, 1, why, sizeof why);
     b->rt = good ? emit_jit(e, "odd_model", why, sizeof why) : NULL;
     if (!b->rt)
@@ -72,6 +73,7 @@ static void build(Built *b, const char *path, const char *source) {
 }
 
 static void release(Built *b) {
+    emit_free(b->emit);
     arena_free(b->tmp);
     arena_free(b->keep);
 }
