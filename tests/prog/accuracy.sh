@@ -27,7 +27,7 @@ if [ -n "${NETC_DATA_DIR:-}" ] && [ -d "$NETC_DATA_DIR/mnist" ]; then
     run 0 -- ./lenet eval -q --json --data="$NETC_DATA_DIR/mnist" --weights=mnist/last.safetensors
     error_at_most 0.01 "lenet.net on MNIST, 5 epochs"
     run 0 -- netc build -q "$src/specs/lenet5.net" -o .
-    run 0 -- ./lenet5 train -q --data="$NETC_DATA_DIR/mnist" --epochs=20 --out=mnist5
+    run 0 -- ./lenet5 train -q --threads=1 --data="$NETC_DATA_DIR/mnist" --epochs=20 --out=mnist5
     run 0 -- ./lenet5 eval -q --json --data="$NETC_DATA_DIR/mnist" --weights=mnist5/last.safetensors
     error_at_most 0.012 "lenet5.net on MNIST, 20 epochs"
 else
