@@ -10,21 +10,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "emit/emit.h"
 
 const char *const target_names[] = {"native",    "x86-64-v2", "x86-64-v3",
                                     "x86-64-v4", "aarch64",   NULL};
 
+/* A machine of the kind that each level names, for the cost model: the same plan everywhere. */
+#define SPEED(gflops) {.flops = (gflops) * 1e9, .l2 = 60e9, .l3 = 30e9, .dram = 40e9, .threads = 4}
+
 static const Target fixed[] = {
-    {"x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", 4, 16, false, false, 32 << 10,
-     512 << 10},
-    {"x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", 8, 16, true, false, 32 << 10,
-     512 << 10},
-    {"x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "", 16, 32, true, true, 32 << 10,
-     1 << 20},
-    {"aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, true, false, 32 << 10,
-     512 << 10},
+    {.name = "x86-64-v2", .triple = "x86_64-unknown-linux-gnu", .cpu = "x86-64-v2", .features = "",
+     .vector = 4, .registers = 16, .l1 = 32 << 10, .l2 = 512 << 10, .l3 = 8 << 20,
+     .speed = SPEED(25)},
+    {.name = "x86-64-v3", .triple = "x86_64-unknown-linux-gnu", .cpu = "x86-64-v3", .features = "",
+     .vector = 8, .registers = 16, .fma = true, .l1 = 32 << 10, .l2 = 512 << 10, .l3 = 8 << 20,
+     .speed = SPEED(100)},
+    {.name = "x86-64-v4", .triple = "x86_64-unknown-linux-gnu", .cpu = "x86-64-v4", .features = "",
+     .vector = 16, .registers = 32, .fma = true, .broadcast_load = true, .l1 = 32 << 10,
+     .l2 = 1 << 20, .l3 = 16 << 20, .speed = SPEED(120)},
+    {.name = "aarch64", .triple = "aarch64-unknown-linux-gnu", .cpu = "generic",
+     .features = "+neon", .vector = 4, .registers = 32, .fma = true, .l1 = 32 << 10,
+     .l2 = 512 << 10, .l3 = 8 << 20, .speed = SPEED(40)},
 };
 
 /* Is "+name" in LLVM's comma-separated feature list? */
@@ -66,19 +74,29 @@ static void find_native(Arena *keep, Target *out) {
     char cpu[64], features[8192];
     emit_host_cpu(cpu, sizeof cpu, features, sizeof features);
 #if defined(__aarch64__)
-    *out = (Target){"native", "aarch64-unknown-linux-gnu", "generic", "", 4, 32, true, false, 0, 0};
+    *out = (Target){.name = "native", .triple = "aarch64-unknown-linux-gnu", .cpu = "generic",
+                    .vector = 4, .registers = 32, .fma = true};
     (void)has;
 #else
     bool avx512 = has(features, "avx512f") && has(features, "avx512vl") &&
                   has(features, "avx512bw") && has(features, "avx512dq");
     bool avx2 = has(features, "avx2") && has(features, "fma");
-    *out = (Target){
-        "native",         "x86_64-unknown-linux-gnu", "x86-64", "", avx512 ? 16 : avx2 ? 8 : 4,
-        avx512 ? 32 : 16, has(features, "fma"),       avx512,   0,  0};
+    *out = (Target){.name = "native",
+                    .triple = "x86_64-unknown-linux-gnu",
+                    .cpu = "x86-64",
+                    .vector = avx512 ? 16 : avx2 ? 8 : 4,
+                    .registers = avx512 ? 32 : 16,
+                    .fma = has(features, "fma"),
+                    .broadcast_load = avx512,
+                    .bf16_dot = avx512 && has(features, "avx512bf16")};
 #endif
     out->features = arena_strdup(keep, features);
     out->l1 = cache_bytes(1, 32 << 10);
     out->l2 = cache_bytes(2, 512 << 10);
+    out->l3 = cache_bytes(3, 8 << 20);
+    out->speed = (struct Speed)SPEED(out->vector == 16 ? 120 : out->vector == 8 ? 100 : 25);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    out->speed.threads = online > 0 ? (int)online : 1;
 }
 
 bool target_find(Arena *keep, const char *name, Target *out, char *why, size_t n) {

@@ -152,6 +152,7 @@ typedef struct Graph {
     NodeId *order;          /* topological order of live nodes (graph_toposort) */
     uint32_t norder;
     ParamList *params;      /* shared */
+    const struct PlanOptions *options; /* plan.h; NULL: all defaults */
     struct Kernel *kernels;
     int nkernels;
     Entry entry[8];

@@ -18,7 +18,25 @@ typedef struct Target {
     bool fma;              /* hardware fused multiply-add */
     bool broadcast_load;   /* an arithmetic operand may be a broadcast from memory (AVX-512) */
     int64_t l1, l2;        /* bytes, per core */
+    int64_t l3;            /* bytes, shared */
+    bool bf16_dot;         /* dot products of bfloat16 pairs (vdpbf16ps) */
+    struct Speed {         /* what the cost model divides by; measured for "native" (cost.h) */
+        double flops;      /* per second and thread, f32 */
+        double l2, l3;     /* bytes per second and thread, read */
+        double dram;       /* bytes per second, all threads together */
+        int threads;
+    } speed;
 } Target;
+
+/* What the person who builds asked for; the same for all programs of a model. */
+typedef struct PlanOptions {
+    bool exact;            /* --exact: every sum as its definition writes it, no Winograd */
+    bool bf16;             /* --weights=bf16: inference reads dense weights as bfloat16 */
+    int64_t memory;        /* --memory: bytes that training may take in all; 0: no limit */
+    int batch;             /* images per call that the plan is made for; 0: 1 */
+    const char *force;     /* tests: take the candidate whose algorithm begins with this */
+    const struct Wisdom *wisdom; /* measured winners (cost.h), or NULL */
+} PlanOptions;
 
 typedef struct Tile {
     int ow, oh;   /* pixels (or images, for dense) along a row and rows per register tile */
@@ -36,6 +54,10 @@ typedef struct Kernel {
     NodeId chain[KERNEL_MAX_CHAIN]; /* elementwise nodes applied to the anchor's output 0, in order */
     int nchain;
     NodeId tail;               /* optional pooling node fused behind the chain */
+    NodeId update;             /* weights' gradient: the SGD node applied to it at once; then the
+                                  gradient itself is not stored */
+    NodeId bias_grad;          /* weights' gradient: the BIAS_GRAD node computed beside it ... */
+    NodeId bias_update;        /* ... and its SGD node */
     const char *name;          /* "conv1+relu+pool" : unique within the graph */
     const char *label;         /* layer, for reports */
     const char *algorithm;     /* "direct", "gemm", "map", ... */
@@ -46,6 +68,9 @@ typedef struct Kernel {
     double flops_image, flops_fixed;
     double bytes_image, bytes_fixed; /* read + written */
     int64_t scratch;           /* bytes of per-thread scratch it needs */
+    int winograd;              /* output pixels per tile side, F(winograd, kernel); 0: direct */
+    double seconds;            /* the cost model's guess for one call of options->batch images */
+    const char *others;        /* what else was possible: "direct 3.95 ms, winograd2 2.4 ms" */
 } Kernel;
 
 void kernel_print(const Graph *g, const Kernel *k, FILE *out);

@@ -11,6 +11,8 @@ typedef struct ConnTable {
     const uint8_t *link;
 } ConnTable;
 
+/* ConvAttrs.algorithm: which way the sums are formed; auto lets the cost model choose. */
+enum { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD, CONV_WINOGRAD6 };
 typedef struct ConvAttrs { /* CONV2D and its two gradients */
     int64_t maps;          /* output channels */
     int64_t kernel[2], stride[2], pad[4] /* top bottom left right */, dilation[2];
@@ -19,6 +21,7 @@ typedef struct ConvAttrs { /* CONV2D and its two gradients */
     const ConnTable *connect; /* NULL = all */
     int64_t src_size[2];      /* gradients only: height, width of src */
     int64_t src_maps;         /* gradients only */
+    int algorithm;            /* CONV_AUTO ... */
 } ConvAttrs;
 
 typedef struct DenseAttrs {

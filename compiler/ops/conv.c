@@ -23,7 +23,11 @@ enum { A_MAPS, A_KERNEL, A_STRIDE, A_PAD, A_DILATION, A_GROUPS, A_BIAS, A_CONNEC
              "independent parts: map o reads only the input maps of its part"),                    \
     ATTR_BOOL(ConvAttrs, bias, "yes", "add one trained number per output map"),                    \
     {"connect", AT_TABLE, offsetof(ConvAttrs, connect), false, "all", NULL, 1, 0,                  \
-     "for each output map the list of input maps it reads (LeNet-5, table I)", false}
+     "for each output map the list of input maps it reads (LeNet-5, table I)", false},             \
+    {"algorithm", AT_ENUM, offsetof(ConvAttrs, algorithm), false, "auto",                          \
+     "auto|direct|winograd|winograd6", 1, 0,                                                       \
+     "how the sums are formed: auto lets the cost model choose between direct sums and Winograd's "\
+     "F(2x2) and F(4x4); winograd6 allows F(6x6,3x3), which loses another digit", false}
 
 static const AttrDesc conv_attrs[] = {CONV_ATTRS};
 static const AttrDesc conv_grad_attrs[] = {

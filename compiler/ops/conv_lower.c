@@ -325,6 +325,8 @@ void lower_conv(KernelCtx *k) {
     ConvProblem p = conv_problem(k->g, k->node);
     if (conv_by_images(&p))
         lower_images(k, &p, false);
+    else if (k->k->winograd)
+        lower_winograd(k, &p, false);
     else
         lower_direct(k, &p, false);
 }
@@ -335,6 +337,8 @@ void lower_conv_bwd_data(KernelCtx *k) {
         lower_images(k, &p, true);
     else if (conv_back_to_few(&p, k->t))
         lower_few(k, &p);
+    else if (k->k->winograd)
+        lower_winograd(k, &p, true);
     else
         lower_direct(k, &p, true);
 }

@@ -280,6 +280,35 @@ static void choose_direct(const Target *t, Kernel *k, const ConvTail *tail, int 
     k->algorithm = "direct";
 }
 
+/* One call's work of a direct convolution for the cost model: the weights pass once per image when
+ * output tiles are outermost, else the data. */
+static double direct_seconds(const Graph *g, const ConvProblem *p, const Kernel *k,
+                             const Target *t) {
+    double n = (double)plan_batch(g), pixels = (double)(p->dst[0] * p->dst[1]);
+    double weights = (double)(p->groups * p->o * p->i * p->kernel[0] * p->kernel[1]);
+    double src = (double)(p->groups * p->i * p->src[0] * p->src[1]);
+    double dst = (double)(p->groups * p->o) * pixels;
+    int acc = k->tile.ow * k->tile.oh * k->tile.oc;
+    double ideal = 0.5 * acc, real = tile_cycles(k->tile.ow * k->tile.oh, k->tile.oc);
+    Cost c = {.flops = 2 * n * weights * pixels,
+              .efficiency = 0.95 * ideal / (real > ideal ? real : ideal),
+              .dram_bytes = 4 * (weights + n * (src + dst)),
+              .tasks = (double)k->tasks_per * n};
+    return cost_seconds(t, &c);
+}
+
+enum { CANDIDATES = 12 };
+
+/* *k = the best of the direct kernel, already in *k, and Winograd's. */
+static void choose_among(const Graph *g, const ConvProblem *p, Kernel *k, const Target *t) {
+    Kernel candidate[CANDIDATES] = {*k};
+    candidate[0].seconds = direct_seconds(g, p, k, t);
+    int n = 1;
+    if (winograd_candidates)
+        n += winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 1);
+    plan_choose(g, k, t, candidate, n);
+}
+
 void choose_conv(const Graph *g, Kernel *k, const Target *t) {
     const Node *node = graph_n(g, k->anchor);
     ConvProblem p = conv_problem(g, node);
@@ -301,6 +330,7 @@ void choose_conv(const Graph *g, Kernel *k, const Target *t) {
         k->why = arena_printf(g->keep, "%s; pools %lld rows at a time from %s", k->why,
                               (long long)conv_tail_rows(&tail, k->tile.oh),
                               tail.in_memory ? "its output" : "scratch");
+    choose_among(g, &p, k, t);
 }
 
 void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
@@ -324,6 +354,7 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
     choose_direct(t, k, &(ConvTail){0}, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
                   ceil_div(p.src[0], p.stride[0]), ceil_div(p.src[1], p.stride[1]), src_row, 1,
                   ceil_div(p.kernel[0] * p.dilation[0], p.stride[0]));
+    choose_among(g, &p, k, t);
 }
 
 void choose_dense(const Graph *g, Kernel *k, const Target *t) {

@@ -44,6 +44,10 @@ WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the outpu
  * Kernel.tail)? */
 WEAK bool conv_accepts_tail(const Graph *g, const struct Kernel *k, NodeId pool);
 
+/* Can this kernel (a weights' gradient, with what it has already) apply the update, or compute the
+ * bias' gradient beside it, or apply that one's update (fuse asks; absent or false: no)? */
+WEAK bool bww_accepts(const Graph *g, const struct Kernel *k, NodeId next);
+
 #undef LOWER
 #undef SCALAR
 #undef CHOOSE

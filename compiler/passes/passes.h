@@ -10,6 +10,7 @@ enum { PASS_SEEDS_MAX = 1024 }; /* layers a projection may start from; the front
 typedef struct PassCtx {
     Arena *tmp;               /* reset after each pass */
     const Target *target;
+    const PlanOptions *options; /* NULL: defaults; becomes Graph.options */
     bool train;               /* run grad with RULE_TRAIN and append SGD updates */
     bool nesterov;            /* train: the updates look ahead (SgdAttrs.nesterov) */
     bool look;                /* build projections under the three rules */

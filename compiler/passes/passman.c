@@ -132,6 +132,7 @@ bool passes_run(Graph *g, PassCtx *ctx) {
         for (int i = 0; i < PASS_COUNT; i++)
             if (strcmp(pass_list[i].name, ctx->stop_after) == 0)
                 last = i;
+    g->options = ctx->options;
     keep_results(g, ctx);
     graph_toposort(g);
     check(g, ctx, "the front end");

@@ -1,0 +1,102 @@
+/* cost.c: predicted time of kernels and the choice between candidates (see cost.h).
+ *
+ * requires: Target.speed.  ensures: pure functions of graph, target, options and wisdom.
+ * A call takes as long as the slowest of: arithmetic, each cache level's transfers, main memory's.
+ * Arithmetic and caches divide among the threads that have work; main memory is shared.
+ */
+#include "ir/cost.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "base/str.h"
+#include "ir/op.h"
+
+int64_t plan_batch(const Graph *g) {
+    return g->options && g->options->batch > 0 ? g->options->batch : 1;
+}
+
+double cost_seconds(const Target *t, const Cost *c) {
+    double threads = t->speed.threads > 1 ? t->speed.threads : 1, tasks = c->tasks > 1 ? c->tasks : 1;
+    /* The thread that does most has ceil(tasks / threads) pieces. */
+    double rounds = (double)(int64_t)((tasks + threads - 1) / threads);
+    double share = rounds / tasks;
+    double flops_per_op = 2.0 * t->vector; /* a vector instruction costs what an FMA costs */
+    double work = c->flops / (c->efficiency > 0 ? c->efficiency : 1) + c->vector_ops * flops_per_op;
+    double most = work * share / t->speed.flops;
+    double l2 = c->l2_bytes * share / t->speed.l2, l3 = c->l3_bytes * share / t->speed.l3;
+    double dram = c->dram_bytes / t->speed.dram;
+    most = l2 > most ? l2 : most;
+    most = l3 > most ? l3 : most;
+    return dram > most ? dram : most;
+}
+
+const char *plan_candidate_name(const Kernel *k, Arena *a) {
+    return arena_printf(a, "%s %dx%dx%d/%d", k->algorithm, k->tile.oh, k->tile.ow, k->tile.oc,
+                        k->tile.rows);
+}
+
+const char *plan_key(const Graph *g, const Kernel *k, const Target *t, Arena *a) {
+    StrBuf b = sb_new(a);
+    const Node *n = graph_n(g, k->anchor);
+    char shape[128];
+    sb_printf(&b, "%s", op_name[n->op]);
+    for (int i = 0; i < n->nin; i++) {
+        shape_print(&graph_v(g, n->in[i])->shape, shape, sizeof shape);
+        sb_printf(&b, " %s", shape);
+    }
+    if (n->out[0]) {
+        shape_print(&graph_v(g, n->out[0])->shape, shape, sizeof shape);
+        sb_printf(&b, " > %s", shape);
+    }
+    for (int i = 0; i < k->nchain; i++)
+        sb_printf(&b, " +%s", op_name[graph_n(g, k->chain[i])->op]);
+    if (k->tail)
+        sb_printf(&b, " +%s", op_name[graph_n(g, k->tail)->op]);
+    if (k->update)
+        sb_puts(&b, " +sgd");
+    sb_printf(&b, " b%lld %s", (long long)plan_batch(g), t->name);
+    return b.text;
+}
+
+static int forced(const Graph *g, const Kernel *candidate, int n) {
+    const char *force = g->options ? g->options->force : NULL;
+    for (int i = 0; force && i < n; i++)
+        if (strncmp(candidate[i].algorithm, force, strlen(force)) == 0)
+            return i;
+    return -1;
+}
+
+static int measured(const Graph *g, const Kernel *k, const Target *t, const Kernel *candidate,
+                    int n) {
+    if (!g->options || !g->options->wisdom || !wisdom_find)
+        return -1;
+    const char *name = wisdom_find(g->options->wisdom, plan_key(g, k, t, g->keep));
+    for (int i = 0; name && i < n; i++)
+        if (strcmp(name, plan_candidate_name(&candidate[i], g->keep)) == 0)
+            return i;
+    return -1;
+}
+
+void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candidate, int n) {
+    BUG_IF(n < 1, "no way to compute '%s'", k->name);
+    int best = forced(g, candidate, n), known = -1;
+    if (best < 0)
+        best = known = measured(g, k, t, candidate, n);
+    if (best < 0) {
+        best = 0;
+        for (int i = 1; i < n; i++)
+            if (candidate[i].seconds < candidate[best].seconds)
+                best = i;
+    }
+    *k = candidate[best];
+    StrBuf others = sb_new(g->keep);
+    for (int i = 0; i < n; i++)
+        if (i != best)
+            sb_printf(&others, "%s%s %.3g ms", others.text && others.text[0] ? ", " : "",
+                      candidate[i].algorithm, 1e3 * candidate[i].seconds);
+    k->others = n > 1 ? others.text : NULL;
+    if (known >= 0)
+        k->why = arena_printf(g->keep, "measured best; %s", k->why ? k->why : "");
+}
