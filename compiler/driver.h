@@ -48,6 +48,11 @@ typedef struct Options {
     int emit;                   /* EmitKind */
     int mode;                   /* MODEL_FORWARD, MODEL_TRAIN, MODEL_LOOK */
     int lib;                    /* LibKind */
+    int exact;                  /* no algorithm that rounds otherwise than the definition */
+    int weights;                /* 0: f32, 1: bf16 */
+    int64_t memory;             /* bytes that training may take; 0: no limit */
+    int batch;                  /* images per call to plan for; 0: each program's default */
+    int tune;                   /* measure candidates on this machine */
     const char *dump, *stop_after, *run_pass;
     int time_passes;
 

@@ -1,8 +1,8 @@
 /* driver_cache.c: programs that `netc run` compiled before.
  *
  * A program's name in the cache holds a hash of everything it was made of: the model's own hash
- * (text, net, variant, overrides), the optimisation level, the target's features, and the size and
- * time of netc and of libnetrt.a.  The folder is $XDG_CACHE_HOME/netc or ~/.cache/netc; it keeps the
+ * (text, net, variant, overrides), the options of the plan, the optimisation level, the target's
+ * features, and the size and time of netc and of libnetrt.a.  The folder is $XDG_CACHE_HOME/netc or ~/.cache/netc; it keeps the
  * programs used last.  Linking writes under a temporary name, so a reader never sees half a program.
  */
 #define _GNU_SOURCE
@@ -43,6 +43,10 @@ static uint64_t key_of(const Compile *c) {
     hash = mix_text(hash, c->target.cpu);
     hash = mix_text(hash, c->target.features);
     hash = mix(hash, &c->options->opt_level, sizeof c->options->opt_level);
+    hash = mix(hash, &c->options->exact, sizeof c->options->exact);
+    hash = mix(hash, &c->options->weights, sizeof c->options->weights);
+    hash = mix(hash, &c->options->memory, sizeof c->options->memory);
+    hash = mix(hash, &c->options->batch, sizeof c->options->batch);
     hash = mix_file(hash, "/proc/self/exe");
     const char *runtime = link_runtime_dir(c->keep);
     return runtime ? mix_file(hash, arena_printf(c->keep, "%s/libnetrt.a", runtime)) : hash;

@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #include "driver.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,9 +89,13 @@ typedef enum OptionKind {
     OPT_TEXT,     /* const char * */
     OPT_CHOICE,   /* int: index into the words of choices */
     OPT_MAYBE,    /* int: --lib is the first choice + 1, --lib=so the second + 1 */
+    OPT_COUNT,    /* int, 1 .. BATCH_MAX */
+    OPT_SIZE,     /* int64_t: bytes, written 500M or 1.5G */
     OPT_INCLUDE,  /* appended to include_dirs */
     OPT_DEFINE    /* NAME=VALUE appended to defines */
 } OptionKind;
+
+enum { BATCH_MAX = 1 << 20 };
 
 #define V(verb) (1u << VERB_##verb)
 enum {
@@ -124,6 +130,16 @@ static const OptionRow table[] = {
      "0 to 3 (default 3)"},
     {"lib", 0, OPT_MAYBE, V(BUILD), "KIND", "a|so", FIELD(lib),
      "make a library: a (default) or so, and a header"},
+    {"batch", 0, OPT_COUNT, COMPILE, "N", NULL, FIELD(batch),
+     "plan for N images per call (below)"},
+    {"exact", 0, OPT_FLAG, COMPILE, NULL, NULL, FIELD(exact),
+     "every sum as it is written: no Winograd"},
+    {"weights", 0, OPT_CHOICE, COMPILE, "FORMAT", "f32|bf16", FIELD(weights),
+     "inference reads dense weights as f32 or bf16"},
+    {"memory", 0, OPT_SIZE, COMPILE, "SIZE", NULL, FIELD(memory),
+     "training fits into SIZE: 2G, 500M"},
+    {"tune", 0, OPT_FLAG, V(BUILD) | V(RUN), NULL, NULL, FIELD(tune),
+     "measure what can be chosen, keep the winners"},
     {"as", 0, OPT_CHOICE, V(EMIT), "KIND", "ast|graph|dot|plan|ll|asm|obj|header", FIELD(emit),
      "ast graph dot plan ll asm obj header"},
     {"mode", 0, OPT_CHOICE, V(EMIT), "MODE", "forward|train|look", FIELD(mode),
@@ -202,6 +218,43 @@ static int store_define(Parse *p, const char *value) {
     return 0;
 }
 
+/* "500M", "1.5G", "2GiB", "123456": bytes, with K, M, G, T as powers of 1024; 0: not a size. */
+static int64_t parse_size(const char *text) {
+    static const char units[] = "KMGT";
+    char *end;
+    if (text[0] < '0' || text[0] > '9' || text[strspn(text, "0123456789.")] == 'e')
+        return 0;
+    double size = strtod(text, &end);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    if (unit) {
+        for (const char *u = units; u <= unit; u++)
+            size *= 1024;
+        end += end[1] == 'i' ? 2 : 1;
+    }
+    if (*end == 'B')
+        end++;
+    return *end || !(size >= 1) || size > 0x1p62 ? 0 : (int64_t)size;
+}
+
+static int store_number(Parse *p, const OptionRow *row, const char *value) {
+    char *base = (char *)p->options + row->offset, *end;
+    if (row->kind == OPT_SIZE) {
+        int64_t size = parse_size(value);
+        if (size == 0)
+            return usage(arena_printf(p->arena, "write --%s=2G or --%s=500M", row->name, row->name),
+                         "--%s wants a size, not '%s'", row->name, value);
+        *(int64_t *)(void *)base = size;
+        return 0;
+    }
+    errno = 0;
+    long count = strtol(value, &end, 10);
+    if (errno || end == value || *end || count < 1 || count > BATCH_MAX)
+        return usage(arena_printf(p->arena, "write --%s=16", row->name),
+                     "--%s wants a number from 1 to %d, not '%s'", row->name, BATCH_MAX, value);
+    *(int *)(void *)base = (int)count;
+    return 0;
+}
+
 static int store(Parse *p, const OptionRow *row, const char *value) {
     char *base = (char *)p->options;
     int index;
@@ -214,6 +267,9 @@ static int store(Parse *p, const OptionRow *row, const char *value) {
     case OPT_TEXT:
         *(const char **)(void *)(base + row->offset) = value;
         return 0;
+    case OPT_COUNT:
+    case OPT_SIZE:
+        return store_number(p, row, value);
     case OPT_INCLUDE:
         p->options->include_dirs[p->options->include_dir_count++] = value;
         return 0;
@@ -426,6 +482,9 @@ void options_help_verb(Verb verb, FILE *out) {
         if (table[i].verbs & 1u << verb)
             help_option(&table[i], out);
     if (COMPILE & 1u << verb)
-        fprintf(out, "\nWithout --target-cpu: %s.\n",
+        fprintf(out,
+                "\nWithout --target-cpu: %s.\n"
+                "Without --batch: training is planned for the spec's batch, all else for one image.\n"
+                "Programs take any number of images; N is where they are fast.\n",
                 verb == VERB_RUN ? "native" : "x86-64-v3, or aarch64 on such a machine");
 }

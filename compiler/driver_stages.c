@@ -7,6 +7,7 @@
 #include "driver_stages.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/bug.h"
@@ -92,7 +93,17 @@ int stage_target(Compile *c, const char *fallback) {
     return NETC_USAGE;
 }
 
-static void prepare_pass(Compile *c, PassCtx *pass) {
+/* Training is planned for the spec's batch, what looks at pictures for one of them. */
+static void plan_options(Compile *c, int mode, PlanOptions *plan) {
+    const Options *o = c->options;
+    int64_t spec = c->model && mode == MODEL_TRAIN ? c->model->train.batch : 1;
+    *plan = (PlanOptions){.exact = o->exact, .bf16 = o->weights == 1, .memory = o->memory};
+    plan->batch = o->batch ? o->batch : spec > 0 && spec < INT_MAX ? (int)spec : 1;
+}
+
+static void prepare_pass(Compile *c, int mode, PassCtx *pass) {
+    plan_options(c, mode, &c->plan[mode]);
+    pass->options = &c->plan[mode];
     pass->tmp = c->tmp;
     pass->target = &c->target;
     pass->dump = c->options->dump;
@@ -109,7 +120,7 @@ void stage_passes(Compile *c) {
         if (!c->model->mode[mode].graph)
             continue;
         model_pass_ctx(c->model, mode, &c->pass[mode]);
-        prepare_pass(c, &c->pass[mode]);
+        prepare_pass(c, mode, &c->pass[mode]);
         if (!passes_run(c->model->mode[mode].graph, &c->pass[mode]))
             c->stopped = true;
     }
@@ -217,7 +228,7 @@ int stage_run_pass(Compile *c, const char *text, FILE *out) {
         fprintf(stderr, "netc: error: %s: %s\n", c->options->operands[0], error);
         return NETC_USAGE;
     }
-    prepare_pass(c, &pass);
+    prepare_pass(c, c->options->mode, &pass);
     pass.train = c->options->mode == MODEL_TRAIN;
     pass.look = c->options->mode == MODEL_LOOK;
     if (!pass_run_one(graph, &pass, c->options->run_pass)) {

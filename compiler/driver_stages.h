@@ -20,6 +20,7 @@ typedef struct Compile {
     Model *model;
     Target target;
     PassCtx pass[MODEL_MODES];
+    PlanOptions plan[MODEL_MODES]; /* behind pass[].options */
     bool stopped; /* --stop-after was reached: everything asked for has been done */
     Emit *emit;
 } Compile;

@@ -150,6 +150,7 @@ bool pass_run_one(Graph *g, PassCtx *ctx, const char *name) {
             continue;
         if (graph_state(g) != pass_list[i].requires)
             return false;
+        g->options = ctx->options;
         run(&pass_list[i], g, ctx);
         return true;
     }
