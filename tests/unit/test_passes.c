@@ -741,6 +741,7 @@ static void golden(void) {
     golden_case(root, "mlp", "fold");
     golden_case(root, "mlp", "dce");
     golden_case(root, "mlp", "cse");
+    golden_case(root, "pooled", "mask");
 }
 
 /* ---- random networks ---- */
