@@ -1,4 +1,4 @@
-"""PyTorch's time for one network: peer_torch.py LAYERS BATCH forward|train THREADS SECONDS
+"""PyTorch's time for one network: pytorch.py LAYERS BATCH forward|train THREADS SECONDS
 
 LAYERS is the list that layers.awk makes.  Prints one line: the version, peak memory in MB,
 milliseconds of every iteration.  A step is what netc's is: forward, softmax and cross-entropy,
@@ -41,7 +41,7 @@ def layers(path):
         elif op == "lrn":
             out.append(nn.LocalResponseNorm(n[0], w[1] * w[0], w[2], w[3]))
         else:
-            sys.exit("peer_torch: unknown layer " + op)
+            sys.exit("pytorch: unknown layer " + op)
         if op == "input":
             probe = torch.zeros(1, *size)
         else:

@@ -1,4 +1,4 @@
-/* peer_onednn.c: oneDNN's time for one network: peer_onednn LAYERS BATCH forward|train|project
+/* onednn.c: oneDNN's time for one network: onednn LAYERS BATCH forward|train|project
  * SECONDS.
  *
  * LAYERS is the list that layers.awk makes.  Primitives are chained the way oneDNN is fastest:
@@ -24,7 +24,7 @@ enum { MAX_LAYERS = 64, MAX_STEPS = 512, MAX_ARGS = 8 };
     do {                                                                                           \
         dnnl_status_t status_ = (call);                                                            \
         if (status_ != dnnl_success) {                                                             \
-            fprintf(stderr, "peer_onednn: line %d: status %d\n", __LINE__, (int)status_);          \
+            fprintf(stderr, "onednn: line %d: status %d\n", __LINE__, (int)status_);          \
             exit(1);                                                                               \
         }                                                                                          \
     } while (0)
@@ -567,7 +567,7 @@ int main(int argc, char **argv) {
     enum { MOST = 400 };
     dnnl_dims_t image;
     if (argc != 5 || (batch = atoi(argv[2])) < 1) {
-        fprintf(stderr, "usage: peer_onednn LAYERS BATCH forward|train|project SECONDS\n");
+        fprintf(stderr, "usage: onednn LAYERS BATCH forward|train|project SECONDS\n");
         return 2;
     }
     training = strcmp(argv[3], "train") == 0;

@@ -1,4 +1,4 @@
-"""onnxruntime's time for one network: peer_ort.py LAYERS BATCH forward THREADS SECONDS
+"""onnxruntime's time for one network: onnxrt.py LAYERS BATCH forward THREADS SECONDS
 
 LAYERS is the list that layers.awk makes; it becomes an ONNX model with random weights.  Prints one
 line: the version, peak memory in MB, milliseconds of every iteration.  Inference only: 3 says that
