@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 1
+#define RT_ABI_VERSION 2
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -70,6 +70,8 @@ typedef struct rt_kernel {
     const char *algorithm;  /* "direct 14x2" */
     int64_t tasks_per, tasks_block; /* tasks = per * ceil(n / block); block 0: per */
     double flops_image, flops_fixed, bytes_image, bytes_fixed;
+    double seconds_image, seconds_fixed; /* predicted for n images: the larger of
+                               seconds_image * n and seconds_fixed, which no batch undercuts */
 } rt_kernel;
 
 typedef struct rt_entry {
@@ -110,6 +112,8 @@ typedef struct rt_program {
     int32_t nlosses;
     int32_t loss[8];        /* tensor indices: one number per image, already weighted */
     const char *refused[3]; /* look: why a rule does not exist, or NULL */
+    int32_t plan_batch;     /* images per call and threads that the plan was made for */
+    int32_t plan_threads;
 } rt_program;
 
 /* ---- parameters ---- */

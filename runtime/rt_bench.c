@@ -157,28 +157,43 @@ static double kernel_bytes(const Bench *b, const rt_kernel *k) {
     return k->bytes_image * (double)b->n + k->bytes_fixed;
 }
 
+/* What the plan expected of this many images with its own number of threads. */
+static double predicted(const Bench *b, const rt_kernel *k) {
+    double images = k->seconds_image * (double)b->n;
+    return images > k->seconds_fixed ? images : k->seconds_fixed;
+}
+
+static void plan_text(const Bench *b, rt_text *o) {
+    const rt_program *p = &b->m->model->program[b->program];
+    rt_text_printf(o, "planned for %d image%s, %d threads, target %s\n", p->plan_batch,
+                   p->plan_batch == 1 ? "" : "s", p->plan_threads, b->m->model->target);
+}
+
 static void as_text(Bench *b, rt_text *o) {
-    double total = 0;
+    double total = 0, plan = 0;
     Stat w = stat_of(b->whole, b->runs);
-    rt_text_printf(o, "%-28s %-16s %9s %9s %9s %8s %7s %6s\n", "kernel", "algorithm", "ms min",
-                   "median", "max", "GFLOP/s", "GB/s", "peak");
+    rt_text_printf(o, "%-28s %-16s %9s %9s %9s %9s %8s %7s %6s\n", "kernel", "algorithm", "ms min",
+                   "median", "max", "plan", "GFLOP/s", "GB/s", "peak");
     for (int i = b->first; i < b->end; i++) {
         const rt_kernel *k = &b->m->model->program[b->program].kernel[i];
         Stat s = stat_of(b->time + (i - b->first) * b->runs, b->runs);
         double f = kernel_flops(b, k), t = s.median > 0 ? s.median : 1e-12;
         total += f;
-        rt_text_printf(o, "%-28.28s %-16.16s %9.4f %9.4f %9.4f %8.1f %7.1f %5.1f%%\n", k->name,
-                       k->algorithm, s.min * 1e3, s.median * 1e3, s.max * 1e3, f / t * 1e-9,
-                       kernel_bytes(b, k) / t * 1e-9, 100 * f / t / b->peak);
+        plan += predicted(b, k);
+        rt_text_printf(o, "%-28.28s %-16.16s %9.4f %9.4f %9.4f %9.4f %8.1f %7.1f %5.1f%%\n",
+                       k->name, k->algorithm, s.min * 1e3, s.median * 1e3, s.max * 1e3,
+                       predicted(b, k) * 1e3, f / t * 1e-9, kernel_bytes(b, k) / t * 1e-9,
+                       100 * f / t / b->peak);
     }
-    rt_text_printf(o, "%-28.28s %-16s %9.4f %9.4f %9.4f %8.1f %7s %5.1f%%\n", b->name,
-                   "whole entry", w.min * 1e3, w.median * 1e3, w.max * 1e3, total / w.median * 1e-9,
-                   "", 100 * total / w.median / b->peak);
+    rt_text_printf(o, "%-28.28s %-16s %9.4f %9.4f %9.4f %9.4f %8.1f %7s %5.1f%%\n", b->name,
+                   "whole entry", w.min * 1e3, w.median * 1e3, w.max * 1e3, plan * 1e3,
+                   total / w.median * 1e-9, "", 100 * total / w.median / b->peak);
     rt_text_printf(o,
                    "batch %lld, %d threads, %lld runs, %.1f images/s, peak %.1f GFLOP/s "
                    "(%d lanes, measured)\n",
                    (long long)b->n, b->m->threads, (long long)b->runs, (double)b->n / w.median,
                    b->peak * 1e-9, rt_peak_lanes(b->m->model));
+    plan_text(b, o);
 }
 
 static void json_stat(rt_text *o, Stat s) {
@@ -196,9 +211,11 @@ static void as_json(Bench *b, rt_text *o) {
     rt_text_json(o, b->m->model->target);
     rt_text_printf(o,
                    ",\"entry\":\"%s\",\"batch\":%lld,\"threads\":%d,\"runs\":%lld,"
-                   "\"peak_gflops\":%.2f,\"peak_rss_mb\":%.1f,\"kernels\":[",
+                   "\"peak_gflops\":%.2f,\"peak_rss_mb\":%.1f,\"plan_batch\":%d,"
+                   "\"plan_threads\":%d,\"kernels\":[",
                    b->name, (long long)b->n, b->m->threads, (long long)b->runs, b->peak * 1e-9,
-                   (double)usage.ru_maxrss / 1024.0);
+                   (double)usage.ru_maxrss / 1024.0, b->m->model->program[b->program].plan_batch,
+                   b->m->model->program[b->program].plan_threads);
     for (int i = b->first; i < b->end; i++) {
         const rt_kernel *k = &b->m->model->program[b->program].kernel[i];
         rt_text_add(o, i > b->first ? ",\n{\"name\":" : "\n{\"name\":");
@@ -207,8 +224,8 @@ static void as_json(Bench *b, rt_text *o) {
         rt_text_json(o, k->label ? k->label : "");
         rt_text_add(o, ",\"algorithm\":");
         rt_text_json(o, k->algorithm);
-        rt_text_printf(o, ",\"flops\":%.0f,\"bytes\":%.0f,", kernel_flops(b, k),
-                       kernel_bytes(b, k));
+        rt_text_printf(o, ",\"flops\":%.0f,\"bytes\":%.0f,\"ms_predicted\":%.6f,",
+                       kernel_flops(b, k), kernel_bytes(b, k), predicted(b, k) * 1e3);
         json_stat(o, stat_of(b->time + (i - b->first) * b->runs, b->runs));
         rt_text_add(o, "}");
         total += kernel_flops(b, k);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bug.h"
+#include "ir/cost.h"
 #include "ir/op.h"
 #include "rt_abi.h"
 
@@ -160,6 +161,8 @@ static Val kernel_array(Program *p) {
         put_f64(&f, k->flops_fixed);
         put_f64(&f, k->bytes_image);
         put_f64(&f, k->bytes_fixed);
+        put_f64(&f, k->seconds_image);
+        put_f64(&f, k->seconds_fixed);
         item[i] = done(&f);
     }
     return em_c_array(p->e, item, p->g->nkernels);
@@ -263,6 +266,8 @@ static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode
     put_i32(&f, nlosses);
     put(&f, fixed_i32(e, loss, 8));
     put(&f, em_c_fixed(e, refused, 3));
+    put_i32(&f, g ? plan_batch(g) : 0);
+    put_i32(&f, in->target->speed.threads);
     return done(&f);
 }
 

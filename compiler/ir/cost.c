@@ -23,13 +23,74 @@ double cost_seconds(const Target *t, const Cost *c) {
     double rounds = (double)(int64_t)((tasks + threads - 1) / threads);
     double share = rounds / tasks;
     double flops_per_op = 2.0 * t->vector; /* a vector instruction costs what an FMA costs */
+    double start = 0.5e-6;                 /* handing a kernel to the threads */
     double work = c->flops / (c->efficiency > 0 ? c->efficiency : 1) + c->vector_ops * flops_per_op;
     double most = work * share / t->speed.flops;
     double l2 = c->l2_bytes * share / t->speed.l2, l3 = c->l3_bytes * share / t->speed.l3;
     double dram = c->dram_bytes / t->speed.dram;
     most = l2 > most ? l2 : most;
     most = l3 > most ? l3 : most;
-    return dram > most ? dram : most;
+    return start + (dram > most ? dram : most);
+}
+
+/* ---- kernels that nobody chooses ---- */
+
+/* What the inner loops of an operation reach of the peak when data are near; elementwise loops do
+ * one operation per load and store, others compare, divide or gather. */
+static double op_efficiency(int op) {
+    switch (op) {
+    case OP_CONV2D: case OP_CONV2D_BWD_DATA: case OP_CONV2D_BWD_WEIGHTS:
+    case OP_DENSE: case OP_DENSE_BWD_DATA: case OP_DENSE_BWD_WEIGHTS:
+        return 0.85;
+    default:
+        return 0.1;
+    }
+}
+
+/* Bytes that were last touched `distance` bytes ago come from the level that holds so many. */
+static void add_bytes(const Target *t, Cost *c, double bytes, double distance) {
+    if (distance <= (double)t->l2)
+        c->l2_bytes += bytes;
+    else if (distance <= (double)t->l3)
+        c->l3_bytes += bytes;
+    else
+        c->dram_bytes += bytes;
+}
+
+static double kernel_tasks(const Kernel *k, double n) {
+    double block = (double)k->tasks_block;
+    return (double)k->tasks_per * (block > 0 ? (double)(int64_t)((n + block - 1) / block) : 1);
+}
+
+/* n images; 0: only what is done whatever their number. */
+static double roofline(const Graph *g, const Kernel *k, const Target *t, double n,
+                       double call_bytes) {
+    double moved = k->bytes_image * n + k->bytes_fixed;
+    Cost c = {.flops = k->flops_image * n + k->flops_fixed,
+              .efficiency = op_efficiency(graph_n(g, k->anchor)->op),
+              .tasks = kernel_tasks(k, n > 0 ? n : 1)};
+    add_bytes(t, &c, k->bytes_image * n, moved);
+    add_bytes(t, &c, k->bytes_fixed, call_bytes);
+    return cost_seconds(t, &c);
+}
+
+void plan_seconds(const Graph *g, Kernel *k, const Target *t, double call_bytes) {
+    double n = (double)plan_batch(g), fixed = roofline(g, k, t, 0, call_bytes);
+    double image = roofline(g, k, t, n, call_bytes) / n;
+    if (k->seconds <= 0)
+        k->seconds = image * n;
+    /* Reading the weights takes its time however few images there are; only what exceeds it is
+     * known to grow with them. */
+    k->seconds_fixed = fixed < k->seconds ? fixed : k->seconds;
+    if (k->seconds_fixed < 0.9 * k->seconds) {
+        k->seconds_image = k->seconds / n;
+        return;
+    }
+    Kernel images = *k;
+    images.flops_fixed = images.bytes_fixed = 0;
+    image = roofline(g, &images, t, n, call_bytes) / n;
+    k->seconds_image = image * n < k->seconds ? image : k->seconds / n;
+    k->seconds_fixed = k->seconds;
 }
 
 const char *plan_candidate_name(const Kernel *k, Arena *a) {

@@ -28,6 +28,11 @@ double cost_seconds(const Target *t, const Cost *c);
 /* *k = the chosen candidate, with `others` and `why` completed.  n >= 1; all fields of *k that are
  * not algorithm, tile, tasks, scratch, winograd, seconds, why are equal in all candidates. */
 void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candidate, int n);
+/* Fills k->seconds if no hook has (a roofline of the kernel's flops and bytes), and what is told of
+ * other batches: seconds_image and seconds_fixed.  call_bytes: what one call of the whole program
+ * moves, which says whether parameters are still in a cache when they are needed again.
+ * requires: flops, bytes and tasks of *k. */
+void plan_seconds(const Graph *g, Kernel *k, const Target *t, double call_bytes);
 /* The name of the problem: operation, shapes, attributes, fused chain, target, batch class. */
 const char *plan_key(const Graph *g, const Kernel *k, const Target *t, Arena *a);
 

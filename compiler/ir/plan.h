@@ -70,6 +70,7 @@ typedef struct Kernel {
     int64_t scratch;           /* bytes of per-thread scratch it needs */
     int winograd;              /* output pixels per tile side, F(winograd, kernel); 0: direct */
     double seconds;            /* the cost model's guess for one call of options->batch images */
+    double seconds_image, seconds_fixed; /* for n images: the larger of image * n and fixed */
     const char *others;        /* what else was possible: "direct 3.95 ms, winograd2 2.4 ms" */
 } Kernel;
 

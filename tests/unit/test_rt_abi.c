@@ -133,6 +133,8 @@ static void program_is_sane(const Built *b, int mode) {
     CU_ASSERT_EQUAL(p->scratch_bytes, g->scratch_bytes);
     CU_ASSERT_EQUAL(p->act_lower_bound, g->act_lower_bound);
     CU_ASSERT(p->act_lower_bound <= p->act_bytes);
+    CU_ASSERT_EQUAL(p->plan_batch, 1);
+    CU_ASSERT_EQUAL(p->plan_threads, b->target.speed.threads);
     for (int i = 0; i < p->nkernels; i++) {
         const rt_kernel *k = &p->kernel[i];
         CU_ASSERT_PTR_NOT_NULL(k->fn);
@@ -142,6 +144,9 @@ static void program_is_sane(const Built *b, int mode) {
         CU_ASSERT(k->tasks_per > 0 && k->tasks_block >= 0);
         CU_ASSERT_EQUAL(k->flops_image, g->kernels[i].flops_image);
         CU_ASSERT_EQUAL(k->bytes_fixed, g->kernels[i].bytes_fixed);
+        CU_ASSERT_EQUAL(k->seconds_image, g->kernels[i].seconds_image);
+        CU_ASSERT_EQUAL(k->seconds_fixed, g->kernels[i].seconds_fixed);
+        CU_ASSERT(k->seconds_image > 0 || k->seconds_fixed > 0);
     }
     for (int i = 0; i < p->nentries; i++) {
         CU_ASSERT_STRING_EQUAL(p->entry[i].name, g->entry[i].name);
