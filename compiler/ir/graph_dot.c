@@ -98,11 +98,10 @@ void graph_dot(const Graph *g, FILE *out) {
         fprintf(out, "  subgraph cluster_%d {\n  label=\"", k);
         quote(out, kernel->name);
         fputs("\"; fontsize=9; color=\"#bdbdbd\";\n", out);
-        dot_node(g, kernel->anchor, out);
-        for (int i = 0; i < kernel->nchain; i++)
-            dot_node(g, kernel->chain[i], out);
-        if (kernel->tail)
-            dot_node(g, kernel->tail, out);
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(kernel, node);
+        for (int i = 0; i < count; i++)
+            dot_node(g, node[i], out);
         fputs("  }\n", out);
     }
     for (uint32_t o = 0; o < g->norder; o++)

@@ -515,11 +515,29 @@ static void *attributes(Reader *r, int op) {
 
 /* ---- nodes ---- */
 
+/* Behind a weights' gradient: its update, the bias' gradient, and that one's update. */
+static bool add_update(Reader *r, NodeId id, int op) {
+    Kernel *k = r->open;
+    const Node *n = graph_n(r->g, id);
+    if (op == OP_BIAS_GRAD && !k->bias_grad)
+        k->bias_grad = id;
+    else if (op_is(op, OPF_X) && !k->update && n->in[1] == graph_n(r->g, k->anchor)->out[0])
+        k->update = id;
+    else if (op_is(op, OPF_X) && k->bias_grad && !k->bias_update &&
+             n->in[1] == graph_n(r->g, k->bias_grad)->out[0])
+        k->bias_update = id;
+    else
+        return false;
+    return true;
+}
+
 static void add_to_kernel(Reader *r, NodeId id, int op) {
     Kernel *k = r->open;
     graph_n(r->g, id)->kernel = (uint32_t)r->g->nkernels;
     if (!k->anchor)
         k->anchor = id;
+    else if (add_update(r, id, op))
+        return;
     else if (k->tail)
         fail(r, "a node behind the kernel's pooling");
     else if (!op_is(op, OPF_E))

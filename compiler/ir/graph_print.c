@@ -336,11 +336,10 @@ void kernel_print(const Graph *g, const Kernel *k, FILE *out) {
         fprintf(out, " scratch %lld", (long long)k->scratch);
     print_text(out, "why", k->why);
     fputs(" {\n", out);
-    print_node(out, g, k->anchor, "    ");
-    for (int i = 0; i < k->nchain; i++)
-        print_node(out, g, k->chain[i], "    ");
-    if (k->tail)
-        print_node(out, g, k->tail, "    ");
+    NodeId node[KERNEL_MAX_NODES];
+    int count = kernel_nodes(k, node);
+    for (int i = 0; i < count; i++)
+        print_node(out, g, node[i], "    ");
     fputs("}\n", out);
 }
 

@@ -203,6 +203,26 @@ static bool check_chain(Check *c, const Kernel *k) {
     return true;
 }
 
+/* The update reads the anchor's result, the bias' part the anchor's second input. */
+static bool check_fused_update(Check *c, const Kernel *k) {
+    const Graph *g = c->g;
+    const Node *anchor = graph_n(g, k->anchor), *update = graph_n(g, k->update);
+    const Node *bias = graph_n(g, k->bias_grad), *second = graph_n(g, k->bias_update);
+    if (k->update && (!op_is(update->op, OPF_X) || update->in[1] != anchor->out[0]))
+        return check_fail(c, "kernel %s: %s does not update what the anchor derives", k->name,
+                          op_name[update->op]);
+    if (k->bias_grad &&
+        (bias->op != OP_BIAS_GRAD || anchor->nin != 2 || bias->in[0] != anchor->in[1]))
+        return check_fail(c, "kernel %s: %s is not the bias' gradient", k->name, op_name[bias->op]);
+    if (k->bias_update &&
+        (!k->bias_grad || !op_is(second->op, OPF_X) || second->in[1] != bias->out[0]))
+        return check_fail(c, "kernel %s: %s does not update the bias", k->name,
+                          op_name[second->op]);
+    if ((k->update || k->bias_grad) && (k->nchain || k->tail))
+        return check_fail(c, "kernel %s: a chain behind an updated gradient", k->name);
+    return true;
+}
+
 static bool check_kernels(Check *c) {
     const Graph *g = c->g;
     bool *taken = ARENA_ARRAY(c->tmp, g->nnode, bool);
@@ -211,13 +231,13 @@ static bool check_kernels(Check *c) {
         const Kernel *k = &g->kernels[i];
         if (k->nchain < 0 || k->nchain > KERNEL_MAX_CHAIN || !k->name)
             return check_fail(c, "kernel %d is malformed", i);
-        if (!claim(c, taken, k->anchor, i) || (k->tail && !claim(c, taken, k->tail, i)))
-            return false;
-        for (int j = 0; j < k->nchain; j++)
-            if (!claim(c, taken, k->chain[j], i))
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(k, node);
+        for (int j = 0; j < count; j++)
+            if (!claim(c, taken, node[j], i))
                 return false;
-        total += 1 + (uint32_t)k->nchain + (k->tail != 0);
-        if (!check_chain(c, k))
+        total += (uint32_t)count;
+        if (!check_chain(c, k) || !check_fused_update(c, k))
             return false;
     }
     if (total != g->norder)

@@ -19,20 +19,24 @@ static void add(Set *s, ValueId v) {
     s->n++;
 }
 
-static int node_count(const Kernel *k) {
-    return 1 + k->nchain + (k->tail != 0);
-}
-
-static NodeId node_at(const Kernel *k, int i) {
-    if (i == 0)
-        return k->anchor;
-    return i <= k->nchain ? k->chain[i - 1] : k->tail;
+int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]) {
+    const NodeId rest[] = {k->tail, k->update, k->bias_grad, k->bias_update};
+    int n = 0;
+    out[n++] = k->anchor;
+    for (int i = 0; i < k->nchain; i++)
+        out[n++] = k->chain[i];
+    for (int i = 0; i < 4; i++)
+        if (rest[i])
+            out[n++] = rest[i];
+    return n;
 }
 
 int kernel_outputs(const Graph *g, const Kernel *k, ValueId *out, int cap) {
     Set s = {out, 0, cap};
-    for (int i = 0; i < node_count(k); i++) {
-        const Node *n = graph_n(g, node_at(k, i));
+    NodeId node[KERNEL_MAX_NODES];
+    int count = kernel_nodes(k, node);
+    for (int i = 0; i < count; i++) {
+        const Node *n = graph_n(g, node[i]);
         for (int j = 0; j < n->nout; j++)
             if (n->out[j] && graph_v(g, n->out[j])->stored)
                 add(&s, n->out[j]);
@@ -40,21 +44,23 @@ int kernel_outputs(const Graph *g, const Kernel *k, ValueId *out, int cap) {
     return s.n;
 }
 
-static bool inside(const Graph *g, const Kernel *k, ValueId v) {
+static bool inside(const Graph *g, const NodeId *node, int count, ValueId v) {
     if (graph_v(g, v)->kind != VK_RESULT)
         return false;
-    for (int i = 0; i < node_count(k); i++)
-        if (graph_v(g, v)->def == node_at(k, i))
+    for (int i = 0; i < count; i++)
+        if (graph_v(g, v)->def == node[i])
             return true;
     return false;
 }
 
 int kernel_inputs(const Graph *g, const Kernel *k, ValueId *in, int cap) {
     Set s = {in, 0, cap};
-    for (int i = 0; i < node_count(k); i++) {
-        const Node *n = graph_n(g, node_at(k, i));
+    NodeId node[KERNEL_MAX_NODES];
+    int count = kernel_nodes(k, node);
+    for (int i = 0; i < count; i++) {
+        const Node *n = graph_n(g, node[i]);
         for (int j = 0; j < n->nin; j++)
-            if (!inside(g, k, n->in[j]))
+            if (!inside(g, node, count, n->in[j]))
                 add(&s, n->in[j]);
     }
     return s.n;

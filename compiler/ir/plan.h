@@ -77,6 +77,9 @@ typedef struct Kernel {
 void kernel_print(const Graph *g, const Kernel *k, FILE *out);
 void plan_print(const Graph *g, const Target *t, FILE *out); /* the text of `emit --as=plan` */
 
+/* All nodes of the kernel, in the order of their computation; returns how many. */
+enum { KERNEL_MAX_NODES = KERNEL_MAX_CHAIN + 5 };
+int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]);
 /* Values stored by the kernel: the anchor's / chain's / tail's outputs that have Value.stored. */
 int kernel_outputs(const Graph *g, const Kernel *k, ValueId *out, int cap);
 /* Values read from memory by the kernel (stored or inputs or parameters), each once. */

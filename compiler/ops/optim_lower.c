@@ -6,7 +6,7 @@
  */
 #include "base/bug.h"
 #include "ops/hooks.h"
-#include "ops/lower.h"
+#include "ops/optim.h"
 
 enum { SGD_CHUNK = 8192 }; /* floats per task */
 
@@ -20,6 +20,25 @@ void choose_sgd(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_block = 0;
 }
 
+SgdRates sgd_rates(KernelCtx *k, const SgdAttrs *a) {
+    Emit *e = k->e;
+    Val lr = em_fmul(e, frame_scalar(k, SCALAR_LR), em_f32(e, -a->lr_mult));
+    Val decay = em_fmul(e, frame_scalar(k, SCALAR_DECAY), em_f32(e, a->decay_mult));
+    return (SgdRates){.step = em_splat(e, lr),
+                      .momentum = em_splat(e, frame_scalar(k, SCALAR_MOMENTUM)),
+                      .decay = em_splat(e, decay),
+                      .nesterov = a->nesterov};
+}
+
+void sgd_apply(Emit *e, const SgdRates *r, Val weights, Val state, int64_t off, Val gradient) {
+    Val weight = em_load(e, weights, off, true);
+    Val grad = em_fma(e, r->decay, weight, gradient);
+    Val speed = em_fma(e, r->momentum, em_load(e, state, off, true), grad);
+    em_store(e, state, off, speed, true);
+    Val along = r->nesterov ? em_fma(e, r->momentum, speed, grad) : speed;
+    em_store(e, weights, off, em_fma(e, r->step, along, weight), true);
+}
+
 void lower_sgd(KernelCtx *k) {
     Emit *e = k->e;
     const SgdAttrs *a = k->attrs;
@@ -29,20 +48,13 @@ void lower_sgd(KernelCtx *k) {
     Val v = flat_at(k, k->node->in[2], &state_floats);
     if (grad_floats != floats || state_floats != floats)
         BUG("kernel %s: parameter and gradient differ in size", k->k->name);
-    Val lr = em_fmul(e, frame_scalar(k, SCALAR_LR), em_f32(e, -a->lr_mult));
-    Val step = em_splat(e, lr), momentum = em_splat(e, frame_scalar(k, SCALAR_MOMENTUM));
-    Val decay = em_splat(e, em_fmul(e, frame_scalar(k, SCALAR_DECAY), em_f32(e, a->decay_mult)));
+    SgdRates rates = sgd_rates(k, a);
     Loop task = task_loop(k);
     Val from = em_mul(e, task.i, em_i64(e, SGD_CHUNK));
     Val to = em_imin(e, em_add(e, from, em_i64(e, SGD_CHUNK)), em_i64(e, floats));
     Loop i = em_for(e, from, to, em_width(e), "i", NULL, 0);
-    Val pw = em_ptr(e, w, i.i), pv = em_ptr(e, v, i.i);
-    Val weight = em_load(e, pw, 0, true);
-    Val grad = em_fma(e, decay, weight, em_load(e, em_ptr(e, g, i.i), 0, true));
-    Val speed = em_fma(e, momentum, em_load(e, pv, 0, true), grad);
-    em_store(e, pv, 0, speed, true);
-    Val along = a->nesterov ? em_fma(e, momentum, speed, grad) : speed;
-    em_store(e, pw, 0, em_fma(e, step, along, weight), true);
+    Val grad = em_load(e, em_ptr(e, g, i.i), 0, true);
+    sgd_apply(e, &rates, em_ptr(e, w, i.i), em_ptr(e, v, i.i), 0, grad);
     em_for_end(e, &i, NULL, 0);
     task_end(k, &task);
 }

@@ -1,4 +1,5 @@
-/* fuse.c: elementwise nodes, and a pool, join the kernel that makes their input.
+/* fuse.c: elementwise nodes, and a pool, join the kernel that makes their input; a parameter's
+ * update joins the kernel of its gradient.
  *
  * requires: dce.  ensures: kernels partition the live nodes; Value.stored is set for exactly the
  * results that some other kernel reads or that are kept; g->order lists the nodes kernel by kernel.
@@ -127,6 +128,50 @@ static void grow_tail(Fuse *f, ValueId v) {
     }
 }
 
+/* ---- updates behind weights' gradients ---- */
+
+/* The update that is the only reader of gradient v, which nobody else wants, or 0. */
+static NodeId only_update(const Fuse *f, ValueId v) {
+    if (use_count(f, v) != 1 || graph_v(f->g, v)->keep)
+        return 0;
+    NodeId id = f->uses.user[f->uses.first[v]];
+    const Node *n = graph_n(f->g, id);
+    return n->op == OP_SGD && !n->kernel && n->in[1] == v && bww_accepts(f->g, f->k, id) ? id : 0;
+}
+
+/* A bias' gradient over the same diff_dst, and its update, come along: only both, so that nobody
+ * waits for the kernel, which has to run after every reader of its parameters. */
+static void take_bias(Fuse *f) {
+    Kernel *k = f->k;
+    ValueId diff = graph_n(f->g, k->anchor)->in[1];
+    for (uint32_t u = f->uses.first[diff]; u < f->uses.first[diff + 1]; u++) {
+        NodeId id = f->uses.user[u];
+        const Node *n = graph_n(f->g, id);
+        if (n->op != OP_BIAS_GRAD || n->kernel || !bww_accepts(f->g, k, id))
+            continue;
+        k->bias_grad = id;
+        k->bias_update = only_update(f, n->out[0]);
+        if (!k->bias_update) {
+            k->bias_grad = 0;
+            continue;
+        }
+        take(f, id);
+        take(f, k->bias_update);
+        return;
+    }
+}
+
+static void take_update(Fuse *f) {
+    int op = graph_n(f->g, f->k->anchor)->op;
+    if (!bww_accepts || (op != OP_CONV2D_BWD_WEIGHTS && op != OP_DENSE_BWD_WEIGHTS))
+        return;
+    f->k->update = only_update(f, graph_n(f->g, f->k->anchor)->out[0]);
+    if (!f->k->update)
+        return;
+    take(f, f->k->update);
+    take_bias(f);
+}
+
 /* Elementwise work without a batch is done on flat arrays, where chains are not supported. */
 static bool takes_chain(const Graph *g, NodeId id) {
     const Node *n = graph_n(g, id);
@@ -143,7 +188,10 @@ static void make_kernel(Fuse *f, NodeId id) {
     f->tensors = op_is(graph_n(g, id)->op, OPF_E) ? graph_n(g, id)->nin : 0;
     take(f, id);
     f->k->label = graph_n(g, id)->label;
-    if (f->ctx->no_fuse || !takes_chain(g, id))
+    if (f->ctx->no_fuse)
+        return;
+    take_update(f);
+    if (!takes_chain(g, id))
         return;
     ValueId end = grow_chain(f, graph_n(g, id)->out[0]);
     grow_tail(f, end);
@@ -196,6 +244,9 @@ static const char *kernel_name(const Fuse *f, const Kernel *k) {
             arena_printf(g->keep, "%s+%s", name, link_name(g, k->chain[i], anchor->label, written));
     if (k->tail)
         name = arena_printf(g->keep, "%s+%s", name, link_name(g, k->tail, anchor->label, written));
+    if (k->update)
+        name = arena_printf(g->keep, "%s%s+%s", name, k->bias_grad ? "+bias" : "",
+                            op_name[graph_n(g, k->update)->op]);
     return name;
 }
 
@@ -230,15 +281,40 @@ static void mark_stored(Fuse *f) {
     }
 }
 
+/* Where the kernel belongs among the others: at its anchor; if it changes parameters, at the last
+ * of the updates, which the order has behind all readers. */
+static uint32_t rank_of(const Fuse *f, const Kernel *k) {
+    uint32_t rank = f->position[k->anchor];
+    if (k->update && f->position[k->update] > rank)
+        rank = f->position[k->update];
+    if (k->bias_update && f->position[k->bias_update] > rank)
+        rank = f->position[k->bias_update];
+    return rank;
+}
+
+static void sort_kernels(Fuse *f) {
+    Graph *g = f->g;
+    int *at = ARENA_ARRAY(f->ctx->tmp, g->norder, int); /* 1 + kernel of that rank */
+    Kernel *sorted = ARENA_ARRAY(g->keep, g->nkernels, Kernel);
+    for (int i = 0; i < g->nkernels; i++)
+        at[rank_of(f, &g->kernels[i])] = i + 1;
+    int n = 0;
+    for (uint32_t o = 0; o < g->norder; o++)
+        if (at[o])
+            sorted[n++] = g->kernels[at[o] - 1];
+    BUG_IF(n != g->nkernels, "%d of %d kernels have a rank", n, g->nkernels);
+    g->kernels = sorted;
+}
+
 static void order_by_kernel(Graph *g) {
     uint32_t n = 0;
     for (int i = 0; i < g->nkernels; i++) {
-        const Kernel *k = &g->kernels[i];
-        g->order[n++] = k->anchor;
-        for (int c = 0; c < k->nchain; c++)
-            g->order[n++] = k->chain[c];
-        if (k->tail)
-            g->order[n++] = k->tail;
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(&g->kernels[i], node);
+        for (int c = 0; c < count; c++) {
+            graph_n(g, node[c])->kernel = (uint32_t)i + 1;
+            g->order[n++] = node[c];
+        }
     }
     BUG_IF(n != g->norder, "kernels hold %u of %u nodes", n, g->norder);
 }
@@ -258,5 +334,6 @@ void pass_fuse(Graph *g, PassCtx *ctx) {
             make_kernel(&f, g->order[o]);
     mark_stored(&f);
     name_kernels(&f);
+    sort_kernels(&f);
     order_by_kernel(g);
 }

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/bug.h"
-#include "ir/cost.h"
 #include "ir/op.h"
 #include "ops/attrs.h"
 #include "ops/hooks.h"
@@ -272,11 +271,10 @@ static void add_bytes(const Graph *g, Kernel *k, ValueId v) {
 void kernel_cost(const Graph *g, Kernel *k) {
     ValueId values[KERNEL_VALUES];
     k->flops_image = k->flops_fixed = k->bytes_image = k->bytes_fixed = 0;
-    add_flops(g, k, k->anchor);
-    for (int i = 0; i < k->nchain; i++)
-        add_flops(g, k, k->chain[i]);
-    if (k->tail)
-        add_flops(g, k, k->tail);
+    NodeId node[KERNEL_MAX_NODES];
+    int count = kernel_nodes(k, node);
+    for (int i = 0; i < count; i++)
+        add_flops(g, k, node[i]);
     int n = kernel_inputs(g, k, values, KERNEL_VALUES);
     for (int i = 0; i < n && i < KERNEL_VALUES; i++)
         add_bytes(g, k, values[i]);
@@ -311,19 +309,14 @@ void pass_layout(Graph *g, PassCtx *ctx) {
             if (n->out[k] && graph_v(g, n->out[k])->stored && !graph_v(g, n->out[k])->batched)
                 layout_unbatched(g, &uses, t, n->out[k]);
     }
-    double call_bytes = 0;
     g->scratch_bytes = 0;
     for (int i = 0; i < g->nkernels; i++) {
         Kernel *k = &g->kernels[i];
-        k->seconds = 0;
         choose(g, k, t);
         kernel_cost(g, k);
-        call_bytes += k->bytes_image * (double)plan_batch(g) + k->bytes_fixed;
         if (k->scratch > g->scratch_bytes)
             g->scratch_bytes = k->scratch;
     }
-    for (int i = 0; i < g->nkernels; i++)
-        plan_seconds(g, &g->kernels[i], t, call_bytes);
 }
 
 void params_place(ParamList *params) {

@@ -77,6 +77,15 @@ static List to_list(Sched *s, const Edges *e) {
     return l;
 }
 
+/* Kernel k changes `param`: whoever reads it runs before. */
+static void readers_first(Sched *s, Edges *next, const UseTable *uses, int k, ValueId param) {
+    for (uint32_t u = uses->first[param]; u < uses->first[param + 1]; u++) {
+        int reader = (int)graph_n(s->g, uses->user[u])->kernel - 1;
+        if (reader != k)
+            add_edge(s, next, reader, k);
+    }
+}
+
 static void find_dependences(Sched *s) {
     Graph *g = s->g;
     UseTable uses = graph_use_table(g, s->tmp);
@@ -92,14 +101,11 @@ static void find_dependences(Sched *s) {
             if (in_slab(g, in[i]))
                 add_edge(s, &reads, k, (int)in[i]);
         }
-        const Node *anchor = graph_n(g, g->kernels[k].anchor);
-        if (!op_is(anchor->op, OPF_X))
-            continue;
-        for (uint32_t u = uses.first[anchor->in[0]]; u < uses.first[anchor->in[0] + 1]; u++) {
-            int reader = (int)graph_n(g, uses.user[u])->kernel - 1;
-            if (reader != k)
-                add_edge(s, &next, reader, k);
-        }
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(&g->kernels[k], node);
+        for (int i = 0; i < count; i++)
+            if (op_is(graph_n(g, node[i])->op, OPF_X))
+                readers_first(s, &next, &uses, k, graph_n(g, node[i])->in[0]);
     }
     s->next = to_list(s, &next);
     s->reads = to_list(s, &reads);
@@ -196,12 +202,11 @@ static void reorder(Graph *g, const int *order) {
     for (int p = 0; p < g->nkernels; p++) {
         Kernel *k = &sorted[p];
         *k = g->kernels[order[p]];
-        for (int i = 0; i < 2 + k->nchain; i++) {
-            NodeId id = i == 0 ? k->anchor : i <= k->nchain ? k->chain[i - 1] : k->tail;
-            if (!id)
-                continue;
-            graph_n(g, id)->kernel = (uint32_t)p + 1;
-            g->order[n++] = id;
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(k, node);
+        for (int i = 0; i < count; i++) {
+            graph_n(g, node[i])->kernel = (uint32_t)p + 1;
+            g->order[n++] = node[i];
         }
     }
     g->kernels = sorted;

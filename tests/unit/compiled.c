@@ -334,10 +334,6 @@ static void compare(Checker *t, ValueId v, const double *got, const double *want
                 got[first], want[first], most, fabs(got[first] - want[first]) / most);
 }
 
-static NodeId kernel_node(const Kernel *k, int i) {
-    return i == 0 ? k->anchor : i <= k->nchain ? k->chain[i - 1] : k->tail;
-}
-
 /* Reads what the kernel is about to read; stored values must be as their kernel left them. */
 static void gather_inputs(Checker *t, const Kernel *k) {
     ValueId in[MAX_VALUES];
@@ -462,9 +458,11 @@ static void check_untouched(Checker *t, const Kernel *k, const Slab *slab, const
     int n = kernel_outputs(t->g, k, out, MAX_VALUES);
     for (int i = 0; may && i < n; i++)
         mark(&t->a, slab, out[i], may);
-    const Node *anchor = graph_n(t->g, k->anchor);
-    if (anchor->op == OP_SGD)
-        mark(&t->a, slab, anchor->in[2], may);
+    NodeId node[KERNEL_MAX_NODES];
+    int nodes = kernel_nodes(k, node);
+    for (int i = 0; may && i < nodes; i++)
+        if (graph_n(t->g, node[i])->op == OP_SGD)
+            mark(&t->a, slab, graph_n(t->g, node[i])->in[2], may);
     for (int64_t i = 0; may && i < slab->bytes; i++)
         if (!may[i] && slab->at[i] != before[i]) {
             failure(t, "byte %lld of the %s slab changed", (long long)i, what);
@@ -514,9 +512,10 @@ static void check_kernel(Checker *t, int index) {
     t->kernel = k->name;
     t->reach = 0;
     gather_inputs(t, k);
-    int nodes = 1 + k->nchain + (k->tail != 0);
+    NodeId node[KERNEL_MAX_NODES];
+    int nodes = kernel_nodes(k, node);
     for (int i = 0; i < nodes; i++)
-        evaluate(t, graph_n(g, kernel_node(k, i)));
+        evaluate(t, graph_n(g, node[i]));
     char *act = copy_slab(&t->a.act), *fix = copy_slab(&t->a.fix);
     char *param = copy_slab(&t->a.param), *state = copy_slab(&t->a.state);
     slabs_run(&t->a, t->c, index, 1, false);
@@ -535,14 +534,16 @@ static void check_kernel(Checker *t, int index) {
     int n = kernel_outputs(g, k, out, MAX_VALUES);
     double bound = 0;
     for (int i = 0; i < nodes; i++)
-        bound += t->how->local * ref_tolerance[graph_n(g, kernel_node(k, i))->op];
+        bound += t->how->local * ref_tolerance[graph_n(g, node[i])->op];
     for (int i = 0; i < n; i++)
         check_output(t, out[i], t->cur[out[i]], bound);
-    const Node *anchor = graph_n(g, k->anchor);
-    if (anchor->op == OP_SGD) {
-        check_momentum(t, anchor, bound);
-        free(t->got[anchor->in[0]]);
-        t->got[anchor->in[0]] = NULL; /* new parameter */
+    for (int i = 0; i < nodes; i++) {
+        const Node *sgd = graph_n(g, node[i]);
+        if (sgd->op != OP_SGD)
+            continue;
+        check_momentum(t, sgd, bound);
+        free(t->got[sgd->in[0]]);
+        t->got[sgd->in[0]] = NULL; /* new parameter */
     }
     free(act), free(fix), free(param), free(state);
 }

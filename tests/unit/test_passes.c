@@ -512,6 +512,8 @@ static void param_layouts(void) {
             const Value *w = graph_v(n[1].g, sgd->in[0]);
             for (int i = 1; i < 3; i++) {
                 const Value *x = graph_v(n[1].g, sgd->in[i]);
+                if (x->kind == VK_RESULT && !x->stored)
+                    continue; /* the update is part of the gradient's kernel */
                 CU_ASSERT_EQUAL(x->bytes, w->bytes);
                 CU_ASSERT_EQUAL(memcmp(&x->layout, &w->layout, sizeof w->layout), 0);
             }
@@ -544,6 +546,15 @@ static void costs(void) {
     CU_ASSERT_EQUAL(c1->bytes_image,
                     (double)(image->bytes + r1->bytes + p1->bytes + taps->bytes));
     CU_ASSERT(c1->bytes_fixed > 0);
+    const Kernel *dw = net_kernel(n.g, "conv_bwd_weights.c1+bias+sgd");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dw);
+    CU_ASSERT_EQUAL(dw->flops_fixed, 6 * (6.0 * 25 + 6)); /* both updates */
+    CU_ASSERT_EQUAL(dw->tasks_block, 0);
+    net_free(&n);
+
+    n = net_lenet("train", NULL);
+    n.ctx.no_fuse = true;
+    run_to(&n, NULL);
     const Kernel *sgd = net_kernel(n.g, "sgd.c1.weight");
     CU_ASSERT_PTR_NOT_NULL_FATAL(sgd);
     CU_ASSERT_EQUAL(sgd->flops_image, 0);
@@ -625,6 +636,7 @@ static void in_place(void) {
  */
 static void updates_early(void) {
     Net n = net_lenet("train", NULL);
+    n.ctx.no_fuse = true;
     run_to(&n, NULL);
     int64_t all = 0;
     for (uint32_t o = 0; o < n.g->norder; o++)
@@ -632,6 +644,54 @@ static void updates_early(void) {
             all += graph_v(n.g, graph_n(n.g, n.g->order[o])->in[1])->bytes;
     CU_ASSERT(n.g->fix_bytes < 2 * all);
     CU_ASSERT_STRING_EQUAL(n.g->entry[0].name, "step");
+    net_free(&n);
+}
+
+/* What the fused kernel of parameter `name` is called, or NULL. */
+static const Kernel *updater(const Graph *g, const char *name) {
+    for (int i = 0; i < g->nkernels; i++) {
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(&g->kernels[i], node);
+        for (int j = 0; j < count; j++)
+            if (graph_n(g, node[j])->op == OP_SGD &&
+                strcmp(graph_v(g, graph_n(g, node[j])->in[0])->name, name) == 0)
+                return &g->kernels[i];
+    }
+    return NULL;
+}
+
+/* An update is part of its gradient's kernel unless somebody else wants the gradient. */
+static void updates_fused(void) {
+    Net n = net_lenet("train", NULL);
+    run_to(&n, NULL);
+    for (int i = 0; i < n.g->nkernels; i++) {
+        const Kernel *k = &n.g->kernels[i];
+        CU_ASSERT_NOT_EQUAL(graph_n(n.g, k->anchor)->op, OP_SGD);
+        CU_ASSERT_NOT_EQUAL(graph_n(n.g, k->anchor)->op, OP_BIAS_GRAD);
+    }
+    for (uint32_t o = 0; o < n.g->norder; o++)
+        if (graph_n(n.g, n.g->order[o])->op == OP_SGD)
+            CU_ASSERT(!graph_v(n.g, graph_n(n.g, n.g->order[o])->in[1])->stored);
+    net_free(&n);
+
+    n = net_lenet("train", NULL); /* kept gradients: of a weight, of a bias */
+    run_to(&n, "grad");
+    graph_v(n.g, graph_find(n.g, "d.c2.weight"))->keep = true;
+    graph_v(n.g, graph_find(n.g, "d.c1.bias"))->keep = true;
+    CU_ASSERT(pass_run_one(n.g, &n.ctx, "fuse"));
+    CU_ASSERT_EQUAL(graph_n(n.g, updater(n.g, "c2.weight")->anchor)->op, OP_SGD);
+    CU_ASSERT_EQUAL(graph_n(n.g, updater(n.g, "c2.bias")->anchor)->op, OP_SGD);
+    CU_ASSERT_EQUAL(updater(n.g, "c1.weight")->bias_grad, 0);
+    CU_ASSERT_EQUAL(graph_n(n.g, updater(n.g, "c1.bias")->anchor)->op, OP_SGD);
+    CU_ASSERT(graph_v(n.g, graph_find(n.g, "d.c2.weight"))->stored);
+    net_free(&n);
+
+    n = net_shared("train", NULL); /* gradients in two parts */
+    run_to(&n, NULL);
+    int alone = 0;
+    for (int i = 0; i < n.g->nkernels; i++)
+        alone += graph_n(n.g, n.g->kernels[i].anchor)->op == OP_SGD;
+    CU_ASSERT_EQUAL(alone, 2);
     net_free(&n);
 }
 
@@ -835,5 +895,5 @@ SUITE_MAIN(TEST(folding), TEST(folding_identities), TEST(folding_conflict), TEST
            TEST(training_structure), TEST(projections_share_transposes), TEST(refused_rules),
            TEST(gradients), TEST(starts), TEST(live_lists), TEST(fusion), TEST(fusion_through_kept),
            TEST(no_fusion), TEST(data_layouts), TEST(param_layouts), TEST(costs), TEST(memory),
-           TEST(in_place), TEST(updates_early), TEST(look_entries), TEST(manager), TEST(golden),
+           TEST(in_place), TEST(updates_early), TEST(updates_fused), TEST(look_entries), TEST(manager), TEST(golden),
            TEST(random_nets), TEST(random_starts))
