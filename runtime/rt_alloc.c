@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HEADER = 16, SLAB_SMALL_ALIGN = 64 };
+enum { HEADER = 16, SLAB_SMALL_ALIGN = 64, PAGE = 65536 }; /* the largest page in use */
 #define HUGE_PAGE ((size_t)2 << 20)
 
 static atomic_size_t live_bytes;
@@ -147,30 +147,48 @@ void rt_free(void *p) {
     free(base);
 }
 
-static size_t slab_align(size_t bytes) {
-    return bytes >= HUGE_PAGE ? HUGE_PAGE : SLAB_SMALL_ALIGN;
+/* Large slabs are whole pages straight from the system: zero without being written, so a page
+ * becomes resident when the thread that works on it first writes there. */
+static int slab_is_mapped(size_t bytes) {
+    return bytes >= HUGE_PAGE;
 }
 
 static size_t slab_round(size_t bytes) {
-    size_t align = slab_align(bytes);
+    size_t align = slab_is_mapped(bytes) ? PAGE : SLAB_SMALL_ALIGN;
     return bytes ? (bytes + align - 1) / align * align : align;
 }
 
+/* bytes from an address that is a multiple of 2 MiB; NULL when there is no room. */
+static void *map_aligned(size_t bytes) {
+    size_t room = bytes + HUGE_PAGE;
+    char *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+    if (before)
+        munmap(p, before);
+    if (room - before > bytes)
+        munmap(p + before + bytes, room - before - bytes);
+    /* Only whole huge pages: the rest of the last one would cost memory that nobody uses.  And only
+     * advice: where the system has no huge pages the block works all the same. */
+    (void)madvise(p + before, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    return p + before;
+}
+
 void *rt_slab_alloc(size_t bytes, const char *what, rt_error *err) {
-    if (bytes > (size_t)PTRDIFF_MAX - HUGE_PAGE) {
+    if (bytes > (size_t)PTRDIFF_MAX - 2 * HUGE_PAGE) {
         rt_fail(err, NETRT_ELIMIT, "out of memory: %zu bytes for %s", bytes, what);
         return NULL;
     }
     size_t rounded = slab_round(bytes);
     if (account(rounded, what, err))
         return NULL;
-    void *p = aligned_alloc(slab_align(bytes), rounded);
+    void *p = slab_is_mapped(bytes) ? map_aligned(rounded)
+                                    : aligned_alloc(SLAB_SMALL_ALIGN, rounded);
     if (!p)
         return out_of_memory(rounded, what, err);
-    /* Only advice: where the kernel has no huge pages the block works all the same. */
-    if (rounded >= HUGE_PAGE)
-        (void)madvise(p, rounded, MADV_HUGEPAGE);
-    memset(p, 0, rounded);
+    if (!slab_is_mapped(bytes))
+        memset(p, 0, rounded);
     return p;
 }
 
@@ -178,5 +196,8 @@ void rt_slab_free(void *p, size_t bytes) {
     if (!p)
         return;
     atomic_fetch_sub(&live_bytes, slab_round(bytes));
-    free(p);
+    if (slab_is_mapped(bytes))
+        munmap(p, slab_round(bytes));
+    else
+        free(p);
 }

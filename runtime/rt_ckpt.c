@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_layout.h"
 #include "rt_weights.h"
 
 /* One row per field: the same table writes and reads. */
@@ -49,7 +50,7 @@ enum { FIELDS = sizeof field / sizeof field[0] };
 
 int rt_ckpt_save(netrt *m, const char *path, const rt_run_state *s, rt_error *err) {
     st_writer *w;
-    float *hold = NULL;
+    struct rt_weights_hold *hold = NULL;
     char text[64];
     if (st_writer_begin(&w, err))
         return err->code;
@@ -68,7 +69,7 @@ int rt_ckpt_save(netrt *m, const char *path, const rt_run_state *s, rt_error *er
         st_writer_abort(w);
     else
         st_writer_finish(w, path, err);
-    rt_free(hold);
+    rt_weights_release(hold);
     return err->code;
 }
 
@@ -109,6 +110,19 @@ static int check(const netrt *m, const st_file *file, rt_run_state *s, rt_error 
     return NETRT_OK;
 }
 
+static void read_state(netrt *m, const st_file *file, const rt_param *p, const st_tensor *t,
+                       rt_error *err) {
+    int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
+    float *pool = (float *)(void *)(m->state + p->state_offset);
+    float *v = rt_alloc((size_t)(part * size), sizeof *v, "optimizer state", err);
+    for (int64_t first = 0; v && first < rows && !err->code; first += part) {
+        int64_t n = rows - first < part ? rows - first : part;
+        if (st_read_part(file, t, v, first * size, n * size, err) == 0)
+            rt_layout_pack_rows(&p->layout, v, pool, first, n, m->threads);
+    }
+    rt_free(v);
+}
+
 int rt_ckpt_load(netrt *m, const char *path, rt_run_state *s, rt_error *err) {
     st_file file = {0};
     char name[320];
@@ -122,15 +136,10 @@ int rt_ckpt_load(netrt *m, const char *path, rt_run_state *s, rt_error *err) {
             continue;
         snprintf(name, sizeof name, RT_MOMENTUM_PREFIX "%s", p->name);
         const st_tensor *t = st_find(&file, name);
-        int64_t n = rt_param_count(p);
-        if (!t || t->count != n || t->dtype != ST_F32) {
+        if (!t || t->count != rt_param_count(p) || t->dtype != ST_F32)
             rt_fail(err, NETRT_EDATA, "%s: %s is missing or of the wrong size", path, name);
-            break;
-        }
-        float *v = rt_alloc((size_t)n, sizeof *v, "optimizer state", err);
-        if (v && st_read(&file, t, v, n, err) == 0)
-            rt_state_write(m, i, v);
-        rt_free(v);
+        else
+            read_state(m, &file, p, t, err);
     }
     st_close(&file);
     return err->code;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_layout.h"
 #include "rt_model.h"
 #include "rt_rng.h"
 
@@ -17,60 +18,73 @@ static void fill_part(const rt_param *p, uint64_t seed, uint32_t index, float *w
     float a = (float)p->init_a, b = (float)p->init_b;
     switch (p->init) {
     case RT_INIT_UNIFORM:
-        rt_rng_fill_uniform(rng, 0, index, (uint64_t)first, a, b, w + first, (size_t)n);
+        rt_rng_fill_uniform(rng, 0, index, (uint64_t)first, a, b, w, (size_t)n);
         break;
     case RT_INIT_GAUSSIAN:
-        rt_rng_fill_normal(rng, 0, index, (uint64_t)first, a, b, w + first, (size_t)n);
+        rt_rng_fill_normal(rng, 0, index, (uint64_t)first, a, b, w, (size_t)n);
         break;
     case RT_INIT_TABLE:
-        memcpy(w + first, p->table + first, (size_t)n * sizeof *w);
+        memcpy(w, p->table + first, (size_t)n * sizeof *w);
         break;
     case RT_INIT_FILL:
         for (int64_t i = 0; i < n; i++)
-            w[first + i] = a;
+            w[i] = a;
         break;
     default:
-        memset(w + first, 0, (size_t)n * sizeof *w);
+        memset(w, 0, (size_t)n * sizeof *w);
     }
 }
 
-/* An element depends on its number only, so threads may share a parameter in any way. */
-static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t n,
-                        int threads) {
+/* Elements first .. first + n - 1.  An element depends on its number only, so threads may share
+ * them in any way. */
+static void fill_values(const rt_param *p, uint64_t seed, uint32_t index, float *w, int64_t first,
+                        int64_t n, int threads) {
     enum { PART = 1 << 16 };
     int64_t parts = (n + PART - 1) / PART;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (parts > 1)
     for (int64_t i = 0; i < parts; i++)
-        fill_part(p, seed, index, w, i * PART, n - i * PART < PART ? n - i * PART : PART);
+        fill_part(p, seed, index, w + i * PART, first + i * PART,
+                  n - i * PART < PART ? n - i * PART : PART);
 }
 
 /* Connections that do not exist stay zero for good: their gradient is masked by the compiler. */
-static void clear_missing(const rt_param *p, float *w, int64_t n) {
+void rt_clear_missing(const rt_param *p, float *w, int64_t first, int64_t rows) {
     if (!p->links || p->rank < 2)
         return;
-    int64_t pairs = p->dim[0] * p->dim[1], area = n / pairs;
-    for (int64_t i = 0; i < pairs; i++)
-        if (!p->links[i])
+    int64_t inputs = p->dim[1], area = rt_param_count(p) / (p->dim[0] * inputs);
+    for (int64_t i = 0; i < rows * inputs; i++)
+        if (!p->links[first * inputs + i])
             memset(w + i * area, 0, (size_t)area * sizeof *w);
 }
 
-int rt_init_params(netrt *m, uint64_t seed, rt_error *err) {
-    int64_t largest = 1;
-    for (int i = 0; i < m->model->nparams; i++)
-        if (rt_param_count(&m->model->param[i]) > largest)
-            largest = rt_param_count(&m->model->param[i]);
-    float *w = rt_alloc((size_t)largest, sizeof *w, "initial weights", err);
-    if (!w)
-        return err->code;
+/* room: rt_part_room() numbers. */
+static void init_param(netrt *m, const rt_param *p, uint64_t seed, uint32_t index, float *room) {
+    int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
+    float *pool = (float *)(void *)(m->param + p->offset);
+    for (int64_t first = 0; first < rows; first += part) {
+        int64_t n = rows - first < part ? rows - first : part;
+        fill_values(p, seed, index, room, first * size, n * size, m->threads);
+        rt_clear_missing(p, room, first, n);
+        rt_layout_pack_rows(&p->layout, room, pool, first, n, m->threads);
+    }
+}
+
+void rt_init_with(netrt *m, uint64_t seed, float *room) {
     uint32_t index = 0;
     for (int i = 0; i < m->model->nparams; i++) {
-        const rt_param *p = &m->model->param[i];
-        int64_t n = rt_param_count(p);
-        fill_values(p, seed, index, w, n, m->threads);
-        clear_missing(p, w, n);
-        rt_param_write(m, i, w);
-        index += (uint32_t)rt_param_saved(p);
+        init_param(m, &m->model->param[i], seed, index, room);
+        index += (uint32_t)rt_param_saved(&m->model->param[i]);
     }
-    rt_free(w);
+    m->init_version = ++m->param_version;
+    m->init_seed = seed;
+}
+
+int rt_init_params(netrt *m, uint64_t seed, rt_error *err) {
+    float *room =
+        rt_alloc((size_t)rt_part_room(m->model), sizeof *room, "initial weights", err);
+    if (!room)
+        return err->code;
+    rt_init_with(m, seed, room);
+    rt_free(room);
     return NETRT_OK;
 }

@@ -1,13 +1,13 @@
 /* rt_layout.c: walks a nest of axes and copies between physical and logical order (rt_layout.h).
  *
  * The walk goes over physical places in order; each axis adds p * mult + offset to one logical
- * index.  A dimension is checked at the last axis that contributes to it, so padding is skipped as
- * whole subtrees, and the innermost axis becomes one loop without tests.
+ * index.  A dimension is checked at each axis that contributes to it, against what deeper ones can
+ * still add, so padding and rows outside a part are skipped as whole subtrees, and the innermost
+ * axis becomes one loop without tests.
  * theory: blocked formats as nests of axes, after oneDNN's "understanding memory formats".
  */
 #include "rt_layout.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "rt_par.h"
@@ -16,10 +16,12 @@ typedef struct Walk {
     const rt_layout *l;
     int64_t stride[RT_MAX_DIMS]; /* logical, row-major */
     int64_t inner[RT_MAX_AXES];  /* physical elements below one step of this axis */
-    bool last[RT_MAX_AXES];      /* no deeper axis touches the same dimension */
+    int64_t least[RT_MAX_AXES], most[RT_MAX_AXES]; /* what deeper axes add to the same dimension */
+    int64_t from, to;            /* indices of dimension 0 that are wanted */
     void (*row)(const struct Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n);
     const void *physical;
     float *logical;
+    int64_t base; /* logical number of the element that `logical` points to */
     float *out; /* pack: the physical side */
     int dtype;
 } Walk;
@@ -56,34 +58,36 @@ static void walk_prepare(Walk *w, const rt_layout *l) {
         s *= l->dim[d];
     }
     s = 1;
-    bool seen[RT_MAX_DIMS] = {false};
+    int64_t least[RT_MAX_DIMS] = {0}, most[RT_MAX_DIMS] = {0};
     for (int a = l->naxes - 1; a >= 0; a--) {
+        const rt_axis *x = &l->axis[a];
         w->inner[a] = s;
-        s *= l->axis[a].extent;
-        w->last[a] = !seen[l->axis[a].dim];
-        seen[l->axis[a].dim] = true;
+        s *= x->extent;
+        w->least[a] = least[x->dim];
+        w->most[a] = most[x->dim];
+        least[x->dim] += x->offset;
+        most[x->dim] += (x->extent - 1) * x->mult + x->offset;
     }
+    w->to = l->rank > 0 ? l->dim[0] : 1;
 }
 
-/* The places p of axis x for which index + p * mult + offset lies in 0..dim-1. */
-static void valid_range(const rt_axis *x, int64_t dim, int64_t index, int64_t *from, int64_t *to) {
-    int64_t start = index + x->offset;
-    int64_t lo = start >= 0 ? 0 : (-start + x->mult - 1) / x->mult;
-    int64_t hi = dim - start <= 0 ? 0 : (dim - start + x->mult - 1) / x->mult;
-    *from = lo;
-    *to = hi < x->extent ? hi : x->extent;
+/* The places p of axis a from which some index of its dimension that is wanted can be reached. */
+static void valid_range(const Walk *w, int a, int64_t index, int64_t *from, int64_t *to) {
+    const rt_axis *x = &w->l->axis[a];
+    int64_t start = index + x->offset, dim = w->l->dim[x->dim];
+    int64_t below = (x->dim == 0 ? w->from : 0) - w->most[a] - start;
+    int64_t above = (x->dim == 0 ? w->to : dim) - w->least[a] - start;
+    int64_t lo = below <= 0 ? 0 : (below + x->mult - 1) / x->mult;
+    int64_t hi = above <= 0 ? 0 : (above + x->mult - 1) / x->mult;
+    *from = lo > *from ? lo : *from;
+    *to = hi < *to ? hi : *to;
 }
 
 static void walk(const Walk *w, int a, int64_t from, int64_t to, int64_t physical,
                  int64_t index[RT_MAX_DIMS]) {
     const rt_axis *x = &w->l->axis[a];
     int64_t saved = index[x->dim];
-    if (w->last[a]) {
-        int64_t lo, hi;
-        valid_range(x, w->l->dim[x->dim], saved, &lo, &hi);
-        from = lo > from ? lo : from;
-        to = hi < to ? hi : to;
-    }
+    valid_range(w, a, saved, &from, &to);
     if (from >= to)
         return;
     if (a == w->l->naxes - 1) {
@@ -102,7 +106,7 @@ static void walk(const Walk *w, int a, int64_t from, int64_t to, int64_t physica
 
 static void row_unpack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
     const float *src = (const float *)w->physical + physical;
-    float *dst = w->logical + logical;
+    float *dst = w->logical + (logical - w->base);
     if (step == 1)
         memcpy(dst, src, (size_t)n * sizeof *dst);
     else
@@ -112,7 +116,7 @@ static void row_unpack(const Walk *w, int64_t physical, int64_t logical, int64_t
 
 static void row_pack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
     float *dst = w->out + physical;
-    const float *src = w->logical + logical;
+    const float *src = w->logical + (logical - w->base);
     if (step == 1)
         memcpy(dst, src, (size_t)n * sizeof *dst);
     else
@@ -121,7 +125,7 @@ static void row_pack(const Walk *w, int64_t physical, int64_t logical, int64_t s
 }
 
 static void row_read(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
-    float *dst = w->logical + logical;
+    float *dst = w->logical + (logical - w->base);
     if (w->dtype == RT_U8) {
         const uint8_t *src = (const uint8_t *)w->physical + physical;
         for (int64_t i = 0; i < n; i++)
@@ -173,6 +177,61 @@ void rt_layout_pack(const rt_layout *l, const float *logical, float *physical, i
     if (n > rt_layout_count(l))
         memset(physical, 0, (size_t)n * sizeof *physical);
     walk_all(&w, threads);
+}
+
+/* ---- a part: rows of the outermost logical dimension ---- */
+
+typedef struct Part {
+    const Walk *w;
+    int64_t first;
+} Part;
+
+static void part_piece(void *context, int64_t lo, int64_t hi, int thread) {
+    const Part *part = context;
+    Walk w = *part->w;
+    int64_t index[RT_MAX_DIMS] = {0};
+    (void)thread;
+    w.from = part->first + lo;
+    w.to = part->first + hi;
+    if (w.l->naxes == 0)
+        w.row(&w, 0, 0, 1, 1);
+    else
+        walk(&w, 0, 0, w.l->axis[0].extent, 0, index);
+}
+
+/* Threads share the rows in multiples of 64, so that they do not meet in a cache line. */
+static void walk_rows(const Walk *w, int64_t first, int64_t rows, int64_t elems, int threads) {
+    enum { TOGETHER = 64 };
+    Part part = {w, first};
+    int64_t grain = (rows + threads - 1) / threads;
+    grain = (grain + TOGETHER - 1) / TOGETHER * TOGETHER;
+    rt_parallel_for(elems < WALK_PARALLEL / 4 ? 1 : threads, rows, grain, part_piece, &part);
+}
+
+static int64_t row_size(const rt_layout *l) {
+    return l->rank > 0 ? rt_layout_count(l) / l->dim[0] : 1;
+}
+
+void rt_layout_unpack_rows(const rt_layout *l, const float *physical, float *rows, int64_t first,
+                           int64_t n, int threads) {
+    Walk w;
+    walk_prepare(&w, l);
+    w.row = row_unpack;
+    w.physical = physical;
+    w.logical = rows;
+    w.base = first * row_size(l);
+    walk_rows(&w, first, n, n * row_size(l), threads);
+}
+
+void rt_layout_pack_rows(const rt_layout *l, const float *rows, float *physical, int64_t first,
+                         int64_t n, int threads) {
+    Walk w;
+    walk_prepare(&w, l);
+    w.row = row_pack;
+    w.out = physical;
+    w.logical = (float *)(uintptr_t)rows; /* only read by row_pack */
+    w.base = first * row_size(l);
+    walk_rows(&w, first, n, n * row_size(l), threads);
 }
 
 void rt_layout_read(const rt_layout *l, int dtype, const void *physical, float *logical) {

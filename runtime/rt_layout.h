@@ -18,6 +18,12 @@ int64_t rt_layout_physical(const rt_layout *layout);
 void rt_layout_unpack(const rt_layout *layout, const float *physical, float *logical, int threads);
 /* logical -> physical; padding and halo are set to zero. */
 void rt_layout_pack(const rt_layout *layout, const float *logical, float *physical, int threads);
+/* The same for rows first .. first + n - 1 of the outermost logical dimension (rank 0: one row);
+ * rows holds these alone.  Packing leaves padding and halo as they are. */
+void rt_layout_unpack_rows(const rt_layout *layout, const float *physical, float *rows,
+                           int64_t first, int64_t n, int threads);
+void rt_layout_pack_rows(const rt_layout *layout, const float *rows, float *physical, int64_t first,
+                         int64_t n, int threads);
 /* physical of any dtype (RT_F32, RT_I32, RT_U8) -> logical floats. */
 void rt_layout_read(const rt_layout *layout, int dtype, const void *physical, float *logical);
 /* Physical element number of a logical index, -1: none. */

@@ -303,6 +303,28 @@ int rt_param_trained(const rt_param *p) {
     return !(p->flags & (RT_PARAM_CONSTANT | RT_PARAM_FROZEN));
 }
 
+int64_t rt_param_rows(const rt_param *p) {
+    return p->layout.rank > 0 ? p->layout.dim[0] : 1;
+}
+
+/* Multiples of 64 rows: whole tiles of output channels in most layouts. */
+int64_t rt_param_part(const rt_param *p) {
+    int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows;
+    int64_t part = RT_PART_FLOATS / (size > 0 ? size : 1) / 64 * 64;
+    part = part > 64 ? part : 64;
+    return part < rows ? part : rows;
+}
+
+int64_t rt_part_room(const rt_model *model) {
+    int64_t most = 1;
+    for (int i = 0; i < model->nparams; i++) {
+        const rt_param *p = &model->param[i];
+        int64_t part = rt_param_count(p) / rt_param_rows(p) * rt_param_part(p);
+        most = part > most ? part : most;
+    }
+    return most;
+}
+
 static float *pool_at(char *pool, int64_t offset) {
     return (float *)(void *)(pool + offset);
 }

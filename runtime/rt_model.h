@@ -32,6 +32,8 @@ struct netrt {
     uint64_t seed;
     char *param, *state;
     uint64_t param_version; /* grows whenever parameters change; starts at 1 */
+    uint64_t init_version;  /* while equal to it, parameters are the initial ones of init_seed ... */
+    uint64_t init_seed;     /* ... and can be made again instead of being kept */
     char *act[2];           /* [0] forward and train, [1] look */
     size_t act_size[2];
     int64_t act_cap[2]; /* images each slab has room for */
@@ -80,11 +82,24 @@ void rt_param_read(const netrt *m, int param, float *logical);
 void rt_param_write(netrt *m, int param, const float *logical); /* param_version grows */
 void rt_state_read(const netrt *m, int param, float *logical);
 void rt_state_write(netrt *m, int param, const float *logical);
+/* Parts of a parameter: rows first .. first + n - 1 of its outermost dimension (rt_param_rows() of
+ * them; one for rank 0), rt_param_count / rt_param_rows numbers each.  Large parameters are read,
+ * written, saved and loaded in parts, so that no second copy of them is ever in memory.
+ * rt_param_part: rows per part that keep a part near 4 MB; rt_part_room: numbers in the largest
+ * part of any parameter. */
+enum { RT_PART_FLOATS = 1 << 20 };
+int64_t rt_param_rows(const rt_param *p);
+int64_t rt_param_part(const rt_param *p);
+int64_t rt_part_room(const rt_model *model);
+
 int rt_param_saved(const rt_param *p);   /* 0 for masks and other constants */
 int rt_param_trained(const rt_param *p); /* has optimizer state */
 
 /* Initial weights from (seed, index among saved parameters, element in logical order); rt_init.c */
 int rt_init_params(netrt *m, uint64_t seed, rt_error *err);
+void rt_init_with(netrt *m, uint64_t seed, float *room); /* room: rt_part_room() numbers */
+/* w: rows of a parameter from row first on; zeros where a connection does not exist. */
+void rt_clear_missing(const rt_param *p, float *w, int64_t first, int64_t rows);
 
 /* Mean over n images of the sum of the program's losses, after a run; and per image (or NULL). */
 double rt_losses(const netrt *m, int program, int64_t n, double *per_image);

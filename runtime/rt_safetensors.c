@@ -368,26 +368,34 @@ static void convert(st_dtype dtype, const unsigned char *src, float *dst, int64_
     }
 }
 
-int st_read(const st_file *file, const st_tensor *tensor, float *dst, int64_t count,
-            rt_error *err) {
-    char shown[200];
-    rt_clean_name(shown, sizeof shown, tensor->name);
-    if (count != tensor->count)
-        return rt_fail(err, NETRT_EDATA, "%s: tensor \"%s\" has %lld elements, %lld are wanted",
-                       file->path, shown, (long long)tensor->count, (long long)count);
+int st_read_part(const st_file *file, const st_tensor *tensor, float *dst, int64_t first,
+                 int64_t count, rt_error *err) {
     if (tensor->dtype == ST_F32)
-        return st_read_raw(file, tensor, dst, 0, count, err);
-    if (tensor->dtype != ST_F64 && tensor->dtype != ST_F16 && tensor->dtype != ST_BF16)
+        return st_read_raw(file, tensor, dst, first, count, err);
+    if (tensor->dtype != ST_F64 && tensor->dtype != ST_F16 && tensor->dtype != ST_BF16) {
+        char shown[200];
+        rt_clean_name(shown, sizeof shown, tensor->name);
         return rt_fail(err, NETRT_EDATA, "%s: tensor \"%s\" holds %s, a floating type is wanted",
                        file->path, shown, dtypes[tensor->dtype].name);
+    }
     unsigned char chunk[CONVERT_BYTES];
     int64_t step = CONVERT_BYTES / dtypes[tensor->dtype].size;
     for (int64_t i = 0; i < count; i += step) {
         int64_t n = count - i < step ? count - i : step;
-        int code = st_read_raw(file, tensor, chunk, i, n, err);
+        int code = st_read_raw(file, tensor, chunk, first + i, n, err);
         if (code != NETRT_OK)
             return code;
         convert(tensor->dtype, chunk, dst + i, n);
     }
     return NETRT_OK;
+}
+
+int st_read(const st_file *file, const st_tensor *tensor, float *dst, int64_t count,
+            rt_error *err) {
+    if (count == tensor->count)
+        return st_read_part(file, tensor, dst, 0, count, err);
+    char shown[200];
+    rt_clean_name(shown, sizeof shown, tensor->name);
+    return rt_fail(err, NETRT_EDATA, "%s: tensor \"%s\" has %lld elements, %lld are wanted",
+                   file->path, shown, (long long)tensor->count, (long long)count);
 }

@@ -70,6 +70,9 @@ const char *st_meta(const st_file *file, const char *key);       /* NULL: absent
 /* All elements as float; F64, F16, BF16 are converted (round to nearest even), integer types are
  * EDATA.  count must equal tensor->count. */
 int st_read(const st_file *file, const st_tensor *tensor, float *dst, int64_t count, rt_error *err);
+/* The same for elements first..first+count-1. */
+int st_read_part(const st_file *file, const st_tensor *tensor, float *dst, int64_t first,
+                 int64_t count, rt_error *err);
 /* The bytes as they are: elements first..first+count-1 of any type. */
 int st_read_raw(const st_file *file, const st_tensor *tensor, void *dst, int64_t first,
                 int64_t count, rt_error *err);
@@ -82,6 +85,12 @@ typedef struct st_writer st_writer;
 int st_writer_begin(st_writer **writer, rt_error *err);
 int st_writer_add(st_writer *writer, const char *name, st_dtype dtype, int rank,
                   const int64_t *dims, const void *data, rt_error *err);
+/* A tensor that does not lie in memory as it is to be written: source gives its elements from number
+ * `first` on, as many as it likes (the result, at least 1); they are used before the next call.
+ * finish reads every tensor twice, for the checksum and for the file. */
+typedef int64_t (*st_source)(void *context, int64_t first, const void **data);
+int st_writer_add_source(st_writer *writer, const char *name, st_dtype dtype, int rank,
+                         const int64_t *dims, st_source source, void *context, rt_error *err);
 int st_writer_meta(st_writer *writer, const char *key, const char *value, rt_error *err);
 int st_writer_finish(st_writer *writer, const char *path, rt_error *err);
 void st_writer_abort(st_writer *writer);

@@ -66,6 +66,8 @@ struct entry {
     int rank;
     int64_t dims[ST_MAX_RANK], nbytes, offset;
     const void *data;
+    st_source source; /* NULL: data */
+    void *context;
 };
 
 struct meta {
@@ -138,11 +140,10 @@ static int keep_error(st_writer *writer, const rt_error *err) {
     return err->code;
 }
 
-int st_writer_add(st_writer *writer, const char *name, st_dtype dtype, int rank,
-                  const int64_t *dims, const void *data, rt_error *err) {
+static int add(st_writer *writer, const char *name, struct entry e, const int64_t *dims,
+               rt_error *err) {
     rt_error local = {0};
-    struct entry e = {.dtype = dtype, .rank = rank, .data = data};
-    for (int i = 0; i < rank && i < ST_MAX_RANK; i++)
+    for (int i = 0; i < e.rank && i < ST_MAX_RANK; i++)
         e.dims[i] = dims[i];
     struct entry *room = NULL;
     if (check_entry(&e, name, &local) == NETRT_OK &&
@@ -155,6 +156,18 @@ int st_writer_add(st_writer *writer, const char *name, st_dtype dtype, int rank,
         return NETRT_OK;
     keep_error(writer, &local);
     return rt_fail(err, local.code, "%s", local.text);
+}
+
+int st_writer_add(st_writer *writer, const char *name, st_dtype dtype, int rank,
+                  const int64_t *dims, const void *data, rt_error *err) {
+    struct entry e = {.dtype = dtype, .rank = rank, .data = data};
+    return add(writer, name, e, dims, err);
+}
+
+int st_writer_add_source(st_writer *writer, const char *name, st_dtype dtype, int rank,
+                         const int64_t *dims, st_source source, void *context, rt_error *err) {
+    struct entry e = {.dtype = dtype, .rank = rank, .source = source, .context = context};
+    return add(writer, name, e, dims, err);
 }
 
 int st_writer_meta(st_writer *writer, const char *key, const char *value, rt_error *err) {
@@ -313,6 +326,26 @@ static int build_header(st_writer *w, struct text *t, size_t *digits_at, rt_erro
 /* --- file ----------------------------------------------------------------------------------------
  */
 
+/* The bytes of one tensor go to the hash, or to out. */
+static int send(const struct entry *e, struct st_hash *hash, struct rt_out *out, rt_error *err) {
+    int code = NETRT_OK;
+    for (int64_t at = 0; at < e->nbytes && code == NETRT_OK;) {
+        const void *data = e->data;
+        int64_t n = e->nbytes, size = st_dtype_size(e->dtype);
+        if (e->source)
+            n = e->source(e->context, at / size, &data) * size;
+        if (n < 1 || n > e->nbytes - at)
+            return rt_fail(err, NETRT_EBUG, "tensor %s: %lld bytes at %lld", e->name, (long long)n,
+                           (long long)at);
+        if (hash)
+            st_hash_add(hash, data, (size_t)n);
+        else
+            code = rt_out_write(out, data, (size_t)n, err);
+        at += n;
+    }
+    return code;
+}
+
 static int write_checked(st_writer *w, struct text *t, size_t digits_at, const char *path,
                          rt_error *err) {
     uint64_t n = t->n;
@@ -322,20 +355,21 @@ static int write_checked(st_writer *w, struct text *t, size_t digits_at, const c
         return NETRT_ELIMIT;
     st_hash_add(hash, &n, sizeof n);
     st_hash_add(hash, t->p, t->n);
-    for (int i = 0; i < w->entries; i++)
-        if (w->entry[i].nbytes > 0)
-            st_hash_add(hash, w->entry[i].data, (size_t)w->entry[i].nbytes);
+    int code = NETRT_OK;
+    for (int i = 0; i < w->entries && code == NETRT_OK; i++)
+        code = send(&w->entry[i], hash, NULL, err);
     st_hash_end(hash, digits);
     memcpy(t->p + digits_at, digits, ST_HASH_DIGITS);
     struct rt_out out;
-    int code = rt_out_begin(&out, path, err);
+    if (code == NETRT_OK)
+        code = rt_out_begin(&out, path, err);
     if (code != NETRT_OK)
         return code;
     code = rt_out_write(&out, &n, sizeof n, err);
     if (code == NETRT_OK)
         code = rt_out_write(&out, t->p, t->n, err);
     for (int i = 0; i < w->entries && code == NETRT_OK; i++)
-        code = rt_out_write(&out, w->entry[i].data, (size_t)w->entry[i].nbytes, err);
+        code = send(&w->entry[i], NULL, &out, err);
     if (code == NETRT_OK)
         return rt_out_finish(&out, err);
     rt_out_abort(&out);

@@ -1,9 +1,12 @@
 /* rt_weights.c: weights from and to safetensors, strictly.
  *
  * Everything is compared before anything is read, and read into a second pool before the first is
- * given up: a failure at any point leaves the network as it was.  Tensors named "momentum.*" (a
+ * given up, unless that holds initial values, which can be made again: a failure at any point leaves
+ * the network as it was.  Tensors go from file to kernel layout, and back, in parts of a few
+ * megabytes.  Tensors named "momentum.*" (a
  * checkpoint's optimizer state) are ignored, so a checkpoint can be used as weights.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,31 +116,57 @@ static int no_fit(const rt_model *model, const char *path, const Fit *f, int par
                            : "weights of another network? to take what fits: --partial");
 }
 
+/* Reads one tensor into pool, part by part; room: rt_part_room() numbers. */
+static int read_one(const netrt *m, const st_file *file, const rt_param *p, const st_tensor *t,
+                    char *pool, float *room, rt_error *err) {
+    int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
+    float *to = (float *)(void *)(pool + p->offset);
+    for (int64_t first = 0; first < rows; first += part) {
+        int64_t n = rows - first < part ? rows - first : part;
+        if (st_read_part(file, t, room, first * size, n * size, err))
+            return err->code;
+        rt_clear_missing(p, room, first, n);
+        rt_layout_pack_rows(&p->layout, room, to, first, n, m->threads);
+    }
+    return NETRT_OK;
+}
+
 /* Reads every fitting tensor into pool. */
-static int read_all(const netrt *m, const st_file *file, char *pool, rt_error *err) {
+static int read_all(const netrt *m, const st_file *file, char *pool, float *room, rt_error *err) {
     const rt_model *model = m->model;
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
         const st_tensor *t = rt_param_saved(p) ? st_find(file, p->name) : NULL;
         if (!t || !same_shape(p, t) || !is_float(t->dtype))
             continue;
-        int64_t n = rt_param_count(p);
-        float *w = rt_alloc((size_t)n, sizeof *w, "weights", err);
-        if (!w)
-            return err->code;
-        if (!st_read(file, t, w, n, err)) {
-            if (p->links && p->rank >= 2)
-                for (int64_t k = 0, area = n / (p->dim[0] * p->dim[1]); k < p->dim[0] * p->dim[1];
-                     k++)
-                    if (!p->links[k])
-                        memset(w + k * area, 0, (size_t)area * sizeof *w);
-            rt_layout_pack(&p->layout, w, (float *)(void *)(pool + p->offset), m->threads);
-        }
-        rt_free(w);
-        if (err->code)
+        if (read_one(m, file, p, t, pool, room, err))
             return err->code;
     }
     return NETRT_OK;
+}
+
+/* Into the pool in use when it holds initial values, which can be made again after a failure; else
+ * into a second one. */
+static int read_pool(netrt *m, const st_file *file, rt_error *err) {
+    size_t size = (size_t)m->model->param_bytes + 64;
+    bool fresh = m->param_version == m->init_version;
+    float *room = rt_alloc((size_t)rt_part_room(m->model), sizeof *room, "weights", err);
+    char *pool = !room ? NULL : fresh ? m->param : rt_slab_alloc(size, "weights", err);
+    if (pool && !fresh)
+        memcpy(pool, m->param, size);
+    if (pool && read_all(m, file, pool, room, err) == 0) {
+        if (!fresh) {
+            rt_slab_free(m->param, size);
+            m->param = pool;
+        }
+        m->param_version++;
+    } else if (pool && fresh) {
+        rt_init_with(m, m->init_seed, room);
+    } else {
+        rt_slab_free(pool, size);
+    }
+    rt_free(room);
+    return err->code;
 }
 
 /* Class names are one metadata entry, separated by newlines. */
@@ -169,18 +198,8 @@ int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_er
         *loaded = f.good;
     if (partial ? f.good == 0 : f.missing || f.wrong || f.unused)
         return no_fit(m->model, file->path, &f, partial, err);
-    size_t size = (size_t)m->model->param_bytes + 64;
-    char *pool = rt_slab_alloc(size, "weights", err);
-    if (!pool)
+    if (read_pool(m, file, err))
         return err->code;
-    memcpy(pool, m->param, size);
-    if (read_all(m, file, pool, err)) {
-        rt_slab_free(pool, size);
-        return err->code;
-    }
-    rt_slab_free(m->param, size);
-    m->param = pool;
-    m->param_version++;
     if (st_meta(file, "netc.classes"))
         take_class_names(m, st_meta(file, "netc.classes"));
     return NETRT_OK;
@@ -237,31 +256,63 @@ static int add_class_names(const netrt *m, st_writer *w, rt_error *err) {
     return code;
 }
 
-/* Unpacked copies must live until the writer has finished: one block holds them all. */
-int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, rt_error *err) {
+/* ---- tensors of a file that is being written ---- */
+
+struct rt_weights_hold { /* the part now unpacked */
+    const netrt *m;
+    float *room;
+    struct Entry { /* what one tensor of the file is made from */
+        struct rt_weights_hold *hold;
+        const rt_param *p;
+        const float *pool;
+    } entry[];
+};
+
+/* st_source: the part that begins with element first. */
+static int64_t unpack_part(void *context, int64_t first, const void **data) {
+    const struct Entry *e = context;
+    int64_t rows = rt_param_rows(e->p), size = rt_param_count(e->p) / rows, row = first / size;
+    int64_t n = rt_param_part(e->p);
+    n = n < rows - row ? n : rows - row;
+    rt_layout_unpack_rows(&e->p->layout, e->pool, e->hold->room, row, n, e->hold->m->threads);
+    *data = e->hold->room;
+    return n * size;
+}
+
+static void add_entry(struct rt_weights_hold *hold, int *count, st_writer *w, const char *name,
+                      const rt_param *p, const char *pool, rt_error *err) {
+    struct Entry *e = &hold->entry[(*count)++];
+    *e = (struct Entry){hold, p, (const float *)(const void *)pool};
+    st_writer_add_source(w, name, ST_F32, p->rank, p->dim, unpack_part, e, err);
+}
+
+void rt_weights_release(struct rt_weights_hold *hold) {
+    if (hold)
+        rt_free(hold->room);
+    rt_free(hold);
+}
+
+int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weights_hold **out,
+                   rt_error *err) {
     const rt_model *model = m->model;
-    int64_t total = 0;
+    int count = 0;
     char name[320], prep[512];
-    for (int i = 0; i < model->nparams; i++) {
-        const rt_param *p = &model->param[i];
-        total += rt_param_saved(p) ? rt_param_count(p) : 0;
-        total += with_state && rt_param_trained(p) ? rt_param_count(p) : 0;
-    }
-    float *at = *hold = rt_alloc((size_t)total + 1, sizeof(float), "weights to write", err);
-    if (!at)
+    size_t entries = (size_t)model->nparams * 2;
+    struct rt_weights_hold *hold = *out =
+        rt_alloc(1, sizeof *hold + entries * sizeof hold->entry[0], "weights to write", err);
+    if (!hold)
+        return err->code;
+    hold->m = m;
+    hold->room = rt_alloc((size_t)rt_part_room(model), sizeof *hold->room, "weights to write", err);
+    if (!hold->room)
         return err->code;
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
-        if (rt_param_saved(p)) {
-            rt_param_read(m, i, at);
-            st_writer_add(w, p->name, ST_F32, p->rank, p->dim, at, err);
-            at += rt_param_count(p);
-        }
+        if (rt_param_saved(p))
+            add_entry(hold, &count, w, p->name, p, m->param + p->offset, err);
         if (with_state && rt_param_trained(p)) {
-            rt_state_read(m, i, at);
             snprintf(name, sizeof name, RT_MOMENTUM_PREFIX "%s", p->name);
-            st_writer_add(w, name, ST_F32, p->rank, p->dim, at, err);
-            at += rt_param_count(p);
+            add_entry(hold, &count, w, name, p, m->state + p->state_offset, err);
         }
     }
     preprocess_text(model, prep, sizeof prep);
@@ -276,7 +327,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, r
 
 int netrt_save(netrt *m, const char *path, rt_error *err) {
     st_writer *w;
-    float *hold = NULL;
+    struct rt_weights_hold *hold = NULL;
     rt_error local = {0};
     if (!err)
         err = &local;
@@ -287,6 +338,6 @@ int netrt_save(netrt *m, const char *path, rt_error *err) {
         st_writer_abort(w);
     else
         st_writer_finish(w, path, err);
-    rt_free(hold);
+    rt_weights_release(hold);
     return err->code;
 }

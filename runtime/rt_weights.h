@@ -10,8 +10,12 @@
 /* Loads from an open file; flags as netrt_load.  *loaded (may be NULL): tensors that fit. */
 int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err);
 
-/* Adds all parameters (and momenta) and the describing metadata to a writer.  *hold must be freed
- * with rt_free after the writer is done, whatever the result. */
-int rt_weights_add(const netrt *m, st_writer *w, int with_state, float **hold, rt_error *err);
+/* Adds all parameters (and momenta) and the describing metadata to a writer, which reads them while
+ * it finishes: they must not change before.  *hold must be released after the writer is done,
+ * whatever the result. */
+struct rt_weights_hold;
+int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weights_hold **hold,
+                   rt_error *err);
+void rt_weights_release(struct rt_weights_hold *hold);
 
 #endif

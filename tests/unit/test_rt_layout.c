@@ -94,6 +94,31 @@ static void unpack_and_pack(void) {
     }
 }
 
+/* Rows of the outermost dimension, in parts of three, give what the whole gives. */
+static void parts(void) {
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        const rt_layout *l = all[k];
+        int64_t n = rt_layout_count(l), p = rt_layout_physical(l);
+        int64_t rows = l->rank ? l->dim[0] : 1, size = n / rows;
+        float *phys = calloc((size_t)p, 4), *want = malloc((size_t)p * 4);
+        float *logical = malloc((size_t)n * 4), *back = malloc((size_t)n * 4);
+        for (int64_t i = 0; i < n; i++)
+            logical[i] = (float)(i + 1);
+        rt_layout_pack(l, logical, want, 1);
+        for (int64_t first = 0; first < rows; first += 3) {
+            int64_t some = rows - first < 3 ? rows - first : 3;
+            rt_layout_pack_rows(l, logical + first * size, phys, first, some, 2);
+            rt_layout_unpack_rows(l, want, back + first * size, first, some, 2);
+        }
+        CU_ASSERT_EQUAL(memcmp(phys, want, (size_t)p * 4), 0);
+        CU_ASSERT_EQUAL(memcmp(back, logical, (size_t)n * 4), 0);
+        free(phys);
+        free(want);
+        free(logical);
+        free(back);
+    }
+}
+
 static void places(void) {
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         const rt_layout *l = all[k];
@@ -150,4 +175,4 @@ static void large(void) {
     free(again);
 }
 
-SUITE_MAIN(TEST(counts), TEST(unpack_and_pack), TEST(places), TEST(other_types), TEST(large))
+SUITE_MAIN(TEST(counts), TEST(unpack_and_pack), TEST(parts), TEST(places), TEST(other_types), TEST(large))

@@ -2,10 +2,13 @@
  * command lines, thread limits. */
 #include "rt_program.h"
 
+#include <errno.h>
+
 #include "rt_alloc.h"
 #include "rt_args.h"
 #include "rt_data.h"
 #include "rt_feed.h"
+#include "rt_io.h"
 #include "rt_model.h"
 #include "rt_par.h"
 #include "rt_safetensors.h"
@@ -185,6 +188,39 @@ static void weights_strict(void) {
         CU_ASSERT(code == NETRT_ELIMIT ? memcmp(before, after, sizeof before) == 0 : code == 0);
         rt_param_write(m, 0, before);
     }
+    netrt_close(m);
+}
+
+static int good_reads;
+
+static ssize_t failing_pread(int fd, void *buf, size_t n, off_t at) {
+    if (good_reads-- > 0)
+        return rt_io_system.pread(fd, buf, n, at);
+    errno = EIO;
+    return -1;
+}
+
+/* Initial weights are overwritten in place and made again when reading fails half way; nothing as
+ * large as the weights is allocated. */
+static void weights_in_place(void) {
+    static float before[7840], after[7840];
+    netrt *m = open_toy(1, 1);
+    const char *path = write_tensors("e.st", 10, 1, 0);
+    size_t live = rt_alloc_live();
+    int code = NETRT_EIO;
+    rt_param_read(m, 0, before);
+    for (int reads = 0; code != 0 && reads < 100; reads++) {
+        rt_error e = {0};
+        good_reads = reads;
+        rt_io.pread = failing_pread;
+        code = netrt_load(m, path, 0, &e);
+        rt_io = rt_io_system;
+        rt_param_read(m, 0, after);
+        CU_ASSERT(code == NETRT_EIO ? memcmp(before, after, sizeof before) == 0
+                                    : code == 0 && after[0] == 0.5f);
+    }
+    CU_ASSERT_EQUAL(code, 0);
+    CU_ASSERT_EQUAL(rt_alloc_live(), live);
     netrt_close(m);
 }
 
@@ -403,5 +439,5 @@ static void ticks(void) {
 }
 
 SUITE_MAIN(TEST(refusals), TEST(forward), TEST(init_ignores_layout), TEST(weights_round_trip),
-           TEST(weights_strict), TEST(steps), TEST(shared_slab), TEST(not_finite), TEST(constraint),
+           TEST(weights_strict), TEST(weights_in_place), TEST(steps), TEST(shared_slab), TEST(not_finite), TEST(constraint),
            TEST(ranks), TEST(schedules), TEST(threads), TEST(options), TEST(feeding), TEST(ticks))
