@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/bug.h"
+#include "ir/cost.h"
 #include "ir/op.h"
 #include "ops/attrs.h"
 #include "ops/hooks.h"
@@ -309,14 +310,19 @@ void pass_layout(Graph *g, PassCtx *ctx) {
             if (n->out[k] && graph_v(g, n->out[k])->stored && !graph_v(g, n->out[k])->batched)
                 layout_unbatched(g, &uses, t, n->out[k]);
     }
+    double call_bytes = 0;
     g->scratch_bytes = 0;
     for (int i = 0; i < g->nkernels; i++) {
         Kernel *k = &g->kernels[i];
+        k->seconds = 0;
         choose(g, k, t);
         kernel_cost(g, k);
+        call_bytes += k->bytes_image * (double)plan_batch(g) + k->bytes_fixed;
         if (k->scratch > g->scratch_bytes)
             g->scratch_bytes = k->scratch;
     }
+    for (int i = 0; i < g->nkernels; i++)
+        plan_seconds(g, &g->kernels[i], t, call_bytes);
 }
 
 void params_place(ParamList *params) {
