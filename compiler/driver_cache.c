@@ -7,13 +7,12 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cachedir.h"
 #include "driver_stages.h"
 
 enum { KEEP = 64 };
@@ -43,6 +42,7 @@ static uint64_t key_of(const Compile *c) {
     hash = mix_text(hash, c->target.cpu);
     hash = mix_text(hash, c->target.features);
     hash = mix(hash, &c->options->opt_level, sizeof c->options->opt_level);
+    hash = mix(hash, &c->target.speed, sizeof c->target.speed);
     hash = mix(hash, &c->options->exact, sizeof c->options->exact);
     hash = mix(hash, &c->options->weights, sizeof c->options->weights);
     hash = mix(hash, &c->options->memory, sizeof c->options->memory);
@@ -52,20 +52,9 @@ static uint64_t key_of(const Compile *c) {
     return runtime ? mix_file(hash, arena_printf(c->keep, "%s/libnetrt.a", runtime)) : hash;
 }
 
-static bool make_folder(const char *path) {
-    return mkdir(path, 0777) == 0 || errno == EEXIST;
-}
-
-static const char *cache_folder(Arena *a) {
-    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (!base || base[0] != '/') {
-        if (!home || home[0] != '/')
-            return NULL;
-        base = arena_printf(a, "%s/.cache", home);
-    }
-    const char *folder = arena_printf(a, "%s/netc", base);
-    bool made = make_folder(base) && make_folder(folder);
-    return made && access(folder, W_OK) == 0 ? folder : NULL;
+/* "0123456789abcdef-lenet": the folder holds other things too. */
+static bool is_program(const char *name) {
+    return strspn(name, "0123456789abcdef") == 16 && name[16] == '-';
 }
 
 /* Removes the program that was used longest ago when there are more than KEEP. */
@@ -78,7 +67,8 @@ static void prune(Arena *a, const char *folder) {
         return;
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
         struct stat st;
-        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
+        if (!is_program(entry->d_name) ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
             continue;
         bool older = st.st_mtim.tv_sec < when.tv_sec ||
                      (st.st_mtim.tv_sec == when.tv_sec && st.st_mtim.tv_nsec < when.tv_nsec);

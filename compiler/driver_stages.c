@@ -12,6 +12,7 @@
 
 #include "base/bug.h"
 #include "base/str.h"
+#include "emit/machine.h"
 #include "emit/target.h"
 #include "front/explain.h"
 #include "ir/op.h"
@@ -81,14 +82,30 @@ void stage_describe(const Compile *c, FILE *out) {
         model_describe(c->model, out);
 }
 
+static void native_speed(Compile *c) {
+    static const char *const news[] = {"remembered", "measured", "measured, but cannot be saved",
+                                       "cannot be measured; typical ones are taken"};
+    MachineNews n = machine_speed(c->keep, &c->target);
+    const struct Speed *s = &c->target.speed;
+    if (c->options->verbose)
+        fprintf(stderr,
+                "speeds of this machine (%s): %.1f GFLOP/s, L2 %.0f GB/s, L3 %.0f GB/s a thread; "
+                "memory %.0f GB/s, one thread %.0f; %d threads\n",
+                news[n], s->flops * 1e-9, s->l2 * 1e-9, s->l3 * 1e-9, s->dram * 1e-9,
+                s->dram_one * 1e-9, s->threads);
+}
+
 int stage_target(Compile *c, const char *fallback) {
     char why[256];
     const char *name = c->options->target ? c->options->target : fallback;
 
     if (!target_find)
         missing("table of targets");
-    if (target_find(c->keep, name, &c->target, why, sizeof why))
+    if (target_find(c->keep, name, &c->target, why, sizeof why)) {
+        if (strcmp(name, "native") == 0)
+            native_speed(c);
         return NETC_OK;
+    }
     fprintf(stderr, "netc: error: %s\n", why);
     return NETC_USAGE;
 }

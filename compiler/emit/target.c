@@ -10,15 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "emit/emit.h"
+#include "emit/machine.h"
 
 const char *const target_names[] = {"native",    "x86-64-v2", "x86-64-v3",
                                     "x86-64-v4", "aarch64",   NULL};
 
 /* A machine of the kind that each level names, for the cost model: the same plan everywhere. */
-#define SPEED(gflops) {.flops = (gflops) * 1e9, .l2 = 60e9, .l3 = 30e9, .dram = 40e9, .threads = 4}
+#define SPEED(gflops)                                                                              \
+    {.flops = (gflops) * 1e9, .l2 = 60e9, .l3 = 30e9, .dram = 40e9, .dram_one = 20e9, .threads = 4}
 
 static const Target fixed[] = {
     {.name = "x86-64-v2", .triple = "x86_64-unknown-linux-gnu", .cpu = "x86-64-v2", .features = "",
@@ -95,8 +96,7 @@ static void find_native(Arena *keep, Target *out) {
     out->l2 = cache_bytes(2, 512 << 10);
     out->l3 = cache_bytes(3, 8 << 20);
     out->speed = (struct Speed)SPEED(out->vector == 16 ? 120 : out->vector == 8 ? 100 : 25);
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    out->speed.threads = online > 0 ? (int)online : 1;
+    out->speed.threads = machine_threads();
 }
 
 bool target_find(Arena *keep, const char *name, Target *out, char *why, size_t n) {

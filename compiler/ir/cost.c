@@ -27,7 +27,10 @@ double cost_seconds(const Target *t, const Cost *c) {
     double work = c->flops / (c->efficiency > 0 ? c->efficiency : 1) + c->vector_ops * flops_per_op;
     double most = work * share / t->speed.flops;
     double l2 = c->l2_bytes * share / t->speed.l2, l3 = c->l3_bytes * share / t->speed.l3;
-    double dram = c->dram_bytes / t->speed.dram;
+    double memory = t->speed.dram;
+    if (tasks < threads && t->speed.dram_one > 0 && tasks * t->speed.dram_one < memory)
+        memory = tasks * t->speed.dram_one;
+    double dram = c->dram_bytes / memory;
     most = l2 > most ? l2 : most;
     most = l3 > most ? l3 : most;
     return start + (dram > most ? dram : most);

@@ -24,6 +24,7 @@ typedef struct Target {
         double flops;      /* per second and thread, f32 */
         double l2, l3;     /* bytes per second and thread, read */
         double dram;       /* bytes per second, all threads together */
+        double dram_one;   /* bytes per second, one thread alone */
         int threads;
     } speed;
 } Target;
