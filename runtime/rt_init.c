@@ -4,6 +4,7 @@
  * logical order): neither the target's blocking nor helper tables nor threads change the bits.
  * theory: counter-based generators, Salmon et al. 2011 (rt_rng.h).
  */
+#include <stdbool.h>
 #include <string.h>
 
 #include "rt_alloc.h"
@@ -69,22 +70,36 @@ static void init_param(netrt *m, const rt_param *p, uint64_t seed, uint32_t inde
     }
 }
 
-void rt_init_with(netrt *m, uint64_t seed, float *room) {
+static void init_all(netrt *m, uint64_t seed, bool constants_only, float *room) {
     uint32_t index = 0;
     for (int i = 0; i < m->model->nparams; i++) {
-        init_param(m, &m->model->param[i], seed, index, room);
-        index += (uint32_t)rt_param_saved(&m->model->param[i]);
+        const rt_param *p = &m->model->param[i];
+        if (!constants_only || !rt_param_saved(p))
+            init_param(m, p, seed, index, room);
+        index += (uint32_t)rt_param_saved(p);
     }
     m->init_version = ++m->param_version;
     m->init_seed = seed;
 }
 
-int rt_init_params(netrt *m, uint64_t seed, rt_error *err) {
+void rt_init_with(netrt *m, uint64_t seed, float *room) {
+    init_all(m, seed, false, room);
+}
+
+static int init(netrt *m, uint64_t seed, bool constants_only, rt_error *err) {
     float *room =
         rt_alloc((size_t)rt_part_room(m->model), sizeof *room, "initial weights", err);
     if (!room)
         return err->code;
-    rt_init_with(m, seed, room);
+    init_all(m, seed, constants_only, room);
     rt_free(room);
     return NETRT_OK;
+}
+
+int rt_init_params(netrt *m, uint64_t seed, rt_error *err) {
+    return init(m, seed, false, err);
+}
+
+int rt_init_constants(netrt *m, uint64_t seed, rt_error *err) {
+    return init(m, seed, true, err);
 }

@@ -6,6 +6,7 @@
 #include "rt_model.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,7 +109,8 @@ static int alloc_pools(netrt *m, rt_error *err) {
     return NETRT_OK;
 }
 
-int netrt_open(const rt_model *model, const netrt_options *options, netrt **out, rt_error *err) {
+static int open_with(const rt_model *model, const netrt_options *options, bool bare, netrt **out,
+                     rt_error *err) {
     static const netrt_options none = {0};
     rt_error local = {0};
     if (!err)
@@ -133,12 +135,21 @@ int netrt_open(const rt_model *model, const netrt_options *options, netrt **out,
     m->momentum = model->train.momentum;
     m->decay = model->train.decay;
     m->param_version = 1;
-    if (alloc_pools(m, err) || rt_init_params(m, m->seed, err)) {
+    if (alloc_pools(m, err) ||
+        (bare ? rt_init_constants(m, m->seed, err) : rt_init_params(m, m->seed, err))) {
         netrt_close(m);
         return err->code;
     }
     *out = m;
     return NETRT_OK;
+}
+
+int netrt_open(const rt_model *model, const netrt_options *options, netrt **out, rt_error *err) {
+    return open_with(model, options, false, out, err);
+}
+
+int rt_open_bare(const rt_model *model, const netrt_options *options, netrt **out, rt_error *err) {
+    return open_with(model, options, true, out, err);
 }
 
 void netrt_close(netrt *m) {

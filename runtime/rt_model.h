@@ -51,6 +51,9 @@ struct netrt {
     char **class_names; /* from the weights file or the data, classes entries or NULL */
 };
 
+/* netrt_open without initial weights: the caller loads a whole set of them next. */
+int rt_open_bare(const rt_model *model, const netrt_options *options, netrt **out, rt_error *err);
+
 /* Makes sure that program can run with up to cap images (0: m->cap).  EUSAGE: the model has no such
  * program.  Existing contents of the slab are lost when it must grow. */
 int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err);
@@ -97,6 +100,8 @@ int rt_param_trained(const rt_param *p); /* has optimizer state */
 
 /* Initial weights from (seed, index among saved parameters, element in logical order); rt_init.c */
 int rt_init_params(netrt *m, uint64_t seed, rt_error *err);
+/* Only what no weights file holds; the caller loads one next. */
+int rt_init_constants(netrt *m, uint64_t seed, rt_error *err);
 void rt_init_with(netrt *m, uint64_t seed, float *room); /* room: rt_part_room() numbers */
 /* w: rows of a parameter from row first on; zeros where a connection does not exist. */
 void rt_clear_missing(const rt_param *p, float *w, int64_t first, int64_t rows);
