@@ -44,6 +44,10 @@ enum { TILE_MAX_PIXELS = 28, TILE_MAX_VECTORS = 4, TILE_MAX_ACC = 32 };
 int tile_max_pixels(const Target *t, int oc);
 /* Rough cycles of one step (one input channel of one tap) of a tile. */
 double tile_cycles(int pixels, int oc);
+/* Best rows (at most `limit`) x columns of a tile over an h x w plane; returns cycles per step for
+ * the plane. */
+double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
+                  int *cols);
 /* Images per register tile with oc output vectors. */
 int tile_images(const Target *t, int oc);
 /* Input channels unrolled in the innermost body: divides every trip count that can occur. */
@@ -107,6 +111,9 @@ Direction backward_direction(const ConvProblem *p, int d, Arena *keep);
 void direction_check(const Direction *a, int64_t extent, int before, int after);
 /* A field of phase r: a constant when r is. */
 Val phase_field(Emit *e, Direction *a, Val r, int field);
+/* Taps [from, to) of phase r that meet one of `extent` source rows for any of the rows
+ * q .. q + rows - 1: the others would multiply zeros of the halo. */
+void tap_range(Emit *e, Direction *a, Val r, Val q, int rows, int64_t extent, Val *from, Val *to);
 /* A loop that disappears when it has one pass. */
 Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name);
 void loop_end(Emit *e, Loop *l);

@@ -79,6 +79,36 @@ Val phase_field(Emit *e, Direction *a, Val r, int field) {
     return em_load_i64(e, at, 8 * field);
 }
 
+/* Lowest and highest source index of any tap, relative to the output's extent. */
+static bool reads_outside(const Direction *a, int64_t extent) {
+    for (int64_t r = 0; r < a->phases && r < a->extent; ++r) {
+        const Phase *ph = &a->phase[r];
+        int64_t end = ph->first + (ph->taps - 1) * a->tap, q = (a->extent - 1 - r) / a->phases;
+        if (ph->taps &&
+            (min64(ph->first, end) < 0 || max64(ph->first, end) + q * a->step >= extent))
+            return true;
+    }
+    return false;
+}
+
+void tap_range(Emit *e, Direction *a, Val r, Val q, int rows, int64_t extent, Val *from, Val *to) {
+    Val taps = phase_field(e, a, r, PHASE_TAPS), zero = em_i64(e, 0);
+    *from = zero;
+    *to = taps;
+    if (!reads_outside(a, extent))
+        return;
+    /* Tap j of the tile's first row reads `low + j * tap`, of its last row `high + j * tap`. */
+    Val low = em_add(e, phase_field(e, a, r, PHASE_FIRST), em_mul(e, q, em_i64(e, a->step)));
+    Val high = em_add(e, low, em_i64(e, (rows - 1) * a->step));
+    int64_t tap = a->tap < 0 ? -a->tap : a->tap;
+    Val begin = a->tap > 0 ? em_sub(e, zero, high) : em_sub(e, low, em_i64(e, extent - 1));
+    Val room = a->tap > 0 ? em_sub(e, em_i64(e, extent - 1), low) : high;
+    begin = em_imax(e, zero, em_add(e, begin, em_i64(e, tap - 1)));
+    room = em_imax(e, zero, em_add(e, room, em_i64(e, tap)));
+    *from = em_div(e, begin, em_i64(e, tap));
+    *to = em_imin(e, taps, em_div(e, room, em_i64(e, tap)));
+}
+
 Val loop_begin(Emit *e, Loop *l, int64_t from, int64_t to, int64_t step, const char *name) {
     l->impl = NULL;
     if (from + step >= to)
@@ -111,20 +141,24 @@ static void emit_tile(Direct *d, int rows, int cols, Val q, Val ry, Val x, Val r
                  .from = em_i64(e, 0),
                  .blocks = em_i64(e, blocks)};
     int64_t w_row = d->w.kw * d->w.tap;
+    Val first_tap, end_tap;
+    tap_range(e, &d->y, ry, q, rows, s->h, &first_tap, &end_tap);
     nest_loop(&nest, nest.blocks, s->cblock, d->w.block);
-    nest_loop(&nest, phase_field(e, &d->y, ry, PHASE_TAPS), d->y.tap * s->row,
-              d->y.tap_step * w_row);
+    nest_loop(&nest, em_sub(e, end_tap, first_tap), d->y.tap * s->row, d->y.tap_step * w_row);
     nest_loop(&nest, phase_field(e, &d->x, rx, PHASE_TAPS), d->x.tap * s->pixel,
               d->x.tap_step * d->w.tap);
     nest.to = nest.n ? nest.loop[0].extent : em_i64(e, block);
     Val sy = em_add(e, phase_field(e, &d->y, ry, PHASE_FIRST), em_mul(e, q, em_i64(e, d->y.step)));
+    sy = em_add(e, sy, em_mul(e, first_tap, em_i64(e, d->y.tap)));
     Val sx = em_add(e, phase_field(e, &d->x, rx, PHASE_FIRST), em_mul(e, x, em_i64(e, d->x.step)));
+    Val ky = em_add(e, phase_field(e, &d->y, ry, PHASE_FIRST_TAP),
+                    em_mul(e, first_tap, em_i64(e, d->y.tap_step)));
     Val src =
         em_ptr(e, d->src_at,
                em_add(e, em_mul(e, sy, em_i64(e, s->row)), em_mul(e, sx, em_i64(e, s->pixel))));
     Val w =
         em_ptr(e, d->w_at,
-               em_add(e, em_mul(e, phase_field(e, &d->y, ry, PHASE_FIRST_TAP), em_i64(e, w_row)),
+               em_add(e, em_mul(e, ky, em_i64(e, w_row)),
                       em_mul(e, phase_field(e, &d->x, rx, PHASE_FIRST_TAP), em_i64(e, d->w.tap))));
     tile_sum(e, &t, &nest, src, w);
     epi_tile(d->k, &d->ep, d->n, d->cb, em_add(e, em_mul(e, q, em_i64(e, d->y.phases)), ry),

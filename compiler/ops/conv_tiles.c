@@ -38,10 +38,8 @@ int tile_unroll(const Target *t, int64_t channels, int64_t block) {
     return 1;
 }
 
-/* Best rows (at most `limit`) x columns of a tile over an h x w plane; returns cycles per step for
- * the plane. */
-static double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
-                         int *cols) {
+double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
+                  int *cols) {
     int most = tile_max_pixels(t, oc);
     double best = 0;
     for (int r = 1; r <= most && r <= h && r <= limit; ++r) {
@@ -159,6 +157,14 @@ static void forward_layout(const ConvProblem *p, const Target *t, Layout *out) {
 }
 
 static void transposed_layout(const ConvProblem *p, const Target *t, Layout *out) {
+    if (!conv_back_by_images(p) && conv_back_to_few(p, t)) { /* numbers, not vectors, are read */
+        *out = (Layout){.kind = LAYOUT_WEIGHTS,
+                        .transposed = true,
+                        .o_tile = (int)p->i,
+                        .i_block = (int)min64(p->o, t->vector),
+                        .groups = 1};
+        return;
+    }
     int oc = conv_back_by_images(p) ? choose_vectors(t, p->i, 0, 0, false)
                                     : choose_vectors(t, p->i, ceil_div(p->src[0], p->stride[0]),
                                                      ceil_div(p->src[1], p->stride[1]), false);

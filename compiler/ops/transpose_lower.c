@@ -34,11 +34,33 @@ static void zero_block(KernelCtx *k, const WeightView *d, Val dst) {
         em_store(k->e, dst, r * d->row, em_vec(k->e, 0), true);
 }
 
+/* Tiles narrower than a vector (conv_few_lower.c): number by number.  Task: a block of outputs. */
+static void lower_narrow(KernelCtx *k, const WeightView *s, const WeightView *d) {
+    Emit *e = k->e;
+    BUG_IF(d->o_tiles != 1 || d->layout.groups != 1 || s->i_blocks != 1, "more than few channels");
+    Loop task = task_loop(k);
+    Val dst = em_ptr(e, d->base, em_mul(e, task.i, em_i64(e, d->block))), ot, in_tile;
+    split_index(e, em_mul(e, task.i, em_i64(e, d->layout.i_block)), s->row, &ot, &in_tile);
+    Val src = em_ptr(e, s->base, em_add(e, em_mul(e, ot, em_i64(e, s->tile)), in_tile));
+    Loop tap = em_for(e, em_i64(e, 0), em_i64(e, d->kh * d->kw), 1, "tap", NULL, 0);
+    Val from = em_ptr(e, src, em_mul(e, tap.i, em_i64(e, s->tap)));
+    Val to = em_ptr(e, dst, em_mul(e, tap.i, em_i64(e, d->tap)));
+    for (int64_t o = 0; o < d->layout.i_block; ++o)
+        for (int64_t c = 0; c < d->layout.o_tile; ++c)
+            em_store1(e, to, o * d->row + c, em_load1(e, from, c * s->row + o));
+    em_for_end(e, &tap, NULL, 0);
+    task_end(k, &task);
+}
+
 void lower_transpose_weights(KernelCtx *k) {
     Emit *e = k->e;
     WeightView s = weights_of(k, k->node->in[0]), d = weights_of(k, k->node->out[0]);
     int width = em_width(e), vectors = d.layout.o_tile / width;
     BUG_IF(s.layout.transposed || !d.layout.transposed, "weights are transposed already");
+    if (d.layout.o_tile % width) {
+        lower_narrow(k, &s, &d);
+        return;
+    }
     Loop task = task_loop(k);
     Val rest, group, it, ob;
     split_index(e, task.i, d.i_blocks, &rest, &ob);
