@@ -122,13 +122,15 @@ void loop_end(Emit *e, Loop *l);
 typedef struct ConvTail {
     bool present;
     bool in_memory;       /* the pool's source is stored: no scratch */
+    bool rolling;         /* windows share rows or leave the source: scratch rows are carried on */
     int64_t computed[2];  /* rows and columns of the convolution that somebody reads */
     int64_t stride, fill; /* rows from window to window; of these, rows that are computed */
+    int64_t kernel, pad;  /* rows of a window; rows above the source */
     int64_t pooled;       /* rows of the pool's output */
 } ConvTail;
 ConvTail conv_tail(const Graph *g, const Kernel *k);
 /* With register tiles of oh rows: rows from one chunk, pooled at once, to the next (whole windows);
- * of these, rows that are computed. */
+ * of these, rows that are computed (rolling: that scratch holds). */
 int64_t conv_tail_step(const ConvTail *t, int oh);
 int64_t conv_tail_rows(const ConvTail *t, int oh);
 

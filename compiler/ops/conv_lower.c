@@ -239,12 +239,62 @@ static void emit_pooled_band(Direct *d, Val band) {
     em_for_end(e, &y, NULL, 0);
 }
 
+/* First row of the convolution that window `row` of the pool sees. */
+static Val window_top(Emit *e, const ConvTail *t, Val row) {
+    Val top = em_sub(e, em_mul(e, row, em_i64(e, t->stride)), em_i64(e, t->pad));
+    return t->pad ? em_imax(e, em_i64(e, 0), top) : top;
+}
+
+static Val window_end(Emit *e, const ConvTail *t, Val row) {
+    Val end = em_add(e, em_mul(e, row, em_i64(e, t->stride)), em_i64(e, t->kernel - t->pad));
+    return em_imin(e, end, em_i64(e, t->computed[0]));
+}
+
+/* Scratch rows [from, from + count) become rows [0, count) of each block; to < from. */
+static void carry_rows(Direct *d, Val from, Val count) {
+    Emit *e = d->e;
+    const View *v = &d->ep.sink;
+    int64_t w = v->pixel;
+    Loop block = em_for(e, em_i64(e, 0), em_i64(e, d->oc), 1, "carry", NULL, 0);
+    Val to = em_ptr(e, v->base, em_mul(e, block.i, em_i64(e, v->cblock)));
+    Val at = em_ptr(e, to, em_mul(e, from, em_i64(e, v->row)));
+    Loop i = em_for(e, em_i64(e, 0), em_mul(e, count, em_i64(e, v->row)), w, "i", NULL, 0);
+    em_store(e, em_ptr(e, to, i.i), 0, em_load(e, em_ptr(e, at, i.i), 0, true), true);
+    em_for_end(e, &i, NULL, 0);
+    em_for_end(e, &block, NULL, 0);
+}
+
+/* A band whose windows share rows: scratch row 0 is row `base` of the convolution, rows before
+ * `done` are there; both live in loop variables from chunk to chunk. */
+static void emit_rolling_band(Direct *d, Val band) {
+    Emit *e = d->e;
+    const ConvTail *t = &d->tail;
+    int oh = d->k->k->tile.oh;
+    int64_t chunk = conv_tail_step(t, oh) / t->stride, rows = d->k->k->tile.rows / t->stride;
+    Val from = em_mul(e, band, em_i64(e, rows));
+    Val to = em_imin(e, em_add(e, from, em_i64(e, rows)), em_i64(e, t->pooled));
+    Val state[1] = {window_top(e, t, from)}; /* done */
+    Loop y = em_for(e, from, to, chunk, "chunk", state, 1);
+    Val base = window_top(e, t, y.i), done = state[0];
+    Val next = em_imin(e, em_add(e, y.i, em_i64(e, chunk)), to);
+    Val end = window_end(e, t, em_sub(e, next, em_i64(e, 1)));
+    d->ep.sink_cb = d->cb;
+    d->ep.sink_y = base;
+    emit_range(d, em_i64(e, 0), done, end, true);
+    pool_tail_rows(d->pool, d->n, d->cb, d->oc, y.i, next, d->cb, base);
+    Val begin = window_top(e, t, next); /* of the next chunk */
+    if (t->kernel > t->stride)
+        carry_rows(d, em_sub(e, begin, base), em_imax(e, em_i64(e, 0), em_sub(e, end, begin)));
+    state[0] = em_imax(e, begin, end);
+    em_for_end(e, &y, state, 1);
+}
+
 /* A band of rows for one tile of output channels. */
 static void emit_band(Direct *d, Val band) {
     Emit *e = d->e;
     const Tile *tile = &d->k->k->tile;
     if (d->tail.present) {
-        emit_pooled_band(d, band);
+        (d->tail.rolling ? emit_rolling_band : emit_pooled_band)(d, band);
         return;
     }
     Loop phase;
@@ -281,7 +331,10 @@ static void emit_tasks(Direct *d) {
     int width = em_width(e), full = d->w.layout.o_tile / width;
     int64_t blocks = ceil_div(d->produced, width);
     int last = (int)(blocks - (d->w.o_tiles - 1) * full);
-    int64_t rows = ceil_div(d->y.extent, d->y.phases), bands = ceil_div(rows, k->k->tile.rows);
+    int64_t rows = ceil_div(d->y.extent, d->y.phases);
+    if (d->tail.rolling)
+        rows = d->tail.pooled * d->tail.stride;
+    int64_t bands = ceil_div(rows, k->k->tile.rows);
     Loop task = task_loop(k);
     Val tile, band, ot;
     decode_task(d, task.i, bands, &tile, &band);

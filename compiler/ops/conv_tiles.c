@@ -245,7 +245,7 @@ enum { TASKS_WANTED = 32 };
 static int64_t plan_tail(const Target *t, Kernel *k, const ConvTail *tail, int oc, int64_t tiles,
                          int *rows, int *cols) {
     int64_t h = tail->computed[0], w = tail->computed[1], limit = h;
-    int64_t wanted = min64(TASKS_WANTED / 2, tiles * tail->pooled);
+    int64_t wanted = tail->rolling ? 0 : min64(TASKS_WANTED / 2, tiles * tail->pooled);
     for (;;) {
         plan_plane(t, oc, h, w, limit, rows, cols);
         int64_t step = conv_tail_step(tail, *rows);
@@ -259,15 +259,28 @@ static int64_t plan_tail(const Target *t, Kernel *k, const ConvTail *tail, int o
     }
 }
 
+/* A band of rolling windows computes its first rows a second time: as few bands per image as give
+ * every thread the same number of tasks, and three at least. */
+static int64_t rolling_bands(const Graph *g, const Target *t, int64_t tiles, int64_t pooled) {
+    int64_t threads = t->speed.threads > 1 ? t->speed.threads : 1, n = plan_batch(g), bands = 1;
+    while (bands < pooled && n * tiles * bands < 3 * threads)
+        ++bands;
+    for (int64_t b = bands; b < 2 * bands && b <= pooled; ++b)
+        if (n * tiles * b % threads == 0)
+            return b;
+    return bands;
+}
+
 /* h x w: pixels of one phase; src_row: bytes of one row of all source channels; step: source rows
  * per row; span: rows a window covers. */
-static void choose_direct(const Target *t, Kernel *k, const ConvTail *tail, int oc, int64_t tiles,
-                          int64_t h, int64_t w, int64_t src_row, int64_t step, int64_t span) {
+static void choose_direct(const Graph *g, const Target *t, Kernel *k, const ConvTail *tail, int oc,
+                          int64_t tiles, int64_t h, int64_t w, int64_t src_row, int64_t step,
+                          int64_t span) {
     int rows = 1, cols = 1;
     int64_t unit;
     if (tail->present) {
         unit = plan_tail(t, k, tail, oc, tiles, &rows, &cols);
-        h = tail->computed[0];
+        h = tail->rolling ? tail->pooled * tail->stride : tail->computed[0];
     } else {
         plan_plane(t, oc, h, w, h, &rows, &cols);
         unit = rows;
@@ -276,10 +289,13 @@ static void choose_direct(const Target *t, Kernel *k, const ConvTail *tail, int 
     k->tile.oh = rows;
     k->tile.oc = oc;
     int64_t bands = ceil_div(TASKS_WANTED, tiles), band = ceil_div(h, min64(bands, h));
-    if (!k->oc_outer) /* the band of source rows stays in L2 while the tiles of channels pass */
+    if (tail->rolling)
+        band = ceil_div(tail->pooled, rolling_bands(g, t, tiles, tail->pooled)) * tail->stride;
+    else if (!k->oc_outer) /* the band of source rows stays in L2 while the tiles of channels pass */
         while (band > unit && (band * step + span) * src_row > t->l2 / 2)
             --band;
-    band = min64(ceil_div(band, unit) * unit, ceil_div(h, unit) * unit);
+    if (!tail->rolling)
+        band = min64(ceil_div(band, unit) * unit, ceil_div(h, unit) * unit);
     k->tile.rows = (int)band;
     k->tasks_per = tiles * ceil_div(h, band);
     k->tasks_block = 1;
@@ -309,10 +325,12 @@ enum { CANDIDATES = 12 };
 static void choose_among(const Graph *g, const ConvProblem *p, Kernel *k, const Target *t) {
     Kernel candidate[CANDIDATES] = {*k};
     candidate[0].seconds = direct_seconds(g, p, k, t);
-    int n = 1;
-    if (winograd_candidates)
-        n += winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 1);
-    plan_choose(g, k, t, candidate, n);
+    int wish = ((const ConvAttrs *)graph_n(g, k->anchor)->attrs)->algorithm;
+    int others = 0; /* Winograd's kernel pools whole windows */
+    if (winograd_candidates && !conv_tail(g, k).rolling)
+        others = winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 1);
+    bool asked = others > 0 && (wish == CONV_WINOGRAD || wish == CONV_WINOGRAD6);
+    plan_choose(g, k, t, candidate + asked, others + !asked);
 }
 
 void choose_conv(const Graph *g, Kernel *k, const Target *t) {
@@ -330,7 +348,7 @@ void choose_conv(const Graph *g, Kernel *k, const Target *t) {
                          : "source bands stay in L2";
     k->tile.unroll = tile_unroll(t, p.i, min64(p.i, t->vector));
     ConvTail tail = conv_tail(g, k);
-    choose_direct(t, k, &tail, o_tile / t->vector, p.groups * ceil_div(p.o, o_tile), p.dst[0],
+    choose_direct(g, t, k, &tail, o_tile / t->vector, p.groups * ceil_div(p.o, o_tile), p.dst[0],
                   p.dst[1], src_row, p.stride[0], p.kernel[0]);
     if (tail.present)
         k->why = arena_printf(g->keep, "%s; pools %lld rows at a time from %s", k->why,
@@ -357,7 +375,7 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
     k->why = p.stride[0] * p.stride[1] > 1 ? "one stride-1 convolution per phase of the stride"
                                            : "forward with turned, transposed weights";
     k->tile.unroll = tile_unroll(t, p.o, min64(p.o, t->vector));
-    choose_direct(t, k, &(ConvTail){0}, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
+    choose_direct(g, t, k, &(ConvTail){0}, o_tile / t->vector, p.groups * ceil_div(p.i, o_tile),
                   ceil_div(p.src[0], p.stride[0]), ceil_div(p.src[1], p.stride[1]), src_row, 1,
                   ceil_div(p.kernel[0] * p.dilation[0], p.stride[0]));
     choose_among(g, &p, k, t);

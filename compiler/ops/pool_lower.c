@@ -140,17 +140,16 @@ static Val finish(KernelCtx *k, const Pool *p, Val sum, Val cb, Val factor) {
     return em_fmul(e, sum, factor);
 }
 
-/* Outputs [from, to) of one row. */
+/* Outputs [from, to) of one row; `rows`, `inner`: all windows lie inside the real rows, columns. */
 static void forward_span(KernelCtx *k, Pool *p, Val n, Val cb, Val y, int64_t from, int64_t to,
-                         bool inner) {
+                         bool rows, bool inner) {
     Emit *e = k->e;
     const PoolAttrs *a = p->a;
     if (from >= to)
         return;
     Val ky_lo = em_i64(e, 0), ky_hi = em_i64(e, a->kernel[0]);
     Val kx_lo = em_i64(e, 0), kx_hi = em_i64(e, a->kernel[1]);
-    bool whole = inner && inner_rows(p);
-    if (!inner_rows(p))
+    if (!rows)
         clip(e, y, a->stride[0], a->pad[0], a->kernel[0], p->ih, &ky_lo, &ky_hi);
     Loop x = em_for(e, em_i64(e, from), em_i64(e, to), 1, "x", NULL, 0);
     if (!inner)
@@ -160,7 +159,7 @@ static void forward_span(KernelCtx *k, Pool *p, Val n, Val cb, Val y, int64_t fr
     Val corner = view_at(k, &p->src, n, p->src_cb ? em_sub(e, cb, p->src_cb) : cb,
                          p->src_y ? em_sub(e, top, p->src_y) : top, left);
     Val state[2] = {em_vec(e, p->max ? -INFINITY : 0), em_splat_i32(e, em_i64(e, 0))};
-    if (whole && a->kernel[0] * a->kernel[1] <= UNROLLED_TAPS)
+    if (rows && inner && a->kernel[0] * a->kernel[1] <= UNROLLED_TAPS)
         small_window(k, p, corner, state);
     else
         window(k, p, corner, ky_lo, ky_hi, inner, kx_lo, kx_hi, state);
@@ -172,16 +171,37 @@ static void forward_span(KernelCtx *k, Pool *p, Val n, Val cb, Val y, int64_t fr
     em_for_end(e, &x, NULL, 0);
 }
 
-static void forward_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
-    Pool *p = user;
+static void forward_spans(KernelCtx *k, Pool *p, Val n, Val cb, Val y, bool rows) {
     int64_t from, to;
     inner_range(p, &from, &to);
+    forward_span(k, p, n, cb, y, 0, from, rows, false);
+    forward_span(k, p, n, cb, y, from, to, rows, true);
+    forward_span(k, p, n, cb, y, to, p->ow, rows, false);
+}
+
+static void forward_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
+    Pool *p = user;
+    Emit *e = k->e;
     epi_row(k, &p->epi, n, cb, 1, y);
     if (p->record)
         halo_row(k, &p->switches, n, cb, 1, y);
-    forward_span(k, p, n, cb, y, 0, from, false);
-    forward_span(k, p, n, cb, y, from, to, true);
-    forward_span(k, p, n, cb, y, to, p->ow, false);
+    if (inner_rows(p)) {
+        forward_spans(k, p, n, cb, y, true);
+        return;
+    }
+    /* Only the first and the last rows of windows reach over the border. */
+    const PoolAttrs *a = p->a;
+    int64_t first = (a->pad[0] + a->stride[0] - 1) / a->stride[0];
+    int64_t last = (p->ih + a->pad[0] - a->kernel[0]) / a->stride[0];
+    If lower = em_if(e, em_icmp(e, EM_GE, y, em_i64(e, first)));
+    If upper = em_if(e, em_icmp(e, EM_LE, y, em_i64(e, last)));
+    forward_spans(k, p, n, cb, y, true);
+    em_else(e, &upper);
+    forward_spans(k, p, n, cb, y, false);
+    em_endif(e, &upper);
+    em_else(e, &lower);
+    forward_spans(k, p, n, cb, y, false);
+    em_endif(e, &lower);
 }
 
 /* What k->node pools: everything of p but the view of its source. */
