@@ -49,9 +49,11 @@ WinoMatrices wino_matrices(int m, int r) {
         double f = 1;
         for (int l = 0; l < finite; ++l)
             f *= l == j ? 1 : point[j] - point[l];
-        product(finite, j, f < 0 ? -1 : 1, w.bt.at[j]); /* the sign that makes G positive */
+        /* The sign is free: 1 at the end of BT's row, unless that costs G a negation. */
+        double sign = f == -1 ? -1 : 1;
+        product(finite, j, sign, w.bt.at[j]);
         for (int k = 0; k < r; ++k)
-            w.g.at[j][k] = (k ? pow(point[j], k) : 1) / fabs(f);
+            w.g.at[j][k] = (k ? pow(point[j], k) : 1) / (sign * f);
         for (int i = 0; i < m; ++i)
             w.a.at[j][i] = i ? pow(point[j], i) : 1;
     }
@@ -206,7 +208,8 @@ static void join_columns(Apply *a, WinoMatrix *m, Val *in) {
         in[l] = difference(a, x, y);
         for (int i = 0; i < m->rows; ++i) {
             bool same = m->at[i][k] == m->at[i][l];
-            m->at[i][same ? l : k] = 0;
+            m->at[i][l] = same ? 0 : m->at[i][k];
+            m->at[i][k] = same ? m->at[i][k] : 0;
         }
     }
 }

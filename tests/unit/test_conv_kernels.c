@@ -250,12 +250,15 @@ static void *bytes64(int64_t n) {
     return p;
 }
 
+static const PlanOptions direct = {.exact = true}; /* Winograd's kernels: test_winograd.c */
+
 static void rig_open(Rig *r, const Case *c, const char *target) {
     char why[256];
     *r = (Rig){.keep = arena_new()};
     CU_ASSERT_FATAL(target_find(r->keep, target, &r->target, why, sizeof why));
     r->params.at = ARENA_ARRAY(r->keep, 4, Param);
     r->g = graph_new(r->keep, "test", "test", &r->params);
+    r->g->options = &direct;
     build_nodes(r, c);
     build_layouts(r, c);
     emit_kernels(r);

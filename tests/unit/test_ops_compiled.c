@@ -156,7 +156,8 @@ static void build_case(Build *b, int op) {
 }
 
 static void plan(Build *b) {
-    PassCtx ctx = {.tmp = arena_new(), .target = b->t, .verify = true};
+    static const PlanOptions direct = {.exact = true}; /* Winograd's kernels: test_winograd.c */
+    PassCtx ctx = {.tmp = arena_new(), .target = b->t, .verify = true, .options = &direct};
     static const char *const pass[] = {"fuse", "layout", "schedule", "memplan"};
     graph_toposort(b->g);
     for (int i = 0; i < 4; i++)

@@ -1,0 +1,363 @@
+/* test_winograd.c: Winograd convolution, from its matrices to its kernels.
+ *
+ * The matrices against direct correlation in double; the code that applies them against the
+ * matrices; whole kernels, forward (with a rectifier and a pool) and backward data, against the
+ * double-precision loops, for odd sizes, groups, odd channels, several images per block, three
+ * vector widths (compiled.h says what is checked besides the numbers).  How large the rounding
+ * errors are is a table that the test prints and bounds.  Also: when Winograd must not be chosen.
+ */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compiled.h"
+#include "ops/attrs.h"
+#include "ops/winograd.h"
+#include "passes/passes.h"
+#include "ref_cases.h"
+#include "suite.h"
+
+static uint32_t noise_state = 7;
+static double noise(void) {
+    return (double)(int32_t)ref_random(&noise_state) * 0x1p-31;
+}
+
+/* ---- matrices ---- */
+
+static const int sizes[][2] = {{2, 3}, {4, 3}, {6, 3}, {2, 5}, {4, 5}, {3, 2}, {3, 4}, {5, 4}, {1, 4}};
+enum { NSIZES = sizeof sizes / sizeof *sizes };
+
+static void times(const WinoMatrix *m, const double *x, double *y) {
+    for (int i = 0; i < m->rows; i++) {
+        y[i] = 0;
+        for (int k = 0; k < m->cols; k++)
+            y[i] += m->at[i][k] * x[k];
+    }
+}
+
+static void matrices(void) {
+    for (int s = 0; s < NSIZES; s++) {
+        WinoMatrices w = wino_matrices(sizes[s][0], sizes[s][1]);
+        double d[WINO_MAX], g[WINO_MAX], y[WINO_MAX], v[WINO_MAX], u[WINO_MAX], p[WINO_MAX];
+        CU_ASSERT_EQUAL(w.n, w.m + w.r - 1);
+        for (int i = 0; i < WINO_MAX; i++)
+            d[i] = noise(), g[i] = noise();
+        times(&w.bt, d, v);
+        times(&w.g, g, u);
+        for (int i = 0; i < w.n; i++)
+            p[i] = u[i] * v[i];
+        times(&w.at, p, y);
+        for (int i = 0; i < w.m; i++) {
+            double want = 0;
+            for (int k = 0; k < w.r; k++)
+                want += g[k] * d[i + k];
+            CU_ASSERT_DOUBLE_EQUAL(y[i], want, 1e-13);
+            CU_ASSERT_EQUAL(w.at.at[i][w.one], 1); /* a constant passes unchanged */
+        }
+        /* the gradient of the taps: dg[k] = sum over i of dy[i] d[i + k] */
+        times(&w.a, g, u); /* g stands for dy here */
+        for (int i = 0; i < w.n; i++)
+            p[i] = u[i] * v[i];
+        times(&w.gt, p, y);
+        for (int k = 0; k < w.r; k++) {
+            double want = 0;
+            for (int i = 0; i < w.m; i++)
+                want += g[i] * d[i + k];
+            CU_ASSERT_DOUBLE_EQUAL(y[k], want, 1e-13);
+        }
+    }
+}
+
+/* Lavin and Gray count 12 and 10 additions and multiplications by shared sums for F(4, 3). */
+static void operations(void) {
+    WinoMatrices w = wino_matrices(2, 3), x = wino_matrices(4, 3);
+    CU_ASSERT_EQUAL(wino_ops(&w.bt), 4);
+    CU_ASSERT_EQUAL(wino_ops(&w.at), 4);
+    CU_ASSERT_TRUE(wino_ops(&x.bt) <= 12);
+    CU_ASSERT_TRUE(wino_ops(&x.at) <= 10);
+    CU_ASSERT_TRUE(wino_ops(&x.g) <= 9);
+    CU_ASSERT_TRUE(wino_ops(&x.a) <= 10);
+    CU_ASSERT_EQUAL(wino_ops2(&x.bt), 12 * wino_ops(&x.bt));
+}
+
+/* ---- the code that applies them ---- */
+
+typedef void (*ApplyFn)(const float *in, float *out);
+
+/* in: cols x cols vectors, of which the first `given` rows and columns are used; out: rows x rows */
+static void emit_apply(Emit *e, const char *name, const WinoMatrix *m, int given) {
+    Val arg[2], in[WINO_MAX * WINO_MAX], out[WINO_MAX * WINO_MAX];
+    int width = em_width(e);
+    em_func_begin(e, name, "pp", arg, true);
+    for (int i = 0; i < m->cols * m->cols; i++)
+        in[i] = i / m->cols < given && i % m->cols < given
+                    ? em_load(e, arg[0], i * width, false)
+                    : NULL;
+    wino_apply2(e, m, in, out);
+    for (int i = 0; i < m->rows * m->rows; i++)
+        em_store(e, arg[1], i * width, out[i] ? out[i] : em_vec(e, 0), false);
+    em_func_end(e);
+}
+
+static double apply_error(ApplyFn fn, const WinoMatrix *m, int given, int width) {
+    float in[WINO_MAX * WINO_MAX * 16], out[WINO_MAX * WINO_MAX * 16];
+    double worst = 0;
+    for (int i = 0; i < WINO_MAX * WINO_MAX * 16; i++)
+        in[i] = (float)noise();
+    fn(in, out);
+    for (int lane = 0; lane < width; lane++)
+        for (int i = 0; i < m->rows; i++)
+            for (int j = 0; j < m->rows; j++) {
+                double want = 0, size = 1e-30;
+                for (int k = 0; k < given && k < m->cols; k++)
+                    for (int l = 0; l < given && l < m->cols; l++) {
+                        double c = m->at[i][k] * m->at[j][l];
+                        want += c * (double)in[(k * m->cols + l) * width + lane];
+                        size += fabs(c);
+                    }
+                double got = (double)out[(i * m->rows + j) * width + lane];
+                worst = fmax(worst, fabs(got - want) / size);
+            }
+    return worst;
+}
+
+static void applied(void) {
+    Arena *keep = arena_new();
+    char why[256] = "";
+    Target t;
+    CU_ASSERT_TRUE_FATAL(target_find(keep, "native", &t, why, sizeof why));
+    Emit *e = emit_new(keep, &t, "apply");
+    WinoMatrices w[NSIZES];
+    for (int s = 0; s < NSIZES; s++) {
+        w[s] = wino_matrices(sizes[s][0], sizes[s][1]);
+        const WinoMatrix *m[] = {&w[s].bt, &w[s].g, &w[s].gt, &w[s].a, &w[s].at};
+        for (int i = 0; i < 5; i++)
+            for (int given = 1; given <= m[i]->cols; given++)
+                emit_apply(e, arena_printf(keep, "apply%d_%d_%d", s, i, given), m[i], given);
+    }
+    CU_ASSERT_TRUE_FATAL(emit_finish(e, 2, why, sizeof why));
+    for (int s = 0; s < NSIZES; s++) {
+        const WinoMatrix *m[] = {&w[s].bt, &w[s].g, &w[s].gt, &w[s].a, &w[s].at};
+        for (int i = 0; i < 5; i++)
+            for (int given = 1; given <= m[i]->cols; given++) {
+                char name[40];
+                snprintf(name, sizeof name, "apply%d_%d_%d", s, i, given);
+                ApplyFn fn = (ApplyFn)(uintptr_t)emit_jit(e, name, why, sizeof why);
+                CU_ASSERT_PTR_NOT_NULL_FATAL(fn);
+                CU_ASSERT_TRUE(apply_error(fn, m[i], given, t.vector) < 1e-6);
+            }
+    }
+    emit_free(e);
+    arena_free(keep);
+}
+
+/* ---- kernels ---- */
+
+enum { POOL = 1, KEEP = 2 /* the pool's source is stored */, PLAIN_CHAIN = 4, HALO = 8 };
+
+typedef struct Case {
+    int64_t c, h, w, o, kernel, pad, groups; /* channels in vectors' terms: see `channels` */
+    int m, batch, flags;                     /* batch: the plan is made for */
+    int algorithm;
+} Case;
+
+static const Case cases[] = {
+    {16, 8, 8, 16, 3, 1, 1, 2, 1, 0, 0},
+    {16, 8, 8, 16, 3, 1, 1, 4, 1, HALO, 0},
+    {16, 12, 12, 16, 3, 1, 1, 6, 1, HALO, CONV_WINOGRAD6},
+    {32, 13, 13, 48, 3, 1, 1, 4, 1, HALO, 0},
+    {32, 13, 13, 48, 3, 1, 1, 2, 1, 0, 0},
+    {32, 13, 13, 40, 3, 1, 1, 6, 2, 0, CONV_WINOGRAD6},
+    {21, 7, 9, 37, 3, 1, 1, 4, 1, HALO, 0},
+    {21, 7, 9, 37, 3, 0, 1, 2, 1, 0, 0},
+    {20, 9, 7, 33, 3, 0, 1, 4, 3, HALO, 0},
+    {17, 10, 11, 70, 3, 2, 1, 4, 5, HALO, 0},
+    {17, 5, 6, 18, 3, 2, 1, 2, 5, HALO, 0},
+    {16, 1, 17, 32, 3, 1, 1, 4, 1, HALO, 0},
+    {16, 1, 17, 32, 3, 1, 1, 2, 2, 0, 0},
+    {64, 14, 14, 96, 3, 1, 1, 4, 1, 0, CONV_WINOGRAD},
+    {64, 14, 14, 96, 3, 1, 1, 4, 16, HALO, 0},
+    {64, 14, 14, 32, 3, 1, 2, 4, 1, HALO, 0},
+    {32, 14, 10, 96, 3, 1, 2, 2, 4, 0, 0},
+    {48, 11, 11, 64, 5, 2, 1, 2, 1, HALO, 0},
+    {32, 9, 12, 64, 5, 2, 2, 2, 3, HALO, 0},
+    {19, 8, 7, 22, 5, 1, 1, 2, 1, 0, 0},
+    {19, 8, 7, 22, 5, 0, 1, 2, 2, HALO, 0},
+    {18, 9, 9, 34, 5, 4, 1, 2, 2, HALO, 0},
+    {16, 16, 16, 32, 3, 1, 1, 4, 1, POOL, 0},
+    {16, 16, 16, 32, 3, 1, 1, 2, 2, POOL | HALO, 0},
+    {24, 15, 13, 40, 3, 1, 1, 4, 1, POOL | HALO, 0},
+    {24, 15, 13, 40, 3, 1, 1, 4, 4, POOL | KEEP | HALO, 0},
+    {24, 14, 17, 70, 3, 0, 1, 2, 1, POOL | PLAIN_CHAIN, 0},
+    {16, 20, 12, 32, 5, 2, 1, 2, 1, POOL | HALO, 0},
+};
+enum { NCASES = sizeof cases / sizeof *cases };
+
+typedef struct Rig {
+    Graph *g;
+    ParamList params;
+    PlanOptions options;
+    ValueId src, dd, dst, dsrc;
+    int64_t forward, backward; /* kernels that became Winograd's */
+} Rig;
+
+static ConvAttrs conv_of(const Case *c) {
+    return (ConvAttrs){.maps = c->o,
+                       .kernel = {c->kernel, c->kernel},
+                       .stride = {1, 1},
+                       .pad = {c->pad, c->pad, c->pad, c->pad},
+                       .dilation = {1, 1},
+                       .groups = c->groups,
+                       .bias = true,
+                       .src_size = {c->h, c->w},
+                       .src_maps = c->c,
+                       .algorithm = c->algorithm};
+}
+
+static void label(Graph *g, ValueId v, const char *name) {
+    graph_n(g, graph_v(g, v)->def)->label = name;
+}
+
+/* Forward with its chain, and backward data of the same weights; a convolution behind each (HALO)
+ * wants a margin around the results. */
+static void build(Rig *r, Arena *keep, const Case *c) {
+    Graph *g = r->g = graph_new(keep, "forward", "case", &r->params);
+    ConvAttrs a = conv_of(c);
+    r->src = graph_input(g, VK_SEED, DT_F32, (Shape){3, {c->c, c->h, c->w}}, true, RULE_GRADIENT,
+                         NULL);
+    ValueId w = ref_param(g, "w", (Shape){4, {c->o, c->c / c->groups, c->kernel, c->kernel}});
+    ValueId bias = ref_param(g, "b", (Shape){1, {c->o}});
+    ValueId v = graph_op(g, OP_CONV2D, &a, 3, (ValueId[]){r->src, w, bias});
+    label(g, v, "c1");
+    r->dd = graph_input(g, VK_SEED, DT_F32, graph_v(g, v)->shape, true, RULE_GRADIENT, NULL);
+    if (!(c->flags & PLAIN_CHAIN))
+        v = graph_op(g, OP_RELU, NULL, 1, &v);
+    graph_v(g, v)->keep = !(c->flags & POOL) || c->flags & KEEP;
+    if (c->flags & POOL) {
+        PoolAttrs pool = {.kernel = {2, 2}, .stride = {2, 2}};
+        NodeId n = graph_node(g, OP_MAXPOOL, &pool, 1, &v);
+        v = graph_n(g, n)->out[0];
+        graph_v(g, v)->keep = true;
+        graph_v(g, graph_n(g, n)->out[1])->keep = true;
+    }
+    r->dst = v;
+    TransposeWeightsAttrs turn = {.groups = c->groups};
+    ValueId wt = graph_op(g, OP_TRANSPOSE_WEIGHTS, &turn, 1, &w);
+    r->dsrc = graph_op(g, OP_CONV2D_BWD_DATA, &a, 2, (ValueId[]){r->dd, wt});
+    graph_v(g, r->dsrc)->keep = true;
+    if (!(c->flags & HALO))
+        return;
+    ConvAttrs next = {.maps = 3, .kernel = {3, 3}, .stride = {2, 2}, .pad = {2, 1, 2, 1},
+                      .dilation = {1, 1}, .groups = 1};
+    ValueId out[] = {r->dst, r->dsrc};
+    for (int i = 0; i < 2; i++) {
+        ValueId p = ref_param(g, i ? "p1" : "p0", (Shape){4, {3, graph_v(g, out[i])->shape.dim[0], 3, 3}});
+        ValueId k = graph_op(g, OP_CONV2D, &next, 2, (ValueId[]){out[i], p});
+        label(g, k, i ? "n1" : "n0");
+        graph_v(g, k)->keep = true;
+    }
+}
+
+static void plan(Rig *r, const Target *t, const Case *c) {
+    static const char *const pass[] = {"fuse", "layout", "schedule", "memplan"};
+    static const char *const force[] = {"winograd2", "winograd4", "winograd6"};
+    r->options = (PlanOptions){.force = c->m ? force[c->m / 2 - 1] : NULL, .batch = c->batch};
+    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true, .options = &r->options};
+    graph_toposort(r->g);
+    for (int i = 0; i < 4; i++)
+        CU_ASSERT_TRUE_FATAL(pass_run_one(r->g, &ctx, pass[i]));
+    params_place(r->g->params);
+    arena_free(ctx.tmp);
+    for (int i = 0; i < r->g->nkernels; i++) {
+        const Kernel *k = &r->g->kernels[i];
+        int op = graph_n(r->g, k->anchor)->op;
+        r->forward += op == OP_CONV2D && k->winograd == c->m;
+        r->backward += op == OP_CONV2D_BWD_DATA && k->winograd == c->m;
+    }
+}
+
+/* Small tables are in units of 16 channels; groups need whole vectors. */
+static Case scaled(const Case *c, const Target *t) {
+    Case s = *c;
+    if (c->groups == 1 && t->vector < 16 && c->c % 16 == 0 && c->o % 16 == 0) {
+        s.c = s.c < 32 ? 16 : s.c / 2;
+        s.o = s.o < 32 ? 16 : s.o / 2;
+    }
+    return s;
+}
+
+static double *numbers(Arena *keep, int64_t n) {
+    double *at = arena_array(keep, n, sizeof *at);
+    for (int64_t i = 0; i < n; i++)
+        at[i] = (double)(float)noise();
+    return at;
+}
+
+/* Errors of F(4, 3) are a few times those of plain sums, see accuracy(). */
+static double bound_of(const Case *c) {
+    return c->m == 6 ? 12 : c->m == 4 || c->kernel == 5 ? 4 : 1;
+}
+
+static void run_case(const Rig *rig, const Compiled *made, const Case *c, int64_t n,
+                     const char *what) {
+    Arena *keep = arena_new();
+    const Graph *g = rig->g;
+    double **param = arena_array(keep, g->params->count, sizeof *param);
+    double **seeds = arena_array(keep, g->nvalue, sizeof *seeds);
+    for (int p = 0; p < g->params->count; p++)
+        param[p] = numbers(keep, shape_elems(&g->params->at[p].shape));
+    seeds[rig->src] = numbers(keep, n * shape_elems(&graph_v(g, rig->src)->shape));
+    seeds[rig->dd] = numbers(keep, n * shape_elems(&graph_v(g, rig->dd)->shape));
+    RefRun r = {.g = g, .n = n, .param = param};
+    Check check = {.data = &r, .seed_at = seeds, .local = bound_of(c), .what = what};
+    CU_ASSERT_EQUAL(compiled_check(made, &check), 0);
+    arena_free(keep);
+}
+
+static void run_target(const char *name) {
+    static const int64_t batch[] = {1, 2, 5};
+    Arena *keep = arena_new();
+    Rig *rig = arena_array(keep, NCASES, sizeof *rig);
+    Compiled made[NCASES];
+    Case c[NCASES];
+    Target t;
+    if (!compiled_target(keep, name, &t)) {
+        suite_skip(name);
+        arena_free(keep);
+        return;
+    }
+    Emit *e = compiled_begin(keep, &t);
+    for (int i = 0; i < NCASES; i++) {
+        c[i] = scaled(&cases[i], &t);
+        build(&rig[i], keep, &c[i]);
+        plan(&rig[i], &t, &c[i]);
+        CU_ASSERT_EQUAL(rig[i].forward, 1);
+        CU_ASSERT_EQUAL(rig[i].backward, 1);
+        made[i] = compiled_add(e, rig[i].g, arena_printf(keep, "case%d", i));
+    }
+    bool good = compiled_link(e, made, NCASES, 2);
+    CU_ASSERT_TRUE(good);
+    for (int i = 0; i < NCASES && good; i++)
+        for (int k = 0; k < 3; k++) {
+            char what[80];
+            snprintf(what, sizeof what, "case %d on %s, %d images", i, t.name, (int)batch[k]);
+            run_case(&rig[i], &made[i], &c[i], batch[k], what);
+        }
+    emit_free(e);
+    arena_free(keep);
+}
+
+static void native(void) {
+    run_target("native");
+}
+
+static void avx2(void) {
+    run_target("x86-64-v3");
+}
+
+static void sse(void) {
+    run_target("x86-64-v2");
+}
+
+SUITE_MAIN(TEST(matrices), TEST(operations), TEST(applied), TEST(native), TEST(avx2), TEST(sse))
