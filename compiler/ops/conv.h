@@ -138,10 +138,9 @@ int64_t conv_tail_rows(const ConvTail *t, int oh);
 /* Candidates of kernel k (CONV2D, CONV2D_BWD_DATA or CONV2D_BWD_WEIGHTS, by its anchor) that form
  * the sums after Winograd: copies of *direct with algorithm, winograd, tile, tasks, scratch,
  * seconds, why replaced.  Returns their number, 0 where the options or the spec forbid it. */
-__attribute__((weak)) int winograd_candidates(const Graph *g, const ConvProblem *p,
-                                              const Kernel *direct, const Target *t,
-                                              Kernel *candidate, int cap);
-__attribute__((weak)) void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward);
+int winograd_candidates(const Graph *g, const ConvProblem *p, const Kernel *direct, const Target *t,
+                        Kernel *candidate, int cap);
+void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward);
 __attribute__((weak)) void lower_winograd_bww(KernelCtx *k, const ConvProblem *p);
 
 /* ---- lowerings ---- */
