@@ -326,9 +326,7 @@ static void choose_among(const Graph *g, const ConvProblem *p, Kernel *k, const 
     Kernel candidate[CANDIDATES] = {*k};
     candidate[0].seconds = direct_seconds(g, p, k, t);
     int wish = ((const ConvAttrs *)graph_n(g, k->anchor)->attrs)->algorithm;
-    int others = 0; /* Winograd's kernel pools whole windows */
-    if (winograd_candidates && !conv_tail(g, k).rolling)
-        others = winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 1);
+    int others = winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 1);
     bool asked = others > 0 && (wish == CONV_WINOGRAD || wish == CONV_WINOGRAD6);
     plan_choose(g, k, t, candidate + asked, others + !asked);
 }
