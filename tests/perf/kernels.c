@@ -94,7 +94,7 @@ static Graph *build(Arena *keep, const Layer *l, int direction, PlanOptions *opt
 }
 
 static void plan(Graph *g, const Target *t) {
-    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true};
+    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true, .options = g->options};
     static const char *const pass[] = {"fuse", "layout", "schedule", "memplan"};
     graph_toposort(g);
     for (int i = 0; i < 4; i++)
