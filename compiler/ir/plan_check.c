@@ -39,12 +39,18 @@ static void write_value(Paper *p, ValueId v) {
     p->valid[v] = true;
 }
 
-/* May output `out` of k lie over input `in`?  Elementwise kernels, last result, same place. */
+/* May output `out` of k lie over input `in`?  The last result of a chain over what the chain reads,
+ * in the same place; not over what a convolution or a dense layer before it still gathers from. */
 static bool in_place(const Graph *g, const Kernel *k, ValueId out, ValueId in) {
     const Value *a = graph_v(g, out), *b = graph_v(g, in);
+    const Node *anchor = graph_n(g, k->anchor);
     NodeId last = k->nchain ? k->chain[k->nchain - 1] : k->anchor;
-    return op_is(graph_n(g, k->anchor)->op, OPF_E) && !k->tail && graph_n(g, last)->out[0] == out &&
-           a->offset == b->offset && a->bytes == b->bytes &&
+    bool gathers = anchor->op == OP_CONV2D || anchor->op == OP_CONV2D_BWD_DATA ||
+                   anchor->op == OP_DENSE || anchor->op == OP_DENSE_BWD_DATA;
+    for (int i = 0; gathers && i < anchor->nin; i++)
+        gathers = anchor->in[i] != in;
+    return (gathers || op_is(anchor->op, OPF_E)) && !k->tail &&
+           graph_n(g, last)->out[0] == out && a->offset == b->offset && a->bytes == b->bytes &&
            memcmp(&a->layout, &b->layout, sizeof a->layout) == 0;
 }
 

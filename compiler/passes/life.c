@@ -5,6 +5,7 @@
  * their last reader; kept ones to the end of the program, or, inside a projection, to the end of
  * its entry; what one section makes and a later one reads stays to the end of the program, because
  * later entries run many times and in any order; seeds live from the start of their entry.
+ * A result may take the place of an operand that dies in its kernel: see kernel_overwrites.
  */
 #include <string.h>
 
@@ -98,4 +99,73 @@ Life *find_lives(const Graph *g, const int *order, Arena *tmp, int *count) {
     }
     *count = n;
     return lives;
+}
+
+/* ---- in place ---- */
+
+static bool same_place(const Value *a, const Value *b) {
+    const Layout *x = &a->layout, *y = &b->layout;
+    return a->bytes == b->bytes && a->dtype == b->dtype && a->batched == b->batched &&
+           x->kind == y->kind && x->block == y->block && x->o_tile == y->o_tile &&
+           x->i_block == y->i_block && x->transposed == y->transposed && x->groups == y->groups &&
+           memcmp(x->halo, y->halo, sizeof x->halo) == 0 && shape_equal(&a->shape, &b->shape);
+}
+
+static bool reads(const Node *n, ValueId v) {
+    for (int i = 0; i < n->nin; i++)
+        if (n->in[i] == v)
+            return true;
+    return false;
+}
+
+/* These compute each element once and hand it to the chain, whose operands they do not touch. */
+static bool gathers_once(int op) {
+    return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_DENSE || op == OP_DENSE_BWD_DATA;
+}
+
+int kernel_overwrites(const Graph *g, const Kernel *k, ValueId *out, ValueId *in, int cap) {
+    const Node *anchor = graph_n(g, k->anchor);
+    bool map = op_is(anchor->op, OPF_E);
+    enum { MOST = 64 };
+    ValueId all[MOST];
+    int n = 0;
+    *out = 0;
+    if (k->tail || k->update || !(map || (gathers_once(anchor->op) && k->nchain > 0)))
+        return 0;
+    for (int i = map ? 0 : 1; i < 1 + k->nchain; i++)
+        if (!op_is(graph_n(g, i ? k->chain[i - 1] : k->anchor)->op, OPF_I))
+            return 0;
+    ValueId last = graph_n(g, k->nchain ? k->chain[k->nchain - 1] : k->anchor)->out[0];
+    if (!graph_v(g, last)->stored)
+        return 0;
+    *out = last;
+    int count = kernel_inputs(g, k, all, MOST);
+    for (int i = 0; i < count && i < MOST; i++) {
+        if ((!map && reads(anchor, all[i])) || !same_place(graph_v(g, all[i]), graph_v(g, last)))
+            continue;
+        if (n < cap)
+            in[n] = all[i];
+        n++;
+    }
+    return n;
+}
+
+void share_lives(const Graph *g, const int *order, const Life *lives, int n, int *shares,
+                 Arena *tmp) {
+    int *life_of = ARENA_ARRAY(tmp, g->nvalue, int); /* 1 + index */
+    for (int i = 0; i < n; i++) {
+        life_of[lives[i].value] = i + 1;
+        shares[i] = i;
+    }
+    for (int p = 0; p < g->nkernels; p++) {
+        ValueId in[64], out;
+        int count = kernel_overwrites(g, &g->kernels[order ? order[p] : p], &out, in, 64);
+        for (int i = 0; i < count && i < 64 && life_of[out]; i++) {
+            int dying = life_of[in[i]] - 1;
+            if (dying < 0 || lives[dying].to != p || lives[dying].lasting)
+                continue;
+            shares[life_of[out] - 1] = dying;
+            break;
+        }
+    }
 }

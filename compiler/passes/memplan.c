@@ -1,7 +1,7 @@
 /* memplan.c: stored values get places in two slabs: ACT (bytes per image) and FIX (bytes).
  *
- * requires: schedule.  ensures: values alive at a common position do not overlap, except an
- * elementwise kernel's result over an operand of equal layout that dies there; offsets and sizes
+ * requires: schedule.  ensures: values alive at a common position do not overlap, except a kernel's
+ * result over an operand of its chain, of equal layout, that dies there (life.c); offsets and sizes
  * are multiples of 64; g->act_bytes, g->fix_bytes are the slabs, *_lower_bound the largest sums of
  * live bytes, below which no assignment can go.
  * Three greedy best-fit orders are tried (large first, large times long-lived first, early first),
@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bug.h"
 #include "ir/op.h"
 #include "passes/pass.h"
 
@@ -30,51 +29,13 @@ typedef struct Memplan {
     Arena *tmp;
     Life *life;
     int nlife;
-    int *life_of; /* per value: 1 + index into life */
-    int *shares;  /* per life: index of the life whose buffer it uses (itself) */
+    int *shares; /* per life: index of the life whose buffer it uses (itself) */
 } Memplan;
 
 static int root(const Memplan *m, int i) {
     while (m->shares[i] != i)
         i = m->shares[i];
     return i;
-}
-
-/* ---- in place ---- */
-
-static bool same_place(const Value *a, const Value *b) {
-    const Layout *x = &a->layout, *y = &b->layout;
-    return a->bytes == b->bytes && a->dtype == b->dtype && a->batched == b->batched &&
-           x->kind == y->kind && x->block == y->block && x->o_tile == y->o_tile &&
-           x->i_block == y->i_block && x->transposed == y->transposed && x->groups == y->groups &&
-           memcmp(x->halo, y->halo, sizeof x->halo) == 0 && shape_equal(&a->shape, &b->shape);
-}
-
-/* Only pure elementwise kernels: each position is read by one task, once, before it is written.
- * A convolution may compute overlapping tiles twice and would read its own result. */
-static void reuse(Memplan *m, int position) {
-    const Graph *g = m->g;
-    const Kernel *k = &g->kernels[position];
-    ValueId in[64];
-    bool legal = op_is(graph_n(g, k->anchor)->op, OPF_E) && !k->tail;
-    for (int i = 0; i < 1 + k->nchain && legal; i++)
-        legal = op_is(graph_n(g, i ? k->chain[i - 1] : k->anchor)->op, OPF_I);
-    if (!legal)
-        return;
-    ValueId out = graph_n(g, k->nchain ? k->chain[k->nchain - 1] : k->anchor)->out[0];
-    if (!m->life_of[out])
-        return;
-    int n = kernel_inputs(g, k, in, 64);
-    for (int i = 0; i < n && i < 64; i++) {
-        if (!m->life_of[in[i]])
-            continue;
-        int dying = m->life_of[in[i]] - 1;
-        if (m->life[dying].to != position || m->life[dying].lasting ||
-            !same_place(graph_v(g, in[i]), graph_v(g, out)))
-            continue;
-        m->shares[m->life_of[out] - 1] = dying;
-        return;
-    }
 }
 
 /* ---- placement ---- */
@@ -236,14 +197,8 @@ static void assign(Memplan *m) {
 void pass_memplan(Graph *g, PassCtx *ctx) {
     Memplan m = {.g = g, .tmp = ctx->tmp};
     m.life = find_lives(g, NULL, ctx->tmp, &m.nlife);
-    m.life_of = ARENA_ARRAY(ctx->tmp, g->nvalue, int);
     m.shares = ARENA_ARRAY(ctx->tmp, m.nlife, int);
-    for (int i = 0; i < m.nlife; i++) {
-        m.life_of[m.life[i].value] = i + 1;
-        m.shares[i] = i;
-    }
-    for (int p = 0; p < g->nkernels; p++)
-        reuse(&m, p);
+    share_lives(g, NULL, m.life, m.nlife, m.shares, ctx->tmp);
     assign(&m);
     for (ValueId v = 1; v < g->nvalue; v++) {
         Value *x = graph_v(g, v);

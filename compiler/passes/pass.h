@@ -38,6 +38,13 @@ typedef struct Life {
 
 /* order[p] = index into g->kernels of the kernel that runs p-th (NULL: as they lie). */
 Life *find_lives(const Graph *g, const int *order, Arena *tmp, int *count);
+/* Values that kernel k may write its last result over if nobody reads them afterwards: it reads
+ * each of their elements once, in the step that writes the element of *out in the same place.
+ * Returns how many (at most cap are written); *out: that result, 0 if there is none. */
+int kernel_overwrites(const Graph *g, const Kernel *k, ValueId *out, ValueId *in, int cap);
+/* shares[i] = the life whose memory life i takes over (i itself: none), for lives of that order. */
+void share_lives(const Graph *g, const int *order, const Life *lives, int n, int *shares,
+                 Arena *tmp);
 /* SECTION_* of kernel k; programs without projections are one section, RECORD. */
 int kernel_section(const Graph *g, const uint8_t *sections, const Kernel *k);
 bool is_look(const Graph *g);

@@ -14,7 +14,7 @@
 #include "ir/op.h"
 #include "passes/pass.h"
 
-/* A typical batch: weighs bytes per image against bytes of gradients when both cannot be least. */
+/* A typical batch: weighs bytes per image against bytes of weights when both cannot be least. */
 enum { NOMINAL_BATCH = 64, KERNEL_VALUES = 300 };
 
 typedef enum { AS_BUILT, AS_BUILT_EAGER, LEAST_GROWTH, STRATEGIES } Strategy;
@@ -34,9 +34,14 @@ typedef struct Sched {
     int *readers; /* per value: readers not yet run */
 } Sched;
 
+/* Images that a step is made for. */
+static int64_t images_of(const Graph *g) {
+    return g->options && g->options->batch > 0 ? g->options->batch : NOMINAL_BATCH;
+}
+
 static int64_t weight_of(const Graph *g, ValueId v) {
     const Value *x = graph_v(g, v);
-    return x->batched ? x->bytes * NOMINAL_BATCH : x->bytes;
+    return x->batched ? x->bytes * images_of(g) : x->bytes;
 }
 
 static bool in_slab(const Graph *g, ValueId v) {
@@ -179,19 +184,49 @@ static void list_schedule(Sched *s, Strategy how, int *order) {
     }
 }
 
+/* Bytes of both slabs: each is as large as its own fullest moment. */
 static int64_t peak(const Sched *s, const int *order) {
     int count;
     const Life *lives = find_lives(s->g, order, s->tmp, &count);
-    int64_t *change = ARENA_ARRAY(s->tmp, s->n + 1, int64_t), now = 0, most = 0;
+    int *shares = ARENA_ARRAY(s->tmp, count, int);
+    int64_t *change[2], now[2] = {0, 0}, most[2] = {0, 0};
+    share_lives(s->g, order, lives, count, shares, s->tmp);
+    for (int pool = 0; pool < 2; pool++)
+        change[pool] = ARENA_ARRAY(s->tmp, s->n + 1, int64_t);
     for (int i = 0; i < count; i++) {
-        change[lives[i].from] += weight_of(s->g, lives[i].value);
-        change[lives[i].to + 1] -= weight_of(s->g, lives[i].value);
+        int64_t *c = change[lives[i].pool == POOL_FIX];
+        /* What takes over an operand's memory begins where that ends. */
+        c[lives[i].from + (shares[i] != i)] += weight_of(s->g, lives[i].value);
+        c[lives[i].to + 1] -= weight_of(s->g, lives[i].value);
     }
-    for (int p = 0; p < s->n; p++) {
-        now += change[p];
-        most = now > most ? now : most;
+    for (int p = 0; p < s->n; p++)
+        for (int pool = 0; pool < 2; pool++) {
+            now[pool] += change[pool][p];
+            most[pool] = now[pool] > most[pool] ? now[pool] : most[pool];
+        }
+    return most[0] + most[1];
+}
+
+/* What reads nothing that a kernel makes (transposed weights) runs as late as it can. */
+static void sink(const Sched *s, int *order) {
+    int *position = ARENA_ARRAY(s->tmp, s->n, int);
+    for (int p = 0; p < s->n; p++)
+        position[order[p]] = p;
+    for (int p = s->n; p-- > 0;) {
+        int k = order[p], to = s->n;
+        if (s->reads.first[k] < s->reads.first[k + 1])
+            continue;
+        for (int i = s->next.first[k]; i < s->next.first[k + 1]; i++)
+            to = position[s->next.item[i]] < to ? position[s->next.item[i]] : to;
+        if (to == s->n)
+            continue;
+        for (int q = p; q + 1 < to; q++) {
+            order[q] = order[q + 1];
+            position[order[q]] = q;
+        }
+        order[to - 1] = k;
+        position[k] = to - 1;
     }
-    return most;
 }
 
 /* ---- results ---- */
@@ -302,6 +337,8 @@ void pass_schedule(Graph *g, PassCtx *ctx) {
     for (int how = 0; how < STRATEGIES; how++) {
         int *order = ARENA_ARRAY(ctx->tmp, s.n, int);
         list_schedule(&s, (Strategy)how, order);
+        if (!look)
+            sink(&s, order);
         int64_t bytes = peak(&s, order);
         if (!best || bytes < least) {
             best = order;

@@ -329,7 +329,7 @@ static void crooked(Net *n) {
     graph_v(n->g, find(n, "p1"))->offset += 4;
 }
 static void overwritten(Net *n) {
-    graph_v(n->g, find(n, "r2"))->offset = graph_v(n->g, find(n, "p1"))->offset;
+    graph_v(n->g, find(n, "p2"))->offset = graph_v(n->g, find(n, "p1"))->offset;
 }
 static void entry_gap(Net *n) {
     n->g->entry[0].count--;
