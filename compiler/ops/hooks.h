@@ -22,6 +22,9 @@ CHOOSE(dense_bwd_weights); CHOOSE(transpose_weights); CHOOSE(bias_grad);
 WEIGHTS(conv); WEIGHTS(conv_bwd_data); WEIGHTS(conv_bwd_weights); WEIGHTS(dense);
 WEIGHTS(dense_bwd_data); WEIGHTS(dense_bwd_weights); WEIGHTS(transpose_weights);
 
+/* dense_bww_lower.c: gradients of weights where sums run over images, and their update */
+LOWER(dense_sums); CHOOSE(dense_sums);
+
 /* map_lower.c: standalone elementwise kernels (anchor is itself elementwise); elementwise_lower.c */
 LOWER(map); CHOOSE(map);
 SCALAR(relu); SCALAR(relu_bwd); SCALAR(tanh); SCALAR(tanh_bwd); SCALAR(stanh); SCALAR(stanh_bwd);
