@@ -44,10 +44,6 @@ enum { TILE_MAX_PIXELS = 28, TILE_MAX_VECTORS = 4, TILE_MAX_ACC = 32 };
 int tile_max_pixels(const Target *t, int oc);
 /* Rough cycles of one step (one input channel of one tap) of a tile. */
 double tile_cycles(int pixels, int oc);
-/* Best rows (at most `limit`) x columns of a tile over an h x w plane; returns cycles per step for
- * the plane. */
-double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
-                  int *cols);
 /* Images per register tile with oc output vectors. */
 int tile_images(const Target *t, int oc);
 /* Input channels unrolled in the innermost body: divides every trip count that can occur. */

@@ -11,7 +11,10 @@
  */
 #include "ops/conv.h"
 
-enum { RING_MOST = 8 << 20 /* bytes per thread */ };
+enum {
+    RING_MOST = 8 << 20, /* bytes per thread */
+    LINE = 16,           /* floats of a cache line */
+};
 
 /* Rows of diff_dst, turned: slot (y - lowest) mod slots holds [o][width] floats of row y, column 0
  * at `left`, zeros on both sides. */
@@ -65,11 +68,18 @@ static Ring ring_of(const Direction *y, const Direction *x, int rows, int64_t ch
     return r;
 }
 
+/* Vectors of pixels per tile: accumulators, one number per channel and one vector fit exactly (the
+ * loop is short, so LLVM has nothing to move ahead); a separate product needs registers as well. */
+static int most_vectors(const Target *t, int64_t channels) {
+    int64_t left = t->registers - (t->fma ? 0 : 2) - 1 - channels;
+    return (int)min64(left, TILE_MAX_ACC) / (int)channels;
+}
+
 bool conv_back_to_few(const ConvProblem *p, const Target *t) {
     int64_t pixels = ceil_div(p->src[1], p->stride[1]);
     int64_t span = ceil_div(p->kernel[0] * p->dilation[0], p->stride[0]) + 4;
     int64_t row = p->src[1] / p->stride[1] + p->kernel[1] * p->dilation[1] + 4 * t->vector;
-    return p->groups == 1 && p->i <= 4 && pixels >= 4 && tile_max_pixels(t, (int)p->i) >= 2 &&
+    return p->groups == 1 && p->i <= 4 && pixels >= 4 && most_vectors(t, p->i) >= 2 &&
            4 * span * row * round_up(p->o, t->vector) <= RING_MOST;
 }
 
@@ -88,7 +98,9 @@ void choose_few(const ConvProblem *p, Kernel *k, const Target *t) {
     int64_t rows = ceil_div(y.extent, y.phases);
     int64_t vectors = ceil_div(ceil_div(x.extent, x.phases), t->vector);
     int64_t block = min64(p->o, t->vector), channels = round_up(p->o, block);
-    plan_plane(t, (int)p->i, rows, vectors, min64(rows, 2), &k->tile.oh, &k->tile.ow);
+    int most = most_vectors(t, p->i);
+    k->tile.ow = (int)ceil_div(vectors, ceil_div(vectors, most));
+    k->tile.oh = rows > 1 && 2 * k->tile.ow <= most ? 2 : 1;
     Ring ring = ring_of(&y, &x, k->tile.oh, channels, t);
     arena_free(scratch);
     k->tile.oc = (int)p->i;
@@ -201,6 +213,25 @@ static void sum_channels(Few *f, FewTile *t, const Val *row, Val x, Val w) {
     em_for_end(e, &o, t->acc, n);
 }
 
+/* Lines of the rows of diff_dst that are turned next come to the cache while this row is summed:
+ * every tap of every tile fetches its part of them. */
+static void fetch_ahead(Few *f, const FewTile *t, Val block, Val tap) {
+    Emit *e = f->e;
+    const ConvProblem *p = f->p;
+    int64_t most = (int64_t)f->k->k->tile.ow * em_width(e);
+    int64_t tiles = ceil_div(ceil_div(f->x.extent, f->x.phases), most);
+    int64_t rows = (t->rows - 1) * f->src.row + f->src.w * f->src.pixel;
+    int64_t step = max64(f->src.pixel, LINE), lines = ceil_div(rows, step);
+    int64_t part = ceil_div(lines, tiles * p->kernel[0] * p->kernel[1]);
+    Val tile = em_div(e, t->first, em_i64(e, most));
+    Val index = em_add(e, em_mul(e, tap, em_i64(e, tiles)), tile);
+    Val y = em_add(e, t->q, em_i64(e, f->ring.highest + t->rows));
+    Val at = view_at(f->k, &f->src, f->n, block, y, em_i64(e, 0));
+    at = em_ptr(e, at, em_mul(e, index, em_i64(e, part * step)));
+    for (int64_t i = 0; i < part; ++i)
+        em_prefetch(e, at, i * step);
+}
+
 static void sum_taps(Few *f, FewTile *t) {
     Emit *e = f->e;
     int n = t->rows * t->cols * t->channels;
@@ -224,6 +255,7 @@ static void sum_taps(Few *f, FewTile *t) {
                     em_mul(e, i.i, em_i64(e, f->x.tap_step)));
     Val tap = em_add(e, em_mul(e, ky, em_i64(e, f->w.kw)), kx);
     Val w = em_add(e, em_mul(e, b.i, em_i64(e, f->w.block)), em_mul(e, tap, em_i64(e, f->w.tap)));
+    fetch_ahead(f, t, b.i, tap);
     sum_channels(f, t, row, em_add(e, x, block), em_ptr(e, f->w.base, w));
     em_for_end(e, &i, t->acc, n);
     em_for_end(e, &j, t->acc, n);

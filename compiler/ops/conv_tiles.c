@@ -38,8 +38,10 @@ int tile_unroll(const Target *t, int64_t channels, int64_t block) {
     return 1;
 }
 
-double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
-                  int *cols) {
+/* Best rows (at most `limit`) x columns of a tile over an h x w plane; returns cycles per step for
+ * the plane. */
+static double plan_plane(const Target *t, int oc, int64_t h, int64_t w, int64_t limit, int *rows,
+                         int *cols) {
     int most = tile_max_pixels(t, oc);
     double best = 0;
     for (int r = 1; r <= most && r <= h && r <= limit; ++r) {
