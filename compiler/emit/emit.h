@@ -99,7 +99,7 @@ Val em_i32v_to_f32v(Emit *e, Val v);
 /* ---- elementary functions (emit_math.c; own polynomials, documented error bounds) ---- */
 Val em_exp(Emit *e, Val x);                /* <= 2 ulp */
 Val em_log(Emit *e, Val x);                /* x > 0; <= 2 ulp */
-Val em_tanh(Emit *e, Val x);               /* <= 4 ulp */
+Val em_tanh(Emit *e, Val x);               /* <= 7 ulp */
 Val em_sigmoid(Emit *e, Val x);
 Val em_pow_neg(Emit *e, Val x, double beta); /* x^-beta, x > 0: sqrt forms for .5, .75, 1; else exp/log */
 /* Philox4x32-10: four i32 vectors of random bits; key and counter are i32 vectors */
