@@ -137,6 +137,10 @@ int64_t conv_tail_rows(const ConvTail *t, int oh);
 int winograd_candidates(const Graph *g, const ConvProblem *p, const Kernel *direct, const Target *t,
                         Kernel *candidate, int cap);
 void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward);
+/* The same for CONV2D_BWD_WEIGHTS (winograd_bww_lower.c). */
+__attribute__((weak)) int winograd_bww_candidates(const Graph *g, const ConvProblem *p,
+                                                  const Kernel *direct, const Target *t,
+                                                  Kernel *candidate, int cap);
 __attribute__((weak)) void lower_winograd_bww(KernelCtx *k, const ConvProblem *p);
 
 /* ---- lowerings ---- */
