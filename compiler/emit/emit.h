@@ -108,6 +108,9 @@ void em_philox(Emit *e, Val key[2], Val counter[4], Val out[4]);
 /* ---- memory: pointers are bytes underneath; offsets in elements ---- */
 Val em_ptr_bytes(Emit *e, Val ptr, Val byte_offset);
 Val em_ptr(Emit *e, Val ptr, Val f32_index);          /* &((float *)ptr)[index] */
+/* The same pointer, of unknown origin: addresses behind it stay one register plus constants.  LLVM
+ * otherwise sees through the loops around an inner loop and may make a variable of each address. */
+Val em_opaque(Emit *e, Val ptr);
 Val em_load(Emit *e, Val ptr, int64_t off, bool aligned);        /* vector from ((float*)ptr)[off..] */
 void em_store(Emit *e, Val ptr, int64_t off, Val vec, bool aligned);
 Val em_load_masked(Emit *e, Val ptr, int64_t off, Val count);    /* lanes < count, others 0 */

@@ -3,6 +3,8 @@
  * requires: pointers inside live allocations; `aligned` only where the address is a multiple of the
  * vector's size.  ensures: offsets are in elements of the accessed type unless the name says bytes.
  */
+#include <string.h>
+
 #include "emit/emit_private.h"
 
 Val em_ptr_bytes(Emit *e, Val ptr, Val byte_offset) {
@@ -17,6 +19,14 @@ Val em_ptr(Emit *e, Val ptr, Val f32_index) {
     if (em_const_i64(f32_index, &x) && x == 0)
         return ptr;
     return LLVMBuildInBoundsGEP2(e->b, e->f32, ptr, &f32_index, 1, emit_name(e));
+}
+
+Val em_opaque(Emit *e, Val ptr) {
+    char text[] = "", constraints[] = "=r,0"; /* an instruction of no bytes: output = input */
+    LLVMTypeRef type = LLVMFunctionType(e->ptr, &e->ptr, 1, 0);
+    LLVMValueRef nothing = LLVMGetInlineAsm(type, text, 0, constraints, strlen(constraints), 0, 0,
+                                            LLVMInlineAsmDialectATT, 0);
+    return LLVMBuildCall2(e->b, type, nothing, &ptr, 1, emit_name(e));
 }
 
 LLVMValueRef emit_at(Emit *e, Val ptr, int64_t off) {

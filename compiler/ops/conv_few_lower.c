@@ -203,10 +203,14 @@ static void multiply(Few *f, FewTile *t, Val *src, Val w, int64_t o) {
 static void sum_channels(Few *f, FewTile *t, const Val *row, Val x, Val w) {
     Emit *e = f->e;
     int n = t->rows * t->cols * t->channels, unroll = f->k->k->tile.unroll;
-    Loop o = em_for(e, em_i64(e, 0), em_i64(e, f->block), unroll, "o", t->acc, n);
-    Val src[TILE_MAX_ACC], at = em_add(e, x, em_mul(e, o.i, em_i64(e, f->ring.width)));
+    Val src[TILE_MAX_ACC], base[TILE_MAX_ACC];
     for (int r = 0; r < t->rows; ++r)
-        src[r] = em_ptr(e, row[r], at);
+        base[r] = em_opaque(e, em_ptr(e, row[r], x));
+    w = em_opaque(e, w);
+    Loop o = em_for(e, em_i64(e, 0), em_i64(e, f->block), unroll, "o", t->acc, n);
+    Val at = em_mul(e, o.i, em_i64(e, f->ring.width));
+    for (int r = 0; r < t->rows; ++r)
+        src[r] = em_ptr(e, base[r], at);
     Val numbers = em_ptr(e, w, em_mul(e, o.i, em_i64(e, t->channels)));
     for (int u = 0; u < unroll; ++u)
         multiply(f, t, src, numbers, u);

@@ -41,10 +41,12 @@ static void channels(const Summing *s, Val from, Val to, Val src, Val w) {
     const Nest *nest = s->nest;
     int64_t lo, hi;
     if (em_const_i64(from, &lo) && em_const_i64(to, &hi) && lo == 0 && hi <= nest->unroll) {
-        body(s, hi, src, w);
+        body(s, hi, em_opaque(e, src), em_opaque(e, w));
         return;
     }
     int n = s->t->pixels * s->t->oc;
+    src = em_opaque(e, src);
+    w = em_opaque(e, w);
     Loop l = em_for(e, from, to, nest->unroll, "i", s->t->acc, n);
     body(s, nest->unroll, em_ptr(e, src, em_mul(e, l.i, em_i64(e, nest->src))),
          em_ptr(e, w, em_mul(e, l.i, em_i64(e, nest->wgt))));
