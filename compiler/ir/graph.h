@@ -106,6 +106,7 @@ typedef struct Node {
     const char *label;     /* layer label from the spec ("conv1"), shared by all nodes it made */
     LocRange loc;          /* where in the spec; {0,0} for nodes made by passes */
     uint32_t kernel;       /* fuse: 1 + index into Graph.kernels, 0 = none yet */
+    uint32_t twin;         /* recompute: the node whose results this one makes again, 0 = none */
     bool dead;
 } Node;
 

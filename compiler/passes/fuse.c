@@ -237,6 +237,8 @@ static const char *kernel_name(const Fuse *f, const Kernel *k) {
     uint8_t section = f->section[anchor->out[0]];
     bool written = section < SECTION_PROJECT; /* projections repeat the forward labels */
     const char *name = node_name(g, k->anchor, written);
+    if (anchor->twin)
+        name = arena_printf(g->keep, "again.%s", name);
     if (section >= SECTION_PROJECT)
         name = arena_printf(g->keep, "%s.%s", rule[section - SECTION_PROJECT], name);
     for (int i = 0; i < k->nchain; i++)

@@ -270,6 +270,17 @@ static void choose(const Graph *g, Kernel *k, const Target *t) {
     }
 }
 
+/* A kernel that makes results again must take its twin's algorithm, for the same bits. */
+static void choose_like_twin(Graph *g, Kernel *k, const Target *t) {
+    const Kernel *twin = kernel_twin(g, k);
+    const PlanOptions *options = g->options;
+    PlanOptions like = options ? *options : (PlanOptions){0};
+    like.force = twin->algorithm;
+    g->options = &like;
+    choose(g, k, t);
+    g->options = options;
+}
+
 static void add_flops(const Graph *g, Kernel *k, NodeId id) {
     const Node *n = graph_n(g, id);
     bool batched = false;
@@ -343,7 +354,10 @@ void pass_layout(Graph *g, PassCtx *ctx) {
     for (int i = 0; i < g->nkernels; i++) {
         Kernel *k = &g->kernels[i];
         k->seconds = 0;
-        choose(g, k, t);
+        if (graph_n(g, k->anchor)->twin)
+            choose_like_twin(g, k, t);
+        else
+            choose(g, k, t);
         kernel_cost(g, k);
         call_bytes += k->bytes_image * (double)plan_batch(g) + k->bytes_fixed;
         if (k->scratch > g->scratch_bytes)

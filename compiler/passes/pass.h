@@ -24,6 +24,11 @@ bool is_update(const Graph *g, ValueId v);
 /* Cost of kernel k: fills flops and bytes (layout.c). */
 void kernel_cost(const Graph *g, Kernel *k);
 
+/* recompute.c: the kernel whose results k makes again, with the same bits, or NULL. */
+const Kernel *kernel_twin(const Graph *g, const Kernel *k);
+/* Bytes of the planned program's training: parameters, state, slabs, scratch, one batch. */
+int64_t plan_total_bytes(const Graph *g, const Target *t);
+
 /* ---- life.c: how long stored values must stay ---- */
 
 /* One stored value of POOL_ACT or POOL_FIX, alive from position `from` to position `to` of the

@@ -28,6 +28,12 @@ typedef struct PassCtx {
     } *seed_info[4];          /* [Rule][nseeds] */
     ValueId image_diff[4];    /* [Rule]: gradient at the image */
     const char *refused[4];   /* [Rule]: why this rule does not exist for this net, or NULL */
+    struct PassMemory {       /* recompute: what options->memory led to */
+        int64_t before, after; /* bytes of the whole plan; after = 0: nothing had to be dropped */
+        int64_t least;         /* of all plans that were looked at */
+        double slower;         /* predicted share of a step that recomputing adds */
+        bool failed;           /* no plan fits */
+    } memory;
     /* debugging */
     const char *dump;         /* "grad,fuse" or "all": print the graph after these passes */
     const char *stop_after;   /* stop after this pass */

@@ -278,9 +278,20 @@ static const Entry *entry_of(const Graph *g, Rule rule) {
     return NULL;
 }
 
+/* The runtime zeroes live values by name. */
+static void name_live(Graph *g, ValueId v) {
+    const Value *x = graph_v(g, v);
+    if (x->name || x->kind != VK_RESULT)
+        return;
+    const char *made = g->kernels[graph_n(g, x->def)->kernel - 1].name, *name = made;
+    for (int copy = 2; graph_find(g, name); copy++)
+        name = arena_printf(g->keep, "%s#%d", made, copy);
+    graph_set_name(g, v, name);
+}
+
 /* Values of the projection, other than the seed's own diff, that kernels before `at` would have
  * written and kernels from `at` on read: starting at `at` they must be zero. */
-static bool find_live(const Graph *g, const Entry *e, const uint8_t *sections, int section,
+static bool find_live(Graph *g, const Entry *e, const uint8_t *sections, int section,
                       struct SeedInfo *info) {
     info->nlive = 0;
     for (int k = info->first_kernel; k < e->first + e->count; k++) {
@@ -300,12 +311,13 @@ static bool find_live(const Graph *g, const Entry *e, const uint8_t *sections, i
             if (info->nlive == (int)(sizeof info->live / sizeof *info->live))
                 return false;
             info->live[info->nlive++] = in[i];
+            name_live(g, in[i]);
         }
     }
     return true;
 }
 
-static void find_starts(const Graph *g, PassCtx *ctx) {
+static void find_starts(Graph *g, PassCtx *ctx) {
     const uint8_t *sections = graph_sections(g, ctx->tmp);
     for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
         const Entry *e = entry_of(g, (Rule)rule);
