@@ -201,21 +201,39 @@ static void json_stat(rt_text *o, Stat s) {
                    s.median * 1e3, s.max * 1e3);
 }
 
+/* What the process holds; pages count from when they are first written. */
+static void json_memory(const Bench *b, rt_text *o) {
+    const netrt *m = b->m;
+    struct rusage usage;
+    int64_t inputs = 0;
+    getrusage(RUSAGE_SELF, &usage);
+    for (int s = 0; s < m->model->ninputs; s++)
+        inputs += rt_input_count(m->model, s) * b->n * (int64_t)sizeof(float);
+    rt_text_printf(o,
+                   "\"peak_rss_mb\":%.1f,\"bytes\":{\"parameters\":%lld,\"momentum\":%lld,"
+                   "\"activations\":%lld,\"fixed\":%lld,\"scratch\":%lld,\"inputs\":%lld},",
+                   (double)usage.ru_maxrss / 1024.0, (long long)m->model->param_bytes,
+                   (long long)(m->state ? m->model->state_bytes : 0),
+                   (long long)(m->model->program[b->program].act_bytes * b->n),
+                   (long long)m->model->program[b->program].fix_bytes,
+                   (long long)(m->model->program[b->program].scratch_bytes * m->threads),
+                   (long long)inputs);
+}
+
 static void as_json(Bench *b, rt_text *o) {
     double total = 0;
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
     rt_text_add(o, "{\"model\":");
     rt_text_json(o, b->m->model->name);
     rt_text_add(o, ",\"target\":");
     rt_text_json(o, b->m->model->target);
     rt_text_printf(o,
                    ",\"entry\":\"%s\",\"batch\":%lld,\"threads\":%d,\"runs\":%lld,"
-                   "\"peak_gflops\":%.2f,\"peak_rss_mb\":%.1f,\"plan_batch\":%d,"
-                   "\"plan_threads\":%d,\"kernels\":[",
+                   "\"peak_gflops\":%.2f,\"plan_batch\":%d,\"plan_threads\":%d,",
                    b->name, (long long)b->n, b->m->threads, (long long)b->runs, b->peak * 1e-9,
-                   (double)usage.ru_maxrss / 1024.0, b->m->model->program[b->program].plan_batch,
+                   b->m->model->program[b->program].plan_batch,
                    b->m->model->program[b->program].plan_threads);
+    json_memory(b, o);
+    rt_text_add(o, "\"kernels\":[");
     for (int i = b->first; i < b->end; i++) {
         const rt_kernel *k = &b->m->model->program[b->program].kernel[i];
         rt_text_add(o, i > b->first ? ",\n{\"name\":" : "\n{\"name\":");
