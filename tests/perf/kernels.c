@@ -3,14 +3,13 @@
  *     kernels [--target=native] [--batch=1] [--threads=2] [--force=direct] [--time=0.3] [--asm=FILE]
  *             LAYER... [forward] [data] [weights]
  *
- * LAYER is a name of the table below, the beginning of several ("vgg"), or C,H,W,O,KHxKW[,stride
+ * LAYER is a name of tests/unit/layer.c, the beginning of several ("vgg"), or C,H,W,O,KHxKW[,stride
  * [,pad[,groups]]].  The layer is planned and compiled as in a network (forward with a rectifier
  * behind, images of up to 4 channels through load_input), its tasks are shared as the runtime shares
  * them, and the median of the runs counts.  Data stay in the cache from run to run where they fit,
  * so a layer whose weights come from main memory is slower in its network than here.
  */
 #define _GNU_SOURCE
-#include <math.h>
 #include <omp.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -19,90 +18,14 @@
 #include <time.h>
 
 #include "compiled.h"
-#include "ir/op.h"
-#include "ops/attrs.h"
-#include "passes/passes.h"
-#include "ref_cases.h"
+#include "layer.h"
 #include "rt_peak.h"
-
-typedef struct Layer {
-    const char *name;
-    int64_t c, h, w, o, kernel[2], stride, pad, groups;
-} Layer;
-
-static const Layer layers[] = {
-    {"alex1", 3, 227, 227, 96, {11, 11}, 4, 0, 1},  {"alex2", 96, 27, 27, 256, {5, 5}, 1, 2, 2},
-    {"alex3", 256, 13, 13, 384, {3, 3}, 1, 1, 1},   {"alex4", 384, 13, 13, 384, {3, 3}, 1, 1, 2},
-    {"alex5", 384, 13, 13, 256, {3, 3}, 1, 1, 2},   {"zf1", 3, 224, 224, 96, {7, 7}, 2, 1, 1},
-    {"zf2", 96, 55, 55, 256, {5, 5}, 2, 0, 1},      {"zf3", 256, 13, 13, 384, {3, 3}, 1, 1, 1},
-    {"zf4", 384, 13, 13, 384, {3, 3}, 1, 1, 1},     {"zf5", 384, 13, 13, 256, {3, 3}, 1, 1, 1},
-    {"vgg1_1", 3, 224, 224, 64, {3, 3}, 1, 1, 1},   {"vgg1_2", 64, 224, 224, 64, {3, 3}, 1, 1, 1},
-    {"vgg2_1", 64, 112, 112, 128, {3, 3}, 1, 1, 1}, {"vgg2_2", 128, 112, 112, 128, {3, 3}, 1, 1, 1},
-    {"vgg3_1", 128, 56, 56, 256, {3, 3}, 1, 1, 1},  {"vgg3_2", 256, 56, 56, 256, {3, 3}, 1, 1, 1},
-    {"vgg4_1", 256, 28, 28, 512, {3, 3}, 1, 1, 1},  {"vgg4_2", 512, 28, 28, 512, {3, 3}, 1, 1, 1},
-    {"vgg5_1", 512, 14, 14, 512, {3, 3}, 1, 1, 1},
-};
 
 typedef struct Job {
     const char *target, *force, *assembly;
     int batch, threads;
     double seconds;
 } Job;
-
-static const int ops[] = {OP_CONV2D, OP_CONV2D_BWD_DATA, OP_CONV2D_BWD_WEIGHTS};
-static const char *const directions[] = {"forward", "data", "weights"};
-
-/* ---- one layer as a graph ---- */
-static Graph *build(Arena *keep, const Layer *l, int direction, PlanOptions *options) {
-    Graph *g = graph_new(keep, "perf", l->name, ARENA_NEW(keep, ParamList));
-    g->options = options;
-    ConvAttrs *a = ARENA_NEW(keep, ConvAttrs);
-    *a = (ConvAttrs){.maps = l->o,
-                     .kernel = {l->kernel[0], l->kernel[1]},
-                     .stride = {l->stride, l->stride},
-                     .pad = {l->pad, l->pad, l->pad, l->pad},
-                     .dilation = {1, 1},
-                     .groups = l->groups,
-                     .bias = true,
-                     .src_maps = l->c,
-                     .src_size = {l->h, l->w}};
-    Shape image = {3, {l->c, l->h, l->w}};
-    ValueId src = graph_input(g, l->c <= 4 ? VK_INPUT : VK_SEED, DT_F32, image, true,
-                              l->c <= 4 ? 0 : RULE_GRADIENT, NULL);
-    if (l->c <= 4)
-        src = graph_op(g, OP_LOAD_INPUT, NULL, 1, &src);
-    ValueId w = ref_param(
-        g, "w", (Shape){4, {l->o, l->c / l->groups, l->kernel[0], l->kernel[1]}});
-    ValueId bias = ref_param(g, "b", (Shape){1, {l->o}});
-    ValueId y = graph_op(g, OP_CONV2D, a, 3, (ValueId[]){src, w, bias});
-    ValueId result = graph_op(g, OP_RELU, NULL, 1, &y);
-    graph_v(g, result)->keep = true;
-    if (direction == 0)
-        return g;
-    Shape out = graph_v(g, y)->shape;
-    ValueId dy = graph_input(g, VK_SEED, DT_F32, out, true, RULE_GRADIENT, NULL);
-    if (direction == 1) {
-        TransposeWeightsAttrs *turn = ARENA_NEW(keep, TransposeWeightsAttrs);
-        turn->groups = l->groups;
-        ValueId turned = graph_op(g, OP_TRANSPOSE_WEIGHTS, turn, 1, &w);
-        result = graph_op(g, OP_CONV2D_BWD_DATA, a, 2, (ValueId[]){dy, turned});
-    } else {
-        result = graph_op(g, OP_CONV2D_BWD_WEIGHTS, a, 2, (ValueId[]){src, dy});
-    }
-    graph_v(g, result)->keep = true;
-    return g;
-}
-
-static void plan(Graph *g, const Target *t) {
-    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true, .options = g->options};
-    static const char *const pass[] = {"fuse", "layout", "schedule", "memplan"};
-    graph_toposort(g);
-    for (int i = 0; i < 4; i++)
-        if (!pass_run_one(g, &ctx, pass[i]))
-            exit(1);
-    params_place(g->params);
-    arena_free(ctx.tmp);
-}
 
 /* ---- running ---- */
 static double now(void) {
@@ -187,31 +110,28 @@ static void one(const Job *job, const Layer *l, int direction, double peak) {
     }
     t.speed.threads = job->threads;
     PlanOptions options = {.batch = job->batch, .force = job->force};
-    Graph *g = build(keep, l, direction, &options);
-    plan(g, &t);
+    Graph *g = layer_graph(keep, l, (LayerDirection)direction, &options, &t);
     char why[512] = "";
     Emit *e = compiled_begin(keep, &t);
     Compiled c = compiled_add(e, g, "k");
     bool ok = emit_finish(e, 2, why, sizeof why);
     if (ok && job->assembly)
         ok = emit_asm(e, job->assembly, why, sizeof why);
-    for (int i = 0; ok && i < g->nkernels; i++) {
-        const Kernel *k = &g->kernels[i];
-        if ((int)graph_n(g, k->anchor)->op != ops[direction])
-            continue;
-        void *f = emit_jit(e, codegen_kernel_name(keep, g, i, c.prefix), why, sizeof why);
-        if (!f)
-            break;
+    int index = layer_kernel(g);
+    const Kernel *k = &g->kernels[index];
+    void *f = ok ? emit_jit(e, codegen_kernel_name(keep, g, index, c.prefix), why, sizeof why)
+                 : NULL;
+    if (f) {
         rt_kernel_fn fn;
         memcpy(&fn, &f, sizeof fn);
         double s = measure(job, g, fn, k);
         double flops = k->flops_image * job->batch + k->flops_fixed;
         printf("%-8s %-8s b%-3d %-10s %2dx%dx%-2d u%d band %3d tasks %4lld%s  %8.3f ms %7.1f "
                "GFLOP/s %5.1f %%  (guess %.3f ms)\n",
-               l->name, directions[direction], job->batch, k->algorithm, k->tile.ow, k->tile.oh,
-               k->tile.oc, k->tile.unroll, k->tile.rows,
-               (long long)kernel_tasks(k, job->batch), k->oc_outer ? " oc" : "   ", 1e3 * s,
-               1e-9 * flops / s, 100 * flops / s / peak, 1e3 * k->seconds);
+               l->name, g->name, job->batch, k->algorithm, k->tile.ow, k->tile.oh, k->tile.oc,
+               k->tile.unroll, k->tile.rows, (long long)kernel_tasks(k, job->batch),
+               k->oc_outer ? " oc" : "   ", 1e3 * s, 1e-9 * flops / s, 100 * flops / s / peak,
+               1e3 * k->seconds);
     }
     if (why[0])
         printf("%s\n", why);
@@ -255,7 +175,7 @@ int main(int argc, char **argv) {
         else if (option(argv[i], "--time", &value))
             job.seconds = atof(value);
         for (int d = 0; d < 3; d++)
-            wanted[d] |= strcmp(argv[i], directions[d]) == 0;
+            wanted[d] |= strcmp(argv[i], layer_direction[d]) == 0;
     }
     if (job.batch < 1 || job.threads < 1 || job.threads > 64)
         return 2;
@@ -274,7 +194,7 @@ int main(int argc, char **argv) {
             for (int d = 0; d < 3; d++)
                 if (wanted[d])
                     one(&job, &l, d, peak);
-        for (size_t j = 0; j < sizeof layers / sizeof *layers; j++)
+        for (size_t j = 0; layers[j].name; j++)
             for (int d = 0; d < 3; d++)
                 if (wanted[d] && (strncmp(layers[j].name, argv[i], n) == 0 ||
                                   strcmp(argv[i], "all") == 0))

@@ -3,8 +3,7 @@
  * For every case of the table and every target this host runs: one graph with forward (+ relu),
  * transposed weights, backward data, backward weights and bias gradient, layouts as the operators
  * ask, everything else filled with NaN; tasks run in scrambled order.  Checked: all logical values,
- * zero halos and padding lanes, equal bits of an image whatever the batch, no spills in the FMA
- * loops.
+ * zero halos and padding lanes, equal bits of an image whatever the batch.
  */
 #include <math.h>
 #include <stdint.h>
@@ -522,70 +521,4 @@ static void sse(void) {
     run_cases("x86-64-v2");
 }
 
-/* ---- spills ---- */
-
-/* Vector loads or stores of the stack inside innermost loops that contain FMAs.  Basic blocks end
- * at labels; a block that branches to its own label is an innermost loop. */
-static int spills_in_loops(char *text, int *loops) {
-    int spills = 0, found = 0, fmas = 0;
-    char label[64] = "";
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
-        if (line[0] == '.' && strncmp(line, ".LBB", 4) == 0) {
-            snprintf(label, sizeof label, "%.*s", (int)strcspn(line, ":"), line);
-            found = fmas = 0;
-        }
-        bool vector = strstr(line, "mm") != NULL;
-        if (vector && strstr(line, "(%rsp)"))
-            ++found;
-        if (strstr(line, "vfmadd") || strstr(line, "mulps"))
-            ++fmas;
-        const char *jump = strstr(line, "\tj");
-        const char *to = jump ? strstr(jump, ".LBB") : NULL;
-        if (to && label[0] && strncmp(to, label, strlen(label)) == 0 &&
-            (to[strlen(label)] <= ' ' || to[strlen(label)] == '#') && fmas >= 4) {
-            ++*loops;
-            spills += found;
-        }
-        if (jump)
-            found = fmas = 0, label[0] = 0;
-    }
-    return spills;
-}
-
-static void check_spills(const Case *c, const char *target) {
-    Rig r;
-    char why[512] = "", path[] = "test_conv_kernels.s";
-    rig_open(&r, c, target);
-    CU_ASSERT_TRUE(emit_asm(r.e, path, why, sizeof why));
-    FILE *f = fopen(path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    char *text = calloc(1, 16 << 20);
-    size_t n = fread(text, 1, (16 << 20) - 1, f);
-    fclose(f);
-    remove(path);
-    int loops = 0, spills = spills_in_loops(text, &loops);
-    if (spills)
-        printf("%s %s: %d spills in %d loops\n", target, c->name, spills, loops);
-    CU_ASSERT_TRUE(n > 1000 && loops >= 3);
-    CU_ASSERT_EQUAL(spills, 0);
-    free(text);
-    rig_close(&r);
-}
-
-static void spills(void) {
-    static const Case big[] = {
-        {"vgg conv3", 1, 256, 56, 56, 256, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, 0},
-        {"zf conv2", 1, 96, 55, 55, 256, {5, 5}, {2, 2}, {0}, {1, 1}, 1, 0},
-        {"zf conv4", 1, 384, 13, 13, 384, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, 0},
-        {"first layer", 1, 3, 224, 224, 96, {7, 7}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 1, PLAIN},
-        {"seven", 1, 128, 7, 7, 144, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, 0},
-        {"dense", 1, 4096, 1, 1, 4096, {0}, {0}, {0}, {0}, 1, DENSE | VECTOR},
-        {"dense image", 1, 256, 6, 6, 1000, {0}, {0}, {0}, {0}, 1, DENSE},
-    };
-    static const char *const target[] = {"native", "x86-64-v4", "x86-64-v3", "x86-64-v2"};
-    for (int t = 0; t < 4; ++t)
-        for (size_t i = 0; i < sizeof big / sizeof *big; ++i)
-            check_spills(&big[i], target[t]);
-}
-
-SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(spills))
+SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse))
