@@ -45,9 +45,10 @@ WinoPlan wino_plan(const Graph *g, const ConvProblem *p, const Kernel *k, const 
     w.tiles = w.images * w.rows * w.tw;
     w.group = k->tile.ow;
     w.rest = (int)(w.tiles % w.group);
-    w.slots = w.tiles;
-    w.v_block = w.slots * width;
-    w.v = odd_lines(w.blocks * w.v_block);
+    w.slots = ceil_div(w.tiles, w.group) * w.group;
+    w.v_block = w.group * width;
+    w.v_group = w.blocks * w.v_block;
+    w.v = odd_lines(w.slots / w.group * w.v_group);
     w.u = odd_lines(w.pass * width * o_tile);
     w.m_ = odd_lines(w.slots * o_tile);
     w.at_u = w.products * w.v;
@@ -66,8 +67,8 @@ typedef struct Search {
     const Target *t;
     bool backward;
     int64_t o_tile;
-    double n;        /* images per call */
-    Kernel *best;    /* of one m, by seconds */
+    double n;     /* images per call */
+    Kernel *best; /* of one m, by seconds */
     int count, cap;
 } Search;
 
@@ -88,47 +89,76 @@ static double plan_group(const Target *t, int oc, int64_t tiles, int *group) {
     return best;
 }
 
-/* Vector instructions as FMAs: additions run beside multiplications, a store takes two turns. */
-static const double op_cost = 0.7, load_cost = 0.5, store_cost = 2;
+/* Vector instructions in units of one FMA, as measured on a core with 1 MB of L2: additions run
+ * beside multiplications; lines that a transform writes or reads with a stride come from L2 and go
+ * back to it, or from beyond where scratch is larger than L2. */
+static const double op_cost = 0.7, near_line = 4, far_line = 9, near_load = 1, far_load = 4;
+
+/* Work of one call, counted over all tasks. */
+typedef struct Work {
+    double calls;  /* blocks x groups x tiles of outputs */
+    double inputs; /* transforms of one vector each */
+    double weights, outputs;
+    double products; /* FMAs of whole vectors */
+    double tasks;
+} Work;
+
+static Work count_work(const Search *s, const WinoPlan *w) {
+    double n = s->n, width = s->t->vector, oc = (double)s->o_tile / width;
+    double blocks = w->images > 1 ? (double)ceil_div((int64_t)n, w->images) : n * (double)w->bands;
+    double groups = (double)w->groups, parts = (double)w->parts, o_tiles = (double)w->o_tiles;
+    double threads = s->t->speed.threads > 1 ? s->t->speed.threads : 1;
+    double tiles = n * (double)(w->th * w->tw) * groups, channels = (double)w->blocks;
+    Work k = {.calls = blocks * groups * o_tiles, .tasks = blocks * groups * parts};
+    /* The runtime hands out eighths of a thread's share; parts in one of them share the inputs. */
+    double run = k.tasks / threads / 8;
+    run = run < 1 ? 1 : run > parts ? parts : run;
+    k.inputs = tiles * channels * parts / run;
+    k.weights = k.calls * channels * width * oc;
+    k.outputs = tiles * o_tiles * oc;
+    k.products = tiles * channels * width * o_tiles * oc * w->products;
+    return k;
+}
+
+/* Cycles to read a line of the transformed inputs, of which a thread has v bytes, beyond what hides
+ * behind the products.  Threads and source share L3, so an eighth of it is what one can count on.
+ */
+static double read_line(const Target *t, double v) {
+    double share = (double)t->l3 / 8, beyond = (v - share) / (2 * share);
+    return v <= 0.6 * (double)t->l2 ? 0 : beyond <= 0 ? 0.5 : 0.5 + 6 * (beyond < 1 ? beyond : 1);
+}
 
 static double predict(const Search *s, const Kernel *k, double group_cycles) {
     WinoPlan w = wino_plan(s->g, s->p, k, s->t, s->backward, s->o_tile);
     WinoMatrices x = wino_matrices(w.m, w.r);
-    int oc = (int)s->o_tile / s->t->vector;
-    double products = w.products, width = s->t->vector;
-    double blocks = w.images > 1 ? (double)ceil_div((int64_t)s->n, w.images) : s->n * (double)w.bands;
-    double tasks = blocks * (double)(w.groups * w.parts), passes = (double)ceil_div(w.blocks, w.pass);
+    Work work = count_work(s, &w);
+    double lines = w.products, width = s->t->vector;
     double threads = s->t->speed.threads > 1 ? s->t->speed.threads : 1;
-    double run = tasks / threads / 8 > 1 ? tasks / threads / 8 : 1; /* tasks per call */
-    double made = (double)w.parts / (run < (double)w.parts ? run : (double)w.parts);
-    double tiles = s->n * (double)(w.th * w.tw * w.groups);
-    double outputs = (double)(w.o_tiles * oc), weights = (double)(w.blocks * w.o_tiles * w.o_tile);
-    double input = op_cost * wino_ops2(&x.bt) + (load_cost + store_cost) * products;
-    double weight = op_cost * wino_ops2(&x.g) + load_cost * w.r * w.r + store_cost * products;
-    double output = op_cost * wino_ops2(&x.at) + load_cost * products +
-                    (store_cost + 1) * (double)(w.m * w.m);
-    double sums = store_cost * products + (passes > 1 ? (load_cost + store_cost) * passes : 0) * products;
-    double ops = tiles * (double)w.blocks * made * input + tiles * outputs * (output + sums) +
-                 blocks * (double)w.groups * weights * weight;
-    double flops = 2 * products * tiles * (double)w.blocks * width * outputs * width;
-    double ideal = 0.5 * (double)(w.tiles * oc);
-    double v = 4 * (double)(w.products * w.v), u = 4 * (double)(w.products * w.u);
-    double per_tile = blocks * (double)(w.groups * w.o_tiles);
-    double l2 = per_tile * (v + passes * u * (double)ceil_div(w.tiles, w.group));
-    double l3 = v > 0.5 * (double)s->t->l2 ? per_tile * v : 0;
-    if (u > 0.5 * (double)s->t->l2)
-        l3 += per_tile * 2 * passes * u;
-    double taps = 4 * (double)(w.r * w.r) * (double)w.groups * weights * width;
-    double data = (double)(w.groups * w.blocks) * width * (double)(s->p->src[0] * s->p->src[1]) +
-                  (double)w.groups * outputs * width * (double)(w.extent[0] * w.extent[1]);
-    Cost c = {.flops = flops,
-              .efficiency = 0.93 * ideal / (group_cycles > ideal ? group_cycles : ideal),
-              .vector_ops = ops,
-              .l2_bytes = l2,
-              .l3_bytes = l3 + blocks * taps,
+    double passes = (double)ceil_div(w.blocks, w.pass), l2 = (double)s->t->l2;
+    double v = 4 * lines * (double)w.v, u = 4 * lines * (double)w.u, m = 4 * lines * (double)w.m_;
+    bool near = v + u + m <= 1.1 * l2;
+    double line = near ? near_line : far_line, load = near ? near_load : far_load;
+    double input = op_cost * wino_ops2(&x.bt) + line * lines;
+    double weight = op_cost * wino_ops2(&x.g) + (u <= 0.7 * l2 ? near_line : far_line) * lines;
+    double output = op_cost * wino_ops2(&x.at) + load * lines + 3 * (double)(w.m * w.m);
+    double sums = (2 + (passes > 1 ? 3 * passes : 0)) * lines;
+    double ideal = 0.5 * (double)(w.tiles * (s->o_tile / s->t->vector));
+    double taps =
+        4 * (double)(w.r * w.r) * (double)(w.groups * w.blocks * w.o_tiles * w.o_tile) * width;
+    double data = (double)(w.groups * w.blocks * s->p->src[0] * s->p->src[1]) * width +
+                  (double)(w.groups * w.o_tiles * s->o_tile * w.extent[0] * w.extent[1]);
+    double moved = work.calls * v; /* inputs pass once per tile of outputs */
+    Cost c = {.flops = 2 * work.products * width,
+              .efficiency = 0.97 * ideal / (group_cycles > ideal ? group_cycles : ideal),
+              .vector_ops = work.inputs * input + work.weights * weight +
+                            work.outputs * (output + sums) +
+                            moved / (4 * width) * read_line(s->t, v),
+              .l2_bytes = moved + work.calls * passes * u * (double)ceil_div(w.tiles, w.group),
+              .l3_bytes = (near ? 0 : moved) + work.tasks / (double)w.parts * taps,
               .dram_bytes = taps + 4 * s->n * data,
-              .tasks = tasks};
-    return cost_seconds(s->t, &c);
+              .tasks = work.tasks};
+    /* Few tasks leave nothing to share when a thread is held up. */
+    return cost_seconds(s->t, &c) * (1 + 0.04 * threads / work.tasks);
 }
 
 /* Keeps the best `cap` in order of time. */
@@ -194,8 +224,8 @@ static void search(Search *s, int m) {
         for (int64_t rows = 1; rows <= w.th && (rows == 1 || rows * w.tw <= TILES_MOST); ++rows)
             if (ceil_div(w.th, ceil_div(w.th, rows)) == rows)
                 try_block(s, m, 1, rows, parts);
-        for (int64_t images = 2;
-             images <= (int64_t)s->n && images * w.th * w.tw <= TILES_MOST; ++images)
+        for (int64_t images = 2; images <= (int64_t)s->n && images * w.th * w.tw <= TILES_MOST;
+             ++images)
             if (ceil_div((int64_t)s->n, ceil_div((int64_t)s->n, images)) == images)
                 try_block(s, m, images, w.th, parts);
     }
@@ -225,7 +255,8 @@ static bool pools_whole_tiles(const Search *s, int m) {
         return true;
     const Node *pool = graph_n(s->g, s->direct->tail);
     const PoolAttrs *a = pool->attrs;
-    const Shape *src = &graph_v(s->g, pool->in[0])->shape, *dst = &graph_v(s->g, pool->out[0])->shape;
+    const Shape *src = &graph_v(s->g, pool->in[0])->shape,
+                *dst = &graph_v(s->g, pool->out[0])->shape;
     for (int d = 0; d < 2; ++d)
         if (a->pad[2 * d] || a->stride[d] < a->kernel[d] ||
             (dst->dim[1 + d] - 1) * a->stride[d] + a->kernel[d] > src->dim[1 + d])

@@ -1,9 +1,9 @@
 /* winograd_lower.c: the Winograd kernel of convolution, forward and backward data (see
  * winograd_plan.h for its shape, winograd.h for the transforms).
  *
- * A task transforms the inputs of its tiles once, then per tile of output channels the weights, sums
- * the products over the channels (one small matrix product per position of the transform, by the
- * register tile of tile.c) and transforms the sums back into the chain behind the kernel.
+ * A task transforms the inputs of its tiles once, then per tile of output channels the weights,
+ * sums the products over the channels (one small matrix product per position of the transform, by
+ * the register tile of tile.c) and transforms the sums back into the chain behind the kernel.
  * Backward data is the same over diff_dst with turned taps and pad' = r - 1 - pad.
  * requires: stride and dilation 1, blocked source whose halo covers every window.
  * ensures: each dst element written once, by one task; its sum has one order for any task split.
@@ -23,16 +23,16 @@ typedef struct Wino {
     Epi ep;
     ConvTail tail;
     PoolTail *pool;
-    Val bias;          /* NULL: none */
-    Val v, u, sums;    /* places in scratch */
+    Val bias;       /* NULL: none */
+    Val v, u, sums; /* places in scratch */
     /* of the task at hand */
-    Val n, images;     /* first image; how many (NULL: a whole block of constant size) */
-    Val y, rows;       /* first tile row; how many (NULL: as above) */
-    Val tiles;         /* of this block */
-    Val first_cb;      /* first source block of the group */
-    Val cb;            /* first dst block of the tile of outputs */
+    Val n, images; /* first image; how many (NULL: a whole block of constant size) */
+    Val y, rows;   /* first tile row; how many (NULL: as above) */
+    Val tiles;     /* of this block */
+    Val first_cb;  /* first source block of the group */
+    Val cb;        /* first dst block of the tile of outputs */
     Val w_at, bias_at;
-    int vectors;       /* of the tile of outputs */
+    int vectors; /* of the tile of outputs */
 } Wino;
 
 /* One tile of rows x cols outputs: image n, tile row ty, tile column tx, slot in the block. */
@@ -68,8 +68,8 @@ static void row_of_tiles(Wino *w, TileAt at, TileFn fn, void *user) {
     }
 }
 
-/* All tile rows of the block; the last one of an image may have fewer pixel rows.  fn gets the first
- * slot of the row. */
+/* All tile rows of the block; the last one of an image may have fewer pixel rows.  fn gets the
+ * first slot of the row. */
 static void rows_of_block(Wino *w, TileFn fn, void *user) {
     Emit *e = w->e;
     const WinoPlan *p = &w->p;
@@ -118,7 +118,10 @@ static void input_tile(Wino *w, const TileAt *at, void *user) {
         in[i] = inside ? em_load(e, from, y * s->row + x * s->pixel, true) : NULL;
     }
     wino_apply2(e, &w->x.bt, in, out);
-    Val to = em_ptr(e, w->v, mul_add(e, block, p->v_block, em_mul(e, at->slot, em_i64(e, s->block))));
+    Val group, place;
+    split_index(e, at->slot, p->group, &group, &place);
+    Val to = mul_add(e, group, p->v_group, em_mul(e, place, em_i64(e, s->block)));
+    to = em_ptr(e, w->v, mul_add(e, block, p->v_block, to));
     for (int i = 0; i < p->products; ++i)
         em_store(e, to, i * p->v, out[i] ? out[i] : em_vec(e, 0), true);
 }
@@ -160,7 +163,7 @@ static void transform_weights(Wino *w, Val from, Val count) {
 
 /* ---- products ---- */
 
-/* `count` tiles from slot on: sums[slot] (+)= V[slot] U over `blocks` blocks. */
+/* `count` tiles from slot, a group's first, on: sums[slot] (+)= V[slot] U over `blocks` blocks. */
 static void register_tile(Wino *w, int count, Val v, Val u, Val sums, Val slot, Val blocks) {
     Emit *e = w->e;
     const WinoPlan *p = &w->p;
@@ -181,7 +184,7 @@ static void register_tile(Wino *w, int count, Val v, Val u, Val sums, Val slot, 
     if (p->pass < p->blocks)
         for (int i = 0; i < count * w->vectors; ++i)
             t.acc[i] = em_load(e, to, i / w->vectors * p->o_tile + i % w->vectors * width, true);
-    tile_sum(e, &t, &nest, em_ptr(e, v, em_mul(e, slot, em_i64(e, width))), u);
+    tile_sum(e, &t, &nest, em_ptr(e, v, em_mul(e, slot, em_i64(e, p->v_group / p->group))), u);
     for (int i = 0; i < count * w->vectors; ++i)
         em_store(e, to, i / w->vectors * p->o_tile + i % w->vectors * width, t.acc[i], true);
 }
@@ -296,7 +299,8 @@ static void output_channels(Wino *w, Val group, Val tile) {
     int64_t blocks = ceil_div(p->produced, width);
     int last = (int)(blocks - (p->o_tiles - 1) * full);
     w->cb = mul_add(e, group, blocks, em_mul(e, tile, em_i64(e, full)));
-    w->w_at = em_ptr(e, w->w.base, mul_add(e, group, w->w.group, em_mul(e, tile, em_i64(e, w->w.tile))));
+    w->w_at =
+        em_ptr(e, w->w.base, mul_add(e, group, w->w.group, em_mul(e, tile, em_i64(e, w->w.tile))));
     w->bias_at = w->bias ? em_ptr(e, w->bias, em_mul(e, w->cb, em_i64(e, width))) : NULL;
     w->vectors = full;
     If f = {0};
@@ -342,8 +346,8 @@ static void emit_tasks(Wino *w) {
     Loop task = task_loop(w->k);
     decode_task(w, task.i, &group, &part);
     /* Parts of one block that follow each other share its transformed inputs. */
-    If fresh = em_if(e, em_or(e, em_icmp(e, EM_EQ, part, em_i64(e, 0)),
-                              em_icmp(e, EM_EQ, task.i, w->k->a.lo)));
+    If fresh = em_if(
+        e, em_or(e, em_icmp(e, EM_EQ, part, em_i64(e, 0)), em_icmp(e, EM_EQ, task.i, w->k->a.lo)));
     transform_inputs(w);
     em_endif(e, &fresh);
     Val from = em_mul(e, part, em_i64(e, p->part));

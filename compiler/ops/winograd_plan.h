@@ -6,10 +6,11 @@
  * the products, oh = parts that the output channels of a group are split into, oc = vectors, rows =
  * tile rows per block, ic = channels per pass over the weights; tasks_block = images per block.
  * In scratch, in this order:
- *     V [product][channel block][slot][lane]    transformed inputs of the block's tiles
- *     U [product][channel of the pass][o_tile]  transformed weights of one tile of outputs
- *     M [product][slot][o_tile]                 sums over channels
+ *     V [product][group][channel block][tile of the group][lane]  transformed inputs of the block
+ *     U [product][channel of the pass][o_tile]       transformed weights of one tile of outputs
+ *     M [product][tile][o_tile]                      sums over channels
  *     sink: rows for a fused pool
+ * A group of tiles is what shares the registers; its inputs lie side by side, as they are read.
  * Products lie an odd number of cache lines apart, lest all of a tile fall into one set.
  */
 #ifndef OPS_WINOGRAD_PLAN_H
@@ -33,7 +34,8 @@ typedef struct WinoPlan {
     int64_t bands;             /* blocks per image (1 when a block has several images) */
     int64_t tiles, slots;      /* of a whole block; with room for whole register tiles */
     int group, rest;           /* tiles per register tile; what is left of a whole block */
-    int64_t v_block, v, u, m_; /* steps in floats: V per channel block; V, U, M per product */
+    int64_t v_block, v_group;  /* steps in floats: V per channel block, per group of tiles; */
+    int64_t v, u, m_;          /* V, U, M per product */
     int64_t at_u, at_m, at_sink, floats; /* places in scratch; its size without the sink */
     int64_t sink_rows;                   /* 0: no sink */
 } WinoPlan;

@@ -4,9 +4,9 @@
  * Correlation is the adjoint of the product of two polynomials, which Toom and Cook compute from
  * values at n - 1 points and the leading coefficient ("infinity"): for a finite point a, AT holds
  * its powers, G its powers over f = prod (a - b) over the other points b, BT the coefficients of
- * prod (x - b).  Rows of points p and -p have equal even and opposite odd entries, so that both cost
- * one sum of each kind, an addition and a subtraction; the same holds for columns of AT and GT.
- * ensures: the sum of an output is formed in one fixed order.
+ * prod (x - b).  Rows of points p and -p have equal even and opposite odd entries, so that both
+ * cost one sum of each kind, an addition and a subtraction; the same holds for columns of AT and
+ * GT. ensures: the sum of an output is formed in one fixed order.
  */
 #include "ops/winograd.h"
 

@@ -25,7 +25,8 @@ static double noise(void) {
 
 /* ---- matrices ---- */
 
-static const int sizes[][2] = {{2, 3}, {4, 3}, {6, 3}, {2, 5}, {4, 5}, {3, 2}, {3, 4}, {5, 4}, {1, 4}};
+static const int sizes[][2] = {{2, 3}, {4, 3}, {6, 3}, {2, 5}, {4, 5},
+                               {3, 2}, {3, 4}, {5, 4}, {1, 4}};
 enum { NSIZES = sizeof sizes / sizeof *sizes };
 
 static void times(const WinoMatrix *m, const double *x, double *y) {
@@ -85,15 +86,15 @@ static void operations(void) {
 
 typedef void (*ApplyFn)(const float *in, float *out);
 
-/* in: cols x cols vectors, of which the first `given` rows and columns are used; out: rows x rows */
+/* in: cols x cols vectors, of which the first `given` rows and columns are used; out: rows x rows
+ */
 static void emit_apply(Emit *e, const char *name, const WinoMatrix *m, int given) {
     Val arg[2], in[WINO_MAX * WINO_MAX], out[WINO_MAX * WINO_MAX];
     int width = em_width(e);
     em_func_begin(e, name, "pp", arg, true);
     for (int i = 0; i < m->cols * m->cols; i++)
-        in[i] = i / m->cols < given && i % m->cols < given
-                    ? em_load(e, arg[0], i * width, false)
-                    : NULL;
+        in[i] = i / m->cols < given && i % m->cols < given ? em_load(e, arg[0], i * width, false)
+                                                           : NULL;
     wino_apply2(e, m, in, out);
     for (int i = 0; i < m->rows * m->rows; i++)
         em_store(e, arg[1], i * width, out[i] ? out[i] : em_vec(e, 0), false);
@@ -224,8 +225,8 @@ static void label(Graph *g, ValueId v, const char *name) {
 static void build(Rig *r, Arena *keep, const Case *c) {
     Graph *g = r->g = graph_new(keep, "forward", "case", &r->params);
     ConvAttrs a = conv_of(c);
-    r->src = graph_input(g, VK_SEED, DT_F32, (Shape){3, {c->c, c->h, c->w}}, true, RULE_GRADIENT,
-                         NULL);
+    r->src =
+        graph_input(g, VK_SEED, DT_F32, (Shape){3, {c->c, c->h, c->w}}, true, RULE_GRADIENT, NULL);
     ValueId w = ref_param(g, "w", (Shape){4, {c->o, c->c / c->groups, c->kernel, c->kernel}});
     ValueId bias = ref_param(g, "b", (Shape){1, {c->o}});
     ValueId v = graph_op(g, OP_CONV2D, &a, 3, (ValueId[]){r->src, w, bias});
@@ -248,11 +249,16 @@ static void build(Rig *r, Arena *keep, const Case *c) {
     graph_v(g, r->dsrc)->keep = true;
     if (!(c->flags & HALO))
         return;
-    ConvAttrs next = {.maps = 3, .kernel = {3, 3}, .stride = {2, 2}, .pad = {2, 1, 2, 1},
-                      .dilation = {1, 1}, .groups = 1};
+    ConvAttrs next = {.maps = 3,
+                      .kernel = {3, 3},
+                      .stride = {2, 2},
+                      .pad = {2, 1, 2, 1},
+                      .dilation = {1, 1},
+                      .groups = 1};
     ValueId out[] = {r->dst, r->dsrc};
     for (int i = 0; i < 2; i++) {
-        ValueId p = ref_param(g, i ? "p1" : "p0", (Shape){4, {3, graph_v(g, out[i])->shape.dim[0], 3, 3}});
+        ValueId p =
+            ref_param(g, i ? "p1" : "p0", (Shape){4, {3, graph_v(g, out[i])->shape.dim[0], 3, 3}});
         ValueId k = graph_op(g, OP_CONV2D, &next, 2, (ValueId[]){out[i], p});
         label(g, k, i ? "n1" : "n0");
         graph_v(g, k)->keep = true;
