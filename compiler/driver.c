@@ -173,23 +173,20 @@ static int verb_describe(Compile *c) {
     return status;
 }
 
-/* Spec to object file in the temporary folder; NULL when stopped or wrong. */
-static const char *model_object(Compile *c, const char *target, const char *symbol, int *status) {
+/* Spec to object files in the temporary folder; false when stopped or wrong. */
+static bool model_objects(Compile *c, const char *target, const char *symbol, int *status) {
     *status = middle(c, target);
     if (*status || c->stopped)
-        return NULL;
-    stage_module(c, symbol);
-    stage_optimize(c);
-    const char *object = temp_path(c->keep, "model.o");
-    stage_write(c, EMIT_OBJ, object);
-    return object;
+        return false;
+    stage_objects(c, symbol);
+    return true;
 }
 
-static const char *compile_object(Compile *c, const char *target, const char *symbol, int *status) {
+static bool compile_objects(Compile *c, const char *target, const char *symbol, int *status) {
     *status = front(c, false);
     if (*status || c->stopped)
-        return NULL;
-    return model_object(c, target, symbol, status);
+        return false;
+    return model_objects(c, target, symbol, status);
 }
 
 static void tell_built(const Compile *c, const char *path, double seconds) {
@@ -220,17 +217,16 @@ static int no_cross_link(void) {
 static int build_program(Compile *c, const char *output) {
     double start = now();
     int status;
-    const char *object = compile_object(c, portable_target(), "netc_model", &status);
 
-    if (!object)
+    if (!compile_objects(c, portable_target(), "netc_model", &status))
         return status;
     if (strcmp(c->target.name, "aarch64") == 0 && strcmp(portable_target(), "aarch64") != 0)
         return no_cross_link();
-    stage_link(c, object, LINK_MAIN, output);
+    stage_link(c, LINK_MAIN, output);
     tell_built(c, output, now() - start);
     if (c->model->mode[MODEL_LOOK].graph) {
         const char *viz = arena_printf(c->keep, "%s-viz", output);
-        stage_link(c, object, LINK_VIZ, viz);
+        stage_link(c, LINK_VIZ, viz);
         tell_built(c, viz, now() - start);
     }
     return NETC_OK;
@@ -260,12 +256,11 @@ static int build_library(Compile *c, const char *name) {
     const char *identifier = c_identifier(c->keep, name);
     double start = now();
     int status;
-    const char *object = compile_object(c, portable_target(),
-                                        arena_printf(c->keep, "%s_model", identifier), &status);
 
-    if (!object)
+    if (!compile_objects(c, portable_target(), arena_printf(c->keep, "%s_model", identifier),
+                         &status))
         return status;
-    stage_link(c, object, shared ? LINK_SHARED : LINK_STATIC, output);
+    stage_link(c, shared ? LINK_SHARED : LINK_STATIC, output);
     tell_built(c, output, now() - start);
     const char *header = sibling(c->keep, output, arena_printf(c->keep, "%s.h", name));
     OutFile out = output_open(header);
@@ -349,10 +344,9 @@ static int verb_run(Compile *c) {
     if (!program)
         program = temp_path(c->keep, name);
     if (!cached) {
-        const char *object = model_object(c, "native", "netc_model", &status);
-        if (!object)
+        if (!model_objects(c, "native", "netc_model", &status))
             return status;
-        stage_link(c, object, viz ? LINK_VIZ : LINK_MAIN, program);
+        stage_link(c, viz ? LINK_VIZ : LINK_MAIN, program);
     }
     return run_program(c, program, name, args + viz);
 }

@@ -33,6 +33,8 @@
 #pragma weak graph_toposort
 #pragma weak graph_parse
 #pragma weak codegen_module
+#pragma weak codegen_modules
+#pragma weak emit_objects
 #pragma weak link_model
 #pragma weak header_print
 #pragma weak emit_finish
@@ -130,6 +132,20 @@ static void prepare_pass(Compile *c, int mode, PassCtx *pass) {
     pass->dump_file = stdout;
 }
 
+/* What --memory led to; its units are powers of two. */
+static void report_memory(const Compile *c, const struct PassMemory *m) {
+    const double mb = 1 << 20;
+    if (m->failed)
+        fatal(NETC_LIMIT,
+              "training does not fit into %.1f MB; the least found is %.1f MB, without recomputing "
+              "%.1f\nhelp: a larger --memory or a smaller --batch",
+              (double)c->options->memory / mb, (double)m->least / mb, (double)m->before / mb);
+    if (m->after > 0 && !c->options->quiet)
+        fprintf(stderr,
+                "netc: training takes %.1f MB instead of %.1f: recomputing adds %.1f %% to a step\n",
+                (double)m->after / mb, (double)m->before / mb, 100 * m->slower);
+}
+
 void stage_passes(Compile *c) {
     if (!passes_run || !model_pass_ctx || !params_place)
         missing("optimiser");
@@ -140,6 +156,7 @@ void stage_passes(Compile *c) {
         prepare_pass(c, mode, &c->pass[mode]);
         if (!passes_run(c->model->mode[mode].graph, &c->pass[mode]))
             c->stopped = true;
+        report_memory(c, &c->pass[mode].memory);
     }
     if (!c->stopped)
         params_place(&c->model->params);
@@ -156,12 +173,17 @@ static const char *cpu_needs(const Target *t) {
     return strcmp(t->name, "x86-64-v2") == 0 ? "sse4.2,ssse3,popcnt" : "";
 }
 
-void stage_module(Compile *c, const char *symbol) {
-    CodegenInput input = {.model = c->model,
+static CodegenInput codegen_input(const Compile *c, const char *symbol, int parts) {
+    return (CodegenInput){.model = c->model,
                           .ctx = c->pass,
                           .target = &c->target,
                           .symbol = symbol,
-                          .cpu_needs = cpu_needs(&c->target)};
+                          .cpu_needs = cpu_needs(&c->target),
+                          .parts = parts};
+}
+
+void stage_module(Compile *c, const char *symbol) {
+    CodegenInput input = codegen_input(c, symbol, 1);
 
     if (!codegen_module)
         missing("code generator");
@@ -195,9 +217,30 @@ void stage_write(Compile *c, EmitKind kind, const char *path) {
         fatal(NETC_IO, "%s", why);
 }
 
-void stage_link(Compile *c, const char *object, LinkKind kind, const char *output) {
+void stage_objects(Compile *c, const char *symbol) {
+    CodegenInput input = codegen_input(c, symbol, MODEL_PARTS);
+    Emit *part[MODEL_PARTS];
+    char why[1024];
+
+    if (!codegen_modules || !emit_objects || !emit_free)
+        missing("code generator");
+    bug_context("generating code");
+    codegen_modules(c->keep, &input, part);
+    bug_context(NULL);
+    for (int i = 0; i < MODEL_PARTS; i++)
+        c->object[i] = temp_path(c->keep, arena_printf(c->keep, "%s-%d.o", symbol, i));
+    if (!emit_objects(part, c->object, MODEL_PARTS, c->options->opt_level, why, sizeof why))
+        fatal(NETC_IO, "%s", why);
+    for (int i = 0; i < MODEL_PARTS; i++)
+        emit_free(part[i]);
+}
+
+void stage_link(Compile *c, LinkKind kind, const char *output) {
     char why[4096];
-    LinkPlan plan = {.object = object, .output = output, .verbose = c->options->verbose};
+    LinkPlan plan = {.object = c->object,
+                     .objects = MODEL_PARTS,
+                     .output = output,
+                     .verbose = c->options->verbose};
 
     if (!link_model)
         missing("linker");

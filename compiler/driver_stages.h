@@ -10,6 +10,10 @@
 #include "codegen/codegen.h"
 #include "driver.h"
 
+/* A program's code is made in that many modules, by as many threads as the machine has: the number
+ * is fixed, so that the files do not depend on the machine that compiles. */
+enum { MODEL_PARTS = 4 };
+
 /* One spec on its way. */
 typedef struct Compile {
     Arena *keep, *tmp;
@@ -23,6 +27,7 @@ typedef struct Compile {
     PlanOptions plan[MODEL_MODES]; /* behind pass[].options */
     bool stopped; /* --stop-after was reached: everything asked for has been done */
     Emit *emit;
+    const char *object[MODEL_PARTS]; /* stage_objects */
 } Compile;
 
 bool stage_model_exists(void);
@@ -38,7 +43,9 @@ void stage_module(Compile *c, const char *symbol);
 void stage_optimize(Compile *c);
 /* EMIT_LL, EMIT_ASM, EMIT_OBJ to a path ("-" = stdout, not for objects). */
 void stage_write(Compile *c, EmitKind kind, const char *path);
-void stage_link(Compile *c, const char *object, LinkKind kind, const char *output);
+/* The planned model as object files in the temporary folder: c->object. */
+void stage_objects(Compile *c, const char *symbol);
+void stage_link(Compile *c, LinkKind kind, const char *output);
 void stage_header(Compile *c, const char *name, FILE *out);
 void stage_print_graph(Compile *c, EmitKind kind, FILE *out); /* EMIT_GRAPH, EMIT_DOT, EMIT_PLAN */
 /* --run-pass: text of a graph in, one pass, text out. */

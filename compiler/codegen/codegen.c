@@ -1,7 +1,7 @@
 /* codegen.c: walks the plans and lets every operator write its kernels.
  *
  * requires: graphs after memplan, parameters placed.  ensures: one internal function per kernel and,
- * in codegen_module, one exported constant that describes the model (descriptor.c).
+ * in codegen_modules, one exported constant that describes the model (descriptor.c).
  */
 #include "codegen/codegen.h"
 
@@ -39,7 +39,7 @@ const char *codegen_kernel_name(Arena *a, const Graph *g, int index, const char 
     return name;
 }
 
-static void emit_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix) {
+void codegen_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix) {
     const Kernel *kernel = &g->kernels[index];
     KernelCtx k = {.e = e, .g = g, .k = kernel, .t = t};
     k.node = graph_n(g, kernel->anchor);
@@ -55,18 +55,47 @@ static void emit_kernel(Emit *e, const Graph *g, const Target *t, int index, con
     bug_context(NULL);
 }
 
+const char *codegen_prefix(const CodegenInput *in, const Graph *g) {
+    /* several modules: visible to the linker, hence unique among models linked together */
+    return in->parts > 1 ? arena_printf(g->keep, "%s_%s", in->symbol, g->name) : g->name;
+}
+
 void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefix) {
     for (int i = 0; i < g->nkernels; i++)
-        emit_kernel(e, g, t, i, prefix);
+        codegen_kernel(e, g, t, i, prefix);
+}
+
+/* Kernel i of all programs goes into part i mod parts: neighbours (the three projections of a dense
+ * layer) are alike in size, so the parts come out alike. */
+static void write_parts(Emit *const *part, const CodegenInput *in) {
+    int number = 0;
+    for (int mode = 0; mode < MODEL_MODES; mode++) {
+        const Graph *g = in->model->mode[mode].graph;
+        for (int i = 0; g && i < g->nkernels; i++, number++) {
+            const char *prefix = codegen_prefix(in, g);
+            Emit *e = part[number % in->parts];
+            codegen_kernel(e, g, in->target, i, prefix);
+            if (e != part[0])
+                em_kernel_declare(part[0], codegen_kernel_name(g->keep, g, i, prefix));
+        }
+    }
+}
+
+void codegen_modules(Arena *keep, const CodegenInput *in, Emit **part) {
+    BUG_IF(in->parts < 1, "a model without modules");
+    for (int i = 0; i < in->parts; i++) {
+        part[i] = emit_new(keep, in->target, in->model->name);
+        if (in->parts > 1)
+            emit_share(part[i]);
+    }
+    write_parts(part, in);
+    descriptor_emit(part[0], keep, in);
 }
 
 Emit *codegen_module(Arena *keep, const CodegenInput *in) {
-    Emit *e = emit_new(keep, in->target, in->model->name);
-    for (int mode = 0; mode < MODEL_MODES; mode++) {
-        const Graph *g = in->model->mode[mode].graph;
-        if (g)
-            codegen_kernels(e, g, in->target, g->name);
-    }
-    descriptor_emit(e, keep, in);
+    CodegenInput one = *in;
+    Emit *e = NULL;
+    one.parts = 1;
+    codegen_modules(keep, &one, &e);
     return e;
 }

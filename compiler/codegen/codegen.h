@@ -13,18 +13,26 @@ typedef struct CodegenInput {
     const Target *target;
     const char *symbol;       /* exported rt_model: "netc_model", "lenet_model" */
     const char *cpu_needs;    /* rt_model.cpu_needs */
+    int parts;                /* modules to make, at least 1 */
 } CodegenInput;
 
-/* All kernels and the descriptor; the caller finishes (optimises) and writes the module. */
-Emit *codegen_module(Arena *keep, const CodegenInput *in);
+/* All kernels, dealt out to in->parts modules, and the descriptor in the first; the caller finishes
+ * (optimises) and writes them.  One module: kernels are internal functions PROGRAM_INDEX_NAME. */
+void codegen_modules(Arena *keep, const CodegenInput *in, Emit **part);
+Emit *codegen_module(Arena *keep, const CodegenInput *in); /* one module, whatever in->parts says */
+/* Prefix of the kernels' names. */
+const char *codegen_prefix(const CodegenInput *in, const Graph *g);
 
+/* Kernel `index` of g, as it stands in the plan. */
+void codegen_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix);
 /* The kernels of one graph only (tests, `emit`): returns exported names kernel_0, kernel_1, ... */
 void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefix);
 const char *codegen_kernel_name(Arena *a, const Graph *g, int index, const char *prefix);
 
 /* ---- link.c ---- */
 typedef struct LinkPlan {
-    const char *object;       /* the model's object file */
+    const char *const *object; /* the model's object files */
+    int objects;
     const char *runtime;      /* folder with libnetrt.a; NULL: beside the running netc */
     const char *output;       /* program or library to write */
     bool verbose;

@@ -135,13 +135,18 @@ static const char *compiler(void) {
     return cc && *cc && !strchr(cc, ' ') ? cc : "cc";
 }
 
-static void program_args(Args *a, const char *object, const char *archive, const char *temp,
+static void arg_objects(Args *a, const LinkPlan *p) {
+    for (int i = 0; i < p->objects; i++)
+        arg(a, p->object[i]);
+}
+
+static void program_args(Args *a, const LinkPlan *p, const char *archive, const char *temp,
                          bool viz) {
     arg(a, compiler());
     arg(a, "-pie");
     arg(a, "-o");
     arg(a, temp);
-    arg(a, object);
+    arg_objects(a, p);
     arg(a, viz ? "-Wl,--defsym=main=netrt_program_viz" : "-Wl,--defsym=main=netrt_program_main");
     arg(a, viz ? "-Wl,-u,netrt_program_viz" : "-Wl,-u,netrt_program_main");
     arg(a, "-Wl,-z,relro,-z,now,-z,noexecstack");
@@ -149,12 +154,12 @@ static void program_args(Args *a, const char *object, const char *archive, const
     arg_link_libraries(a);
 }
 
-static void shared_args(Args *a, const char *object, const char *archive, const char *temp) {
+static void shared_args(Args *a, const LinkPlan *p, const char *archive, const char *temp) {
     arg(a, compiler());
     arg(a, "-shared");
     arg(a, "-o");
     arg(a, temp);
-    arg(a, object);
+    arg_objects(a, p);
     arg(a, "-Wl,--whole-archive,--allow-multiple-definition");
     arg(a, archive);
     arg(a, "-Wl,--no-whole-archive");
@@ -198,7 +203,7 @@ static bool static_library(const LinkPlan *p, const char *archive, const char *t
     arg(&args, "ar");
     arg(&args, "rsD");
     arg(&args, temp);
-    arg(&args, p->object);
+    arg_objects(&args, p);
     return copy_file(archive, temp, why, n) && run_tool(&args, why, n);
 }
 
@@ -241,9 +246,9 @@ bool link_model(const LinkPlan *p, LinkKind kind, char *why, size_t n) {
         ok = static_library(p, archive, temp, why, n);
     } else {
         if (kind == LINK_SHARED)
-            shared_args(&args, p->object, archive, temp);
+            shared_args(&args, p, archive, temp);
         else
-            program_args(&args, p->object, archive, temp, kind == LINK_VIZ);
+            program_args(&args, p, archive, temp, kind == LINK_VIZ);
         for (int i = 0; p->verbose && i < args.n; i++)
             fprintf(stderr, "%s%s", args.at[i], i + 1 < args.n ? " " : "\n");
         ok = run_tool(&args, why, n);

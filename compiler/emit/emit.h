@@ -26,6 +26,11 @@ typedef struct LLVMOpaqueValue *Val;
 Emit *emit_new(Arena *keep, const struct Target *t, const char *module_name);
 bool emit_finish(Emit *e, int opt_level, char *why, size_t n); /* verify + optimise (0..3) */
 bool emit_object(Emit *e, const char *path, char *why, size_t n); /* temp + rename */
+/* Finishes and writes `count` modules of one model, by several threads; equal files whatever their
+ * number.  Afterwards the modules may only be freed. */
+bool emit_objects(Emit *const *module, const char *const *path, int count, int opt_level, char *why,
+                  size_t n);
+void emit_share(Emit *e); /* kernels of this module can be named by the model's other modules */
 bool emit_asm(Emit *e, const char *path, char *why, size_t n);    /* "-" = stdout */
 bool emit_ll(Emit *e, const char *path, char *why, size_t n);     /* also before emit_finish */
 void *emit_jit(Emit *e, const char *symbol, char *why, size_t n); /* tests: LLJIT, takes the module */
@@ -38,6 +43,7 @@ void emit_host_cpu(char *cpu, size_t n, char *features, size_t m); /* LLVM's hos
 /* static void name(const rt_frame *frame, i64 lo, i64 hi, void *scratch) { ...  (noalias where true) */
 typedef struct KernelArgs { Val fn, frame, lo, hi, scratch; } KernelArgs;
 KernelArgs em_kernel_begin(Emit *e, const char *name);
+void em_kernel_declare(Emit *e, const char *name); /* a kernel of another module of the model */
 void em_kernel_end(Emit *e);               /* return; } */
 /* Any function for tests and helpers: types "p" pointer, "i" i64, "f" f32, "v" vector; ret 0 = void */
 Val em_func_begin(Emit *e, const char *name, const char *arg_types, Val *args, bool exported);

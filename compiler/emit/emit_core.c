@@ -130,10 +130,25 @@ static void arg_attr(Emit *e, int index, const char *name, uint64_t value) {
     LLVMAddAttributeAtIndex(e->fn, (LLVMAttributeIndex)(index + 1), enum_attr(e, name, value));
 }
 
+void emit_share(Emit *e) {
+    e->shared = true;
+}
+
+static LLVMTypeRef kernel_type(Emit *e) {
+    LLVMTypeRef arg[] = {e->ptr, e->i64, e->i64, e->ptr};
+    return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), arg, 4, 0);
+}
+
+void em_kernel_declare(Emit *e, const char *name) {
+    LLVMValueRef f = LLVMAddFunction(e->mod, name, kernel_type(e));
+    LLVMSetVisibility(f, LLVMHiddenVisibility);
+}
+
 KernelArgs em_kernel_begin(Emit *e, const char *name) {
     static const char *const arg_name[] = {"frame", "lo", "hi", "scratch"};
-    LLVMTypeRef arg[] = {e->ptr, e->i64, e->i64, e->ptr};
-    begin_function(e, name, LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), arg, 4, 0), false);
+    begin_function(e, name, kernel_type(e), e->shared);
+    if (e->shared)
+        LLVMSetVisibility(e->fn, LLVMHiddenVisibility);
     arg_attr(e, 0, "noalias", 0);
     arg_attr(e, 0, "nocapture", 0);
     arg_attr(e, 0, "nonnull", 0);

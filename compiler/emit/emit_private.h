@@ -39,6 +39,7 @@ struct Emit {
     int nfn_attr;
     LLVMMetadataRef no_unroll[2]; /* loop metadata operands */
     unsigned loop_kind;           /* "llvm.loop" */
+    bool shared;                  /* emit_share */
     const char *next_name;        /* em_comment */
     char diag[512];               /* last error LLVM reported */
 };
