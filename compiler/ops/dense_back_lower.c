@@ -1,16 +1,25 @@
 /* dense_back_lower.c: backward data of dense layers straight from the forward weights.
  *
  * diff_src[n, k] is the dot product of diff_dst[n, :] with row k of the weights, whose lanes run
- * over the outputs: accumulators of images x rows keep one partial sum per lane; a block's rows are
- * then transposed in registers and added as a tree, which makes the vector of diff_src.  This saves
- * the transposed copy of the weights, hundreds of megabytes per training step in classic nets.  A
- * task first packs its rows: they lie a power of two apart and would evict each other from L2.
+ * over the outputs: one partial sum per lane, row and image, held in L1.  A visit keeps a chunk of
+ * diff_dst of a few images in registers and walks down the rows of weights, adding to those sums;
+ * at the end the vectors of a block of rows are transposed and added as a tree, which makes the
+ * vector of diff_src.  No transposed copy of the weights, hundreds of megabytes in classic nets.
+ * With few images more rows go together, so that memory is read in long runs.
  * ensures: fixed order per output (a chain per lane, then a tree), whatever the batch.
- * theory: Goto and van de Geijn (2008) for the tile; the reduction is Eklundh's transpose.
+ * theory: Goto and van de Geijn (2008) for the blocking; the reduction is Eklundh's transpose.
  */
 #include "ops/conv.h"
 
-enum { IMAGES_BLOCK = 128 };
+enum {
+    IMAGES_BLOCK = 128,
+    UNITS_PER_TASK = 16, /* at most; a unit is one tap of a block of input channels */
+    TASKS_WANTED = 32,
+    SUMS_L1 = 256,       /* vectors of partial sums that go together when images are few */
+    MAX_CHUNK = 8,       /* vectors of outputs per visit */
+    LINE = 16,           /* floats per cache line */
+    MANY_IMAGES = 16,    /* then several visits share the fetching of the next chunk */
+};
 
 typedef struct Dots {
     KernelCtx *k;
@@ -18,93 +27,147 @@ typedef struct Dots {
     View dd;
     WeightView w;
     Epi ep;
-    int rows;     /* rows of weights per register tile */
-    int oc, last; /* vectors per tile of outputs; of the last tile */
-    Val n0, n1, cb, y, x;
-    Val dd_at, w_at;     /* image 0, output 0; row 0 of the block */
-    Val packed, sums;    /* scratch: the task's rows as [tile][row][o_tile]; dot products */
-    int64_t packed_tile; /* floats of a tile of outputs in it */
+    int tiles;           /* of outputs per visit */
+    int oc, last;        /* vectors per tile of outputs; of the last tile */
+    int images;          /* per visit */
+    int64_t units, per;  /* of the layer; per task */
+    Val n0, count;       /* images */
+    Val u0, u1, rows;    /* units and rows of the block at hand */
+    Val dd_at, w_at;     /* image n0, output 0; the block's first row of tile 0 */
+    Val next;            /* where the next block's rows are */
+    Val sums;            /* scratch: [image][row of the block] vectors */
 } Dots;
 
 static bool is_transposed(const Graph *g, const Node *node) {
     return graph_v(g, node->in[1])->kind != VK_PARAM;
 }
 
-/* images x rows accumulators, the images' vectors and one row's vector */
-static int image_count(const Target *t) {
-    return t->broadcast_load ? 6 : t->registers >= 32 ? 4 : 3;
-}
-
-static int row_count(const Target *t, int64_t block) {
-    for (int r = t->registers >= 32 ? 4 : 2; r > 1; --r)
-        if (block % r == 0)
-            return r;
-    return 1;
+/* Tiles of outputs per visit: their vectors, times images, stay in registers. */
+static int tile_count(const Target *t, int oc) {
+    return (int)max64(1, (t->registers >= 32 ? MAX_CHUNK : MAX_CHUNK / 2) / oc);
 }
 
 static void choose_dots(const Graph *g, Kernel *k, const Target *t) {
     ConvProblem p = conv_problem(g, graph_n(g, k->anchor));
-    int64_t block = min64(p.i, t->vector);
-    k->tile.ow = image_count(t);
-    k->tile.oc = 1;
-    k->tile.ic = row_count(t, block);
-    k->tile.rows = IMAGES_BLOCK;
-    k->tasks_per = ceil_div(p.i, block) * p.kernel[0] * p.kernel[1];
-    k->tasks_block = IMAGES_BLOCK;
     Layout l;
     conv_forward_layout(g, graph_n(g, k->anchor), t, &l);
-    k->scratch = 4 * (ceil_div(p.o, l.o_tile) * l.o_tile * block +
-                      (int64_t)k->tile.ow * t->vector * t->vector);
+    int64_t units = ceil_div(p.i, l.i_block) * p.kernel[0] * p.kernel[1];
+    k->tile.ow = 2;
+    k->tile.oh = 1;
+    k->tile.oc = l.o_tile / t->vector;
+    k->tile.rows = (int)min64(UNITS_PER_TASK, ceil_div(units, TASKS_WANTED));
+    k->tasks_per = ceil_div(units, k->tile.rows);
+    k->tasks_block = IMAGES_BLOCK;
+    int64_t vectors = max64(SUMS_L1, (int64_t)IMAGES_BLOCK * l.i_block);
+    k->scratch = 4 * vectors * t->vector;
     k->algorithm = "dots";
     k->why = "rows of the forward weights: no transposed copy";
 }
 
-/* `vectors` outputs from pointers at them */
-static void dot_step(const Dots *d, int images, int vectors, Val dd, Val w, Val next, Val *acc) {
+/* ---- one visit ---- */
+
+/* What a visit fetches for later ones: a line per line it reads, a line per row, or nothing. */
+typedef enum { FETCH_NONE, FETCH_ROWS, FETCH_ALL } Fetch;
+
+/* Sums of `images` images from `first` on: all rows of the block against outputs of `vectors`
+ * vectors from tile `tile` on.  next: the lines to fetch. */
+static void visit(const Dots *d, int images, Val first, Val tile, int vectors, Fetch fetch,
+                  Val next) {
     Emit *e = d->e;
     int width = em_width(e);
+    Val x[2 * MAX_CHUNK], acc[2];
+    Val dd = em_mul(e, tile, em_i64(e, (int64_t)d->oc * width));
+    dd = em_ptr(e, d->dd_at, em_add(e, dd, em_mul(e, first, em_i64(e, d->dd.image))));
+    for (int p = 0; p < images; ++p)
+        for (int v = 0; v < vectors; ++v)
+            x[p * vectors + v] = em_load(e, dd, p * d->dd.image + v * width, true);
+    Val step = em_mul(e, d->rows, em_i64(e, width)), sums[2];
+    sums[0] = em_ptr(e, d->sums, em_mul(e, first, step));
+    sums[1] = em_ptr(e, sums[0], step);
+    Val w = em_ptr(e, d->w_at, em_mul(e, tile, em_i64(e, d->w.tile)));
+    Loop l = em_for(e, em_i64(e, 0), d->rows, 1, "row", NULL, 0);
+    Val at = em_ptr(e, w, em_mul(e, l.i, em_i64(e, d->w.row)));
+    if (fetch)
+        next = em_ptr(e, next, em_mul(e, l.i, em_i64(e, fetch == FETCH_ALL ? d->w.row : LINE)));
+    if (fetch == FETCH_ROWS)
+        em_prefetch(e, next, 0);
+    Val to = em_mul(e, l.i, em_i64(e, width));
+    for (int p = 0; p < images; ++p)
+        acc[p] = em_load(e, em_ptr(e, sums[p], to), 0, true);
     for (int v = 0; v < vectors; ++v) {
-        Val x[8];
+        int64_t off = v / d->oc * d->w.tile + v % d->oc * width;
+        Val row = em_load(e, at, off, true);
+        if (fetch == FETCH_ALL && v * width % LINE == 0)
+            em_prefetch(e, next, off);
         for (int p = 0; p < images; ++p)
-            x[p] = em_load(e, dd, p * d->dd.image + v * width, true);
-        for (int r = 0; r < d->rows; ++r) {
-            int64_t at = r * d->w.row + v * width;
-            Val row = em_load(e, w, at, true);
-            if (images > 1 && v * width % 16 == 0) /* memory works on the next task meanwhile */
-                em_prefetch(e, next, at);
-            for (int p = 0; p < images; ++p)
-                acc[p * d->rows + r] = em_fma(e, x[p], row, acc[p * d->rows + r]);
-        }
+            acc[p] = em_fma(e, x[p * vectors + v], row, acc[p]);
     }
+    for (int p = 0; p < images; ++p)
+        em_store(e, em_ptr(e, sums[p], to), 0, acc[p], true);
+    em_for_end(e, &l, NULL, 0);
 }
 
-/* Sums of one group of rows for `images` images, left as vectors in scratch. */
-static void row_group(const Dots *d, int images, Val dd, Val group) {
+/* Few images: memory sets the pace, the first visit fetches all. */
+static void few_images(const Dots *d, Val tile, int vectors, Val next) {
     Emit *e = d->e;
-    int width = em_width(e), n = images * d->rows;
-    int64_t step = (int64_t)d->oc * width, tiles = d->w.o_tiles;
-    Val acc[TILE_MAX_ACC];
-    for (int i = 0; i < n; ++i)
-        acc[i] = em_vec(e, 0);
-    Val w = em_ptr(e, d->packed, em_mul(e, group, em_i64(e, d->rows * d->w.row)));
-    Val next = em_ptr(e, d->w_at, em_mul(e, group, em_i64(e, d->rows * d->w.row)));
-    next = em_ptr(e, next, em_i64(e, d->w.tap));
-    int64_t whole = d->last == d->oc ? tiles : tiles - 1;
+    Val zero = em_i64(e, 0), odd = em_and(e, d->count, em_i64(e, 1));
+    If one = em_if(e, em_icmp(e, EM_NE, odd, zero));
+    visit(d, 1, zero, tile, vectors, FETCH_ALL, next);
+    em_else(e, &one);
+    visit(d, 2, zero, tile, vectors, FETCH_ALL, next);
+    em_endif(e, &one);
+    Loop l = em_for(e, em_sub(e, em_i64(e, 2), odd), d->count, 2, "image", NULL, 0);
+    visit(d, 2, l.i, tile, vectors, FETCH_NONE, NULL);
+    em_for_end(e, &l, NULL, 0);
+}
+
+/* Many: the first visits share the fetching evenly, a line per row each. */
+static void many_images(const Dots *d, Val tile, int vectors, Val next) {
+    Emit *e = d->e;
+    int64_t per = max64(1, d->w.row / LINE), share = ceil_div(vectors, d->oc) * per;
+    Val odd = em_and(e, d->count, em_i64(e, 1)), even = em_sub(e, d->count, odd);
+    Val end = em_imin(e, em_i64(e, 2 * share), even);
+    Loop l = em_for(e, em_i64(e, 0), end, 2, "image", NULL, 0);
+    Val number = em_shr(e, l.i, em_i64(e, 1)), of_tile, part;
+    split_index(e, number, per, &of_tile, &part);
+    Val at = em_mul(e, em_mul(e, part, d->rows), em_i64(e, LINE));
+    at = em_add(e, at, em_mul(e, of_tile, em_i64(e, d->w.tile)));
+    visit(d, 2, l.i, tile, vectors, FETCH_ROWS, em_ptr(e, next, at));
+    em_for_end(e, &l, NULL, 0);
+    Loop r = em_for(e, end, even, 2, "image", NULL, 0);
+    visit(d, 2, r.i, tile, vectors, FETCH_NONE, NULL);
+    em_for_end(e, &r, NULL, 0);
+    If last = em_if(e, em_icmp(e, EM_NE, odd, em_i64(e, 0)));
+    visit(d, 1, even, tile, vectors, FETCH_NONE, NULL);
+    em_endif(e, &last);
+}
+
+static void all_images(const Dots *d, Val tile, int vectors, Val next) {
+    If f = em_if(d->e, em_icmp(d->e, EM_LT, d->count, em_i64(d->e, MANY_IMAGES)));
+    few_images(d, tile, vectors, next);
+    em_else(d->e, &f);
+    many_images(d, tile, vectors, next);
+    em_endif(d->e, &f);
+}
+
+/* ---- a block of rows ---- */
+
+static void all_outputs(const Dots *d) {
+    Emit *e = d->e;
+    int64_t tiles = d->w.o_tiles, full = d->last == d->oc ? tiles : tiles - 1;
+    int64_t whole = full / d->tiles * d->tiles;
+    int rest = (int)(full - whole) * d->oc + (d->last == d->oc ? 0 : d->last);
     if (whole > 0) {
-        Loop l = em_for(e, em_i64(e, 0), em_i64(e, whole), 1, "outputs", acc, n);
-        dot_step(d, images, d->oc, em_ptr(e, dd, em_mul(e, l.i, em_i64(e, step))),
-                 em_ptr(e, w, em_mul(e, l.i, em_i64(e, d->packed_tile))),
-                 em_ptr(e, next, em_mul(e, l.i, em_i64(e, d->w.tile))), acc);
-        em_for_end(e, &l, acc, n);
+        Loop l = em_for(e, em_i64(e, 0), em_i64(e, whole), d->tiles, "outputs", NULL, 0);
+        Val then = em_add(e, l.i, em_i64(e, d->tiles));
+        Val fetch = em_ptr(e, d->w_at, em_mul(e, then, em_i64(e, d->w.tile)));
+        if (rest == 0)
+            fetch = em_select(e, em_icmp(e, EM_LT, then, em_i64(e, whole)), fetch, d->next);
+        all_images(d, l.i, d->tiles * d->oc, fetch);
+        em_for_end(e, &l, NULL, 0);
     }
-    if (whole < tiles)
-        dot_step(d, images, d->last, em_ptr(e, dd, em_i64(e, whole * step)),
-                 em_ptr(e, w, em_i64(e, whole * d->packed_tile)),
-                 em_ptr(e, next, em_i64(e, whole * d->w.tile)), acc);
-    Val to = em_ptr(e, d->sums, em_mul(e, group, em_i64(e, (int64_t)d->rows * width)));
-    for (int p = 0; p < images; ++p)
-        for (int r = 0; r < d->rows; ++r)
-            em_store(e, to, (int64_t)(p * width + r) * width, acc[p * d->rows + r], true);
+    if (rest > 0)
+        all_images(d, em_i64(e, whole), rest, d->next);
 }
 
 /* Lane i of the result: the sum of the lanes of vector i. */
@@ -117,98 +180,73 @@ static Val sum_lanes(Emit *e, Val *row) {
     return row[0];
 }
 
-static void image_tile(Dots *d, int images, Val first) {
+/* The block's partial sums become outputs. */
+static void finish(Dots *d) {
     Emit *e = d->e;
     int width = em_width(e), block = d->w.layout.i_block;
-    Val n = em_add(e, d->n0, first);
-    Val dd = em_ptr(e, d->dd_at, em_mul(e, n, em_i64(e, d->dd.image)));
-    Loop g = em_for(e, em_i64(e, 0), em_i64(e, block / d->rows), 1, "group", NULL, 0);
-    row_group(d, images, dd, g.i);
-    em_for_end(e, &g, NULL, 0);
-    Loop l = em_for(e, em_i64(e, 0), em_i64(e, images), 1, "finish", NULL, 0);
-    Val from = em_ptr(e, d->sums, em_mul(e, l.i, em_i64(e, (int64_t)width * width)));
-    Val row[64];
+    Loop u = em_for(e, d->u0, d->u1, 1, "finish", NULL, 0);
+    Val rest, x, y, cb;
+    split_index(e, u.i, d->w.kw, &rest, &x);
+    split_index(e, rest, d->w.kh, &cb, &y);
+    Val unit = em_mul(e, em_sub(e, u.i, d->u0), em_i64(e, (int64_t)block * width));
+    Loop l = em_for(e, em_i64(e, 0), d->count, 1, "image", NULL, 0);
+    Val n = em_add(e, d->n0, l.i);
+    if (epi_has_halo(&d->ep)) {
+        If f = em_if(e, em_icmp(e, EM_EQ, x, em_i64(e, 0)));
+        epi_row(d->k, &d->ep, n, cb, 1, y);
+        em_endif(e, &f);
+    }
+    Val at = em_mul(e, em_mul(e, l.i, d->rows), em_i64(e, width));
+    Val from = em_ptr(e, d->sums, em_add(e, at, unit)), row[64];
     for (int r = 0; r < width; ++r)
         row[r] = r < block ? em_load(e, from, (int64_t)r * width, true) : em_vec(e, 0);
-    epi_tile(d->k, &d->ep, em_add(e, n, l.i), d->cb, d->y, d->x);
+    epi_tile(d->k, &d->ep, n, cb, y, x);
     epi_emit(d->k, &d->ep, sum_lanes(e, row), 0, 0, 0, 0);
     em_for_end(e, &l, NULL, 0);
+    em_for_end(e, &u, NULL, 0);
 }
 
-static void all_images(Dots *d) {
+static void one_block(Dots *d) {
     Emit *e = d->e;
-    int full = d->k->k->tile.ow;
-    Val count = em_sub(e, d->n1, d->n0), rest = em_rem(e, count, em_i64(e, full));
-    Val done = em_sub(e, count, rest);
-    Loop l = em_for(e, em_i64(e, 0), done, full, "image", NULL, 0);
-    image_tile(d, full, l.i);
-    em_for_end(e, &l, NULL, 0);
-    for (int v = 4; v >= 1; v /= 2) {
-        if (v >= full)
-            continue;
-        Val bit = em_and(e, rest, em_i64(e, v));
-        If f = em_if(e, em_icmp(e, EM_NE, bit, em_i64(e, 0)));
-        image_tile(d, v, done);
-        em_endif(e, &f);
-        done = em_add(e, done, bit);
-    }
-}
-
-/* The rows of this block and tap of all tiles of outputs, next to each other. */
-static void pack_rows(Dots *d) {
-    Emit *e = d->e;
-    int width = em_width(e), line = width < 16 ? 16 : width;
-    Loop t = em_for(e, em_i64(e, 0), em_i64(e, d->w.o_tiles), 1, "pack", NULL, 0);
-    Val from = em_ptr(e, d->w_at, em_mul(e, t.i, em_i64(e, d->w.tile)));
-    Val to = em_ptr(e, d->packed, em_mul(e, t.i, em_i64(e, d->packed_tile)));
-    Loop r = em_for(e, em_i64(e, 0), em_i64(e, d->packed_tile), d->w.row, "row", NULL, 0);
-    Val row = em_ptr(e, from, r.i), put = em_ptr(e, to, r.i);
-    for (int j = 0; j < d->oc * width; j += line)
-        em_prefetch(e, row, d->w.tile + j); /* no hardware prefetcher leaps that far */
-    for (int j = 0; j < d->oc * width; j += width)
-        em_store(e, put, j, em_load(e, row, j, true), true);
-    em_for_end(e, &r, NULL, 0);
-    em_for_end(e, &t, NULL, 0);
-}
-
-static void zero_halos(Dots *d) {
-    Emit *e = d->e;
-    if (!epi_has_halo(&d->ep))
-        return;
-    If f = em_if(e, em_icmp(e, EM_EQ, d->x, em_i64(e, 0)));
-    Loop l = em_for(e, d->n0, d->n1, 1, "rows", NULL, 0);
-    epi_row(d->k, &d->ep, l.i, d->cb, 1, d->y);
-    em_for_end(e, &l, NULL, 0);
-    em_endif(e, &f);
+    Val units = em_sub(e, d->u1, d->u0);
+    d->rows = em_mul(e, units, em_i64(e, d->w.layout.i_block));
+    d->w_at = em_ptr(e, d->w.base, em_mul(e, d->u0, em_i64(e, d->w.tap)));
+    d->next = em_ptr(e, d->w_at, em_mul(e, units, em_i64(e, d->w.tap)));
+    em_zero(e, d->sums, em_mul(e, em_mul(e, d->rows, d->count), em_i64(e, em_width(e))));
+    all_outputs(d);
+    finish(d);
 }
 
 static void lower_dots(KernelCtx *k) {
     Emit *e = k->e;
-    Dots d = {.k = k, .e = e};
+    Dots d = {.k = k, .e = e, .per = k->k->tile.rows, .sums = k->a.scratch};
     d.dd = view_of(k, k->node->in[0]);
     d.w = weights_of(k, k->node->in[1]);
     epi_open(k, &d.ep);
-    int width = em_width(e);
-    d.rows = k->k->tile.ic;
-    d.oc = (int)d.w.row / width;
-    d.packed_tile = (int64_t)d.w.layout.i_block * d.w.row;
-    d.packed = k->a.scratch;
-    d.sums = em_ptr(e, d.packed, em_i64(e, d.w.o_tiles * d.packed_tile));
+    d.oc = (int)d.w.row / em_width(e);
     d.last = (int)(d.dd.cblocks - (d.w.o_tiles - 1) * d.oc);
+    d.tiles = tile_count(k->t, d.oc);
+    d.units = d.w.i_blocks * d.w.kh * d.w.kw;
+    BUG_IF(d.dd.cblocks > 1 && d.dd.cblock != em_width(e), "diff_dst of %s has a halo", k->k->name);
     Loop task = task_loop(k);
-    Val block = em_i64(e, IMAGES_BLOCK);
-    Val blocks = em_div(e, em_add(e, k->n, em_i64(e, IMAGES_BLOCK - 1)), block), rest;
-    /* neighbouring tasks take neighbouring taps: their weights are neighbours in memory */
-    Val unit = em_div(e, task.i, blocks), zero = em_i64(e, 0);
-    d.n0 = em_mul(e, em_rem(e, task.i, blocks), block);
-    d.n1 = em_imin(e, em_add(e, d.n0, block), k->n);
-    d.w_at = em_ptr(e, d.w.base, em_mul(e, unit, em_i64(e, d.w.tap)));
-    split_index(e, unit, d.w.kw, &rest, &d.x);
-    split_index(e, rest, d.w.kh, &d.cb, &d.y);
-    d.dd_at = view_at(k, &d.dd, zero, zero, zero, zero);
-    zero_halos(&d);
-    pack_rows(&d);
-    all_images(&d);
+    Val zero = em_i64(e, 0), images = em_i64(e, IMAGES_BLOCK), part, chunk;
+    Val blocks = em_div(e, em_add(e, k->n, em_i64(e, IMAGES_BLOCK - 1)), images);
+    part = em_rem(e, task.i, blocks);
+    chunk = em_mul(e, em_div(e, task.i, blocks), em_i64(e, d.per));
+    d.n0 = em_mul(e, part, images);
+    d.count = em_sub(e, em_imin(e, em_add(e, d.n0, images), k->n), d.n0);
+    d.dd_at = view_at(k, &d.dd, d.n0, zero, zero, zero);
+    Val end = em_imin(e, em_add(e, chunk, em_i64(e, d.per)), em_i64(e, d.units));
+    /* as many units at a time as have their sums in L1 */
+    Val step = em_div(e, em_i64(e, SUMS_L1 / d.w.layout.i_block), d.count);
+    step = em_imax(e, step, em_i64(e, 1));
+    Val left = em_sub(e, end, chunk);
+    Val times = em_div(e, em_add(e, left, em_sub(e, step, em_i64(e, 1))), step);
+    Loop b = em_for(e, zero, times, 1, "block", NULL, 0);
+    d.u0 = em_add(e, chunk, em_mul(e, b.i, step));
+    d.u1 = em_imin(e, em_add(e, d.u0, step), end);
+    one_block(&d);
+    em_for_end(e, &b, NULL, 0);
     task_end(k, &task);
 }
 
