@@ -146,7 +146,7 @@ __attribute__((weak)) void lower_winograd_bww(KernelCtx *k, const ConvProblem *p
 /* ---- lowerings ---- */
 /* Backward data into few channels (the image): conv_few_lower.c */
 bool conv_back_to_few(const ConvProblem *p, const Target *t);
-void choose_few(const ConvProblem *p, Kernel *k, const Target *t);
+void choose_few(const Graph *g, const ConvProblem *p, Kernel *k, const Target *t);
 void lower_few(KernelCtx *k, const ConvProblem *p);
 
 void lower_images(KernelCtx *k, const ConvProblem *p, bool backward); /* dense_lower.c */

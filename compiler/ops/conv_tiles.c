@@ -422,7 +422,7 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
         return;
     }
     if (conv_back_to_few(&p, t)) {
-        choose_few(&p, k, t);
+        choose_few(g, &p, k, t);
         return;
     }
     int64_t src_row = 4 * p.dst[1] * p.o * p.groups;
