@@ -93,8 +93,12 @@ static int front(Compile *c, bool forward_only) {
 
 /* Model to optimised module; stops where --stop-after says. */
 static int middle(Compile *c, const char *fallback_target) {
-    int status = stage_target(c, fallback_target);
+    int status = stage_target(c, c->options->tune ? "native" : fallback_target);
 
+    if (status == NETC_OK) {
+        stage_wisdom(c);
+        status = stage_tune(c);
+    }
     if (status == NETC_OK)
         stage_passes(c);
     return status;
@@ -336,6 +340,9 @@ static int verb_run(Compile *c) {
     int status = front(c, false);
 
     if (status || c->stopped || (status = stage_target(c, "native")) != NETC_OK)
+        return status;
+    stage_wisdom(c); /* what it says is part of the cache's key */
+    if ((status = stage_tune(c)) != NETC_OK)
         return status;
     if (viz)
         name = arena_printf(c->keep, "%s-viz", name);

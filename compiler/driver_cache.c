@@ -47,6 +47,8 @@ static uint64_t key_of(const Compile *c) {
     hash = mix(hash, &c->options->weights, sizeof c->options->weights);
     hash = mix(hash, &c->options->memory, sizeof c->options->memory);
     hash = mix(hash, &c->options->batch, sizeof c->options->batch);
+    if (c->wisdom_path)
+        hash = mix_file(hash, c->wisdom_path);
     hash = mix_file(hash, "/proc/self/exe");
     const char *runtime = link_runtime_dir(c->keep);
     return runtime ? mix_file(hash, arena_printf(c->keep, "%s/libnetrt.a", runtime)) : hash;

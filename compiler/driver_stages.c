@@ -116,7 +116,11 @@ int stage_target(Compile *c, const char *fallback) {
 static void plan_options(Compile *c, int mode, PlanOptions *plan) {
     const Options *o = c->options;
     int64_t spec = c->model && mode == MODEL_TRAIN ? c->model->train.batch : 1;
-    *plan = (PlanOptions){.exact = o->exact, .bf16 = o->weights == 1, .memory = o->memory};
+    *plan = (PlanOptions){.exact = o->exact,
+                          .bf16 = o->weights == 1,
+                          .memory = o->memory,
+                          .wisdom = c->wisdom,
+                          .record = c->record ? &c->record[mode] : NULL};
     plan->batch = o->batch ? o->batch : spec > 0 && spec < INT_MAX ? (int)spec : 1;
 }
 

@@ -9,6 +9,7 @@
 
 #include "codegen/codegen.h"
 #include "driver.h"
+#include "ir/cost.h"
 
 /* A program's code is made in that many modules, by as many threads as the machine has: the number
  * is fixed, so that the files do not depend on the machine that compiles. */
@@ -25,6 +26,10 @@ typedef struct Compile {
     Target target;
     PassCtx pass[MODEL_MODES];
     PlanOptions plan[MODEL_MODES]; /* behind pass[].options */
+    Wisdom *wisdom;                /* stage_wisdom; NULL: none for this target */
+    const char *wisdom_path;       /* NULL: nowhere to keep it */
+    bool tuned;
+    PlanRecord *record;            /* [MODEL_MODES]: --tune's record of choices, or NULL */
     bool stopped; /* --stop-after was reached: everything asked for has been done */
     Emit *emit;
     const char *object[MODEL_PARTS]; /* stage_objects */
@@ -36,6 +41,10 @@ bool stage_model(Compile *c, bool forward_only);
 void stage_describe(const Compile *c, FILE *out);
 /* Sets c->target from --target-cpu or the default given. */
 int stage_target(Compile *c, const char *fallback);
+/* Reads what was measured on this machine before (target native; driver_tune.c). */
+void stage_wisdom(Compile *c);
+/* --tune: measures what the plan can choose between and adds it to the wisdom. */
+int stage_tune(Compile *c);
 /* All passes over all graphs of the model, then the parameters' places; sets c->stopped. */
 void stage_passes(Compile *c);
 /* The LLVM module of the planned model, before optimisation; symbol is the exported rt_model. */

@@ -4,14 +4,17 @@
  * A call takes as long as the slowest of: arithmetic, each cache level's transfers, main memory's.
  * Arithmetic and caches divide among the threads that have work; main memory is shared.
  */
+#define _GNU_SOURCE
 #include "ir/cost.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bug.h"
 #include "base/str.h"
 #include "ir/op.h"
+#include "ir/text.h"
 
 int64_t plan_batch(const Graph *g) {
     return g->options && g->options->batch > 0 ? g->options->batch : 1;
@@ -97,30 +100,49 @@ void plan_seconds(const Graph *g, Kernel *k, const Target *t, double call_bytes)
 }
 
 const char *plan_candidate_name(const Kernel *k, Arena *a) {
-    return arena_printf(a, "%s %dx%dx%d/%d", k->algorithm, k->tile.oh, k->tile.ow, k->tile.oc,
-                        k->tile.rows);
+    const Tile *t = &k->tile;
+    return arena_printf(a, "%s %dx%dx%dx%d/%d n%lld%s", k->algorithm, t->oh, t->ow, t->oc, t->ic,
+                        t->rows, (long long)k->tasks_block, k->oc_outer ? " outer" : "");
+}
+
+static void add_attrs(StrBuf *b, const Graph *g, const Node *n) {
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (!f)
+        return;
+    attrs_print(f, g, n);
+    fclose(f);
+    sb_puts(b, text);
+    free(text);
+}
+
+static void add_value(StrBuf *b, const Graph *g, ValueId v, const char *before) {
+    const Value *x = graph_v(g, v);
+    char shape[128];
+    shape_print(&x->shape, shape, sizeof shape);
+    sb_printf(b, "%s%s%s", before, shape, x->layout.kind == LAYOUT_PLAIN ? "p" : "");
 }
 
 const char *plan_key(const Graph *g, const Kernel *k, const Target *t, Arena *a) {
     StrBuf b = sb_new(a);
     const Node *n = graph_n(g, k->anchor);
-    char shape[128];
-    sb_printf(&b, "%s", op_name[n->op]);
-    for (int i = 0; i < n->nin; i++) {
-        shape_print(&graph_v(g, n->in[i])->shape, shape, sizeof shape);
-        sb_printf(&b, " %s", shape);
+    const PlanOptions *o = g->options;
+    ValueId stored[64];
+    NodeId node[KERNEL_MAX_NODES];
+    int count = kernel_nodes(k, node), outputs = kernel_outputs(g, k, stored, 64);
+    sb_puts(&b, op_name[n->op]);
+    for (int i = 0; i < n->nin; i++)
+        add_value(&b, g, n->in[i], " ");
+    add_value(&b, g, n->out[0], " > ");
+    add_attrs(&b, g, n);
+    for (int i = 1; i < count; i++) {
+        sb_printf(&b, " +%s", op_name[graph_n(g, node[i])->op]);
+        if (node[i] == k->tail)
+            add_attrs(&b, g, graph_n(g, node[i]));
     }
-    if (n->out[0]) {
-        shape_print(&graph_v(g, n->out[0])->shape, shape, sizeof shape);
-        sb_printf(&b, " > %s", shape);
-    }
-    for (int i = 0; i < k->nchain; i++)
-        sb_printf(&b, " +%s", op_name[graph_n(g, k->chain[i])->op]);
-    if (k->tail)
-        sb_printf(&b, " +%s", op_name[graph_n(g, k->tail)->op]);
-    if (k->update)
-        sb_puts(&b, " +sgd");
-    sb_printf(&b, " b%lld %s", (long long)plan_batch(g), t->name);
+    sb_printf(&b, " stores %d b%lld %s%s%s", outputs, (long long)plan_batch(g), t->name,
+              o && o->exact ? " exact" : "", o && o->bf16 ? " bf16" : "");
     return b.text;
 }
 
@@ -134,7 +156,7 @@ static int forced(const Graph *g, const Kernel *candidate, int n) {
 
 static int measured(const Graph *g, const Kernel *k, const Target *t, const Kernel *candidate,
                     int n) {
-    if (!g->options || !g->options->wisdom || !wisdom_find)
+    if (!g->options || !g->options->wisdom)
         return -1;
     const char *name = wisdom_find(g->options->wisdom, plan_key(g, k, t, g->keep));
     for (int i = 0; name && i < n; i++)
@@ -143,8 +165,27 @@ static int measured(const Graph *g, const Kernel *k, const Target *t, const Kern
     return -1;
 }
 
+/* For the one who will measure. */
+static void record(const Graph *g, const Kernel *k, const Target *t, const Kernel *candidate,
+                   int n) {
+    PlanRecord *r = g->options ? g->options->record : NULL;
+    if (!r || n < 2)
+        return;
+    if (r->count == r->cap) {
+        PlanChoice *at = ARENA_ARRAY(g->keep, 2 * r->cap + 16, PlanChoice);
+        for (int i = 0; i < r->count; i++)
+            at[i] = r->at[i];
+        r->at = at;
+        r->cap = 2 * r->cap + 16;
+    }
+    Kernel *copy = ARENA_ARRAY(g->keep, n, Kernel);
+    memcpy(copy, candidate, (size_t)n * sizeof *copy);
+    r->at[r->count++] = (PlanChoice){k->anchor, plan_key(g, k, t, g->keep), copy, n};
+}
+
 void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candidate, int n) {
     BUG_IF(n < 1, "no way to compute '%s'", k->name);
+    record(g, k, t, candidate, n);
     int best = forced(g, candidate, n), known = -1;
     if (best < 0)
         best = known = measured(g, k, t, candidate, n);

@@ -12,6 +12,7 @@
 
 #include "ir/graph.h"
 #include "ir/plan.h"
+#include "ir/wisdom.h"
 
 /* One call of a kernel, all images, all threads together. */
 typedef struct Cost {
@@ -21,6 +22,18 @@ typedef struct Cost {
     double l2_bytes, l3_bytes, dram_bytes; /* moved from or to each level */
     double tasks;      /* equal pieces of work; few of them leave threads idle */
 } Cost;
+
+/* What plan_choose was asked, for --tune: in the order of the questions. */
+typedef struct PlanChoice {
+    NodeId anchor;           /* names the kernel: its index changes until the plan is done */
+    const char *key;         /* plan_key */
+    const Kernel *candidate; /* copies, as predicted */
+    int n;
+} PlanChoice;
+typedef struct PlanRecord {
+    PlanChoice *at;
+    int count, cap;
+} PlanRecord;
 
 /* Images per call the plan is made for, at least 1. */
 int64_t plan_batch(const Graph *g);
@@ -36,10 +49,7 @@ void plan_seconds(const Graph *g, Kernel *k, const Target *t, double call_bytes)
 /* The name of the problem: operation, shapes, attributes, fused chain, target, batch class. */
 const char *plan_key(const Graph *g, const Kernel *k, const Target *t, Arena *a);
 
-/* Measured winners: plan_key -> name of the candidate ("winograd4 56"). */
-typedef struct Wisdom Wisdom;
-__attribute__((weak)) const char *wisdom_find(const Wisdom *w, const char *key);
-/* Name of a candidate, unique among its kernel's: algorithm, tile, rows. */
+/* Name of a candidate, unique among its kernel's: algorithm, tile, rows, images per task. */
 const char *plan_candidate_name(const Kernel *k, Arena *a);
 
 #endif

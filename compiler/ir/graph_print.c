@@ -110,7 +110,7 @@ static void print_attr(FILE *out, const AttrDesc *d, const void *attrs) {
 }
 
 /* Attributes at their default are left out. */
-static void print_attrs(FILE *out, const Graph *g, const Node *n) {
+void attrs_print(FILE *out, const Graph *g, const Node *n) {
     const OpDef *def = op_def[n->op];
     bool first = true;
     if (!n->attrs || def->nattrs == 0)
@@ -225,7 +225,7 @@ static void print_node(FILE *out, const Graph *g, NodeId id, const char *indent)
         print_ref(out, g, n->in[i]);
     }
     fputc(')', out);
-    print_attrs(out, g, n);
+    attrs_print(out, g, n);
     fputs(" : ", out);
     for (int k = 0; k < n->nout; k++) {
         fputs(k ? ", " : "", out);

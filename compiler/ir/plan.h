@@ -36,7 +36,8 @@ typedef struct PlanOptions {
     int64_t memory;        /* --memory: bytes that training may take in all; 0: no limit */
     int batch;             /* images per call that the plan is made for; 0: 1 */
     const char *force;     /* tests: take the candidate whose algorithm begins with this */
-    const struct Wisdom *wisdom; /* measured winners (cost.h), or NULL */
+    const struct Wisdom *wisdom; /* measured winners (wisdom.h), or NULL */
+    struct PlanRecord *record;   /* --tune: every choice with its candidates (cost.h), or NULL */
 } PlanOptions;
 
 typedef struct Tile {

@@ -18,6 +18,8 @@ bool attr_read(Arena *keep, const AttrDesc *d, const char *text, size_t length, 
 /* Gives attribute i its default; false when it has none that can be read. */
 bool attr_default(Arena *keep, const OpDef *def, int i, void *attrs);
 
+/* Attributes that differ from their defaults: " {name=text, ...}", or nothing. */
+void attrs_print(FILE *out, const Graph *g, const Node *n);
 void print_float(FILE *out, double x); /* shortest decimal that reads back the same */
 void print_quoted(FILE *out, const char *text);
 
