@@ -189,6 +189,20 @@ static void register_tile(Wino *w, int count, Val v, Val u, Val sums, Val slot, 
         em_store(e, to, i / w->vectors * p->o_tile + i % w->vectors * width, t.acc[i], true);
 }
 
+/* The weights of the next pass lie behind those of this one; each position of the transform asks
+ * for an equal part of them, so that main memory works while the products are summed. */
+static void prefetch_weights(Wino *w, Val position, Val from, Val count) {
+    Emit *e = w->e;
+    const WinoPlan *p = &w->p;
+    enum { LINE = 16 };
+    int64_t part = ceil_div(p->pass * w->w.block, p->products * LINE) * LINE;
+    Val next = em_mul(e, em_add(e, from, count), em_i64(e, w->w.block));
+    next = em_ptr(e, w->w_at, mul_add(e, position, part, next));
+    Loop line = em_for(e, em_i64(e, 0), em_i64(e, part), LINE, "ahead", NULL, 0);
+    em_prefetch(e, em_ptr(e, next, line.i), 0);
+    em_for_end(e, &line, NULL, 0);
+}
+
 /* All positions of the transform, blocks [from, from + count). */
 static void sum_products(Wino *w, Val from, Val count) {
     Emit *e = w->e;
@@ -196,6 +210,8 @@ static void sum_products(Wino *w, Val from, Val count) {
     int64_t tiles;
     bool constant = em_const_i64(w->tiles, &tiles);
     Loop at = em_for(e, em_i64(e, 0), em_i64(e, p->products), 1, "product", NULL, 0);
+    if (4 * p->groups * w->w.group > w->k->t->l2)
+        prefetch_weights(w, at.i, from, count);
     Val v = em_ptr(e, w->v, mul_add(e, at.i, p->v, em_mul(e, from, em_i64(e, p->v_block))));
     Val u = em_ptr(e, w->u, em_mul(e, at.i, em_i64(e, p->u)));
     Val sums = em_ptr(e, w->sums, em_mul(e, at.i, em_i64(e, p->m_)));
