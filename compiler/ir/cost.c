@@ -183,6 +183,29 @@ static void record(const Graph *g, const Kernel *k, const Target *t, const Kerne
     r->at[r->count++] = (PlanChoice){k->anchor, plan_key(g, k, t, g->keep), copy, n};
 }
 
+/* The best of each algorithm, the chosen one's other sizes included: "direct 3.95 ms, ...". */
+static const char *others_text(const Graph *g, const Kernel *candidate, int n, int best) {
+    StrBuf b = sb_new(g->keep);
+    for (int i = 0; i < n; i++) {
+        const char *name = candidate[i].algorithm;
+        int least = -1;
+        bool seen = false;
+        for (int j = 0; j < n; j++) {
+            if (j == best || strcmp(candidate[j].algorithm, name) != 0)
+                continue;
+            seen |= j < i;
+            if (least < 0 || candidate[j].seconds < candidate[least].seconds)
+                least = j;
+        }
+        if (seen || i == best || least < 0)
+            continue;
+        bool same = strcmp(name, candidate[best].algorithm) == 0;
+        sb_printf(&b, "%s%s%s %.3g ms", b.length ? ", " : "", name, same ? " in other sizes" : "",
+                  1e3 * candidate[least].seconds);
+    }
+    return b.text;
+}
+
 void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candidate, int n) {
     BUG_IF(n < 1, "no way to compute '%s'", k->name);
     record(g, k, t, candidate, n);
@@ -196,12 +219,7 @@ void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candi
                 best = i;
     }
     *k = candidate[best];
-    StrBuf others = sb_new(g->keep);
-    for (int i = 0; i < n; i++)
-        if (i != best)
-            sb_printf(&others, "%s%s %.3g ms", others.text && others.text[0] ? ", " : "",
-                      candidate[i].algorithm, 1e3 * candidate[i].seconds);
-    k->others = n > 1 ? others.text : NULL;
+    k->others = n > 1 ? others_text(g, candidate, n, best) : NULL;
     if (known >= 0)
         k->why = arena_printf(g->keep, "measured best; %s", k->why ? k->why : "");
 }

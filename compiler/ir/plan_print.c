@@ -1,12 +1,15 @@
-/* plan_print.c: the plan as a person reads it: one line per kernel, memory at the end.
+/* plan_print.c: the plan as a person reads it: one row per kernel and why it is so; memory at the end.
  *
  * requires: memplan.  Columns: number, name, algorithm, register tile (rows x pixels x vectors),
- * tasks, MFLOP and KB per image (and fixed part behind a +), FLOP per byte, layouts read and
- * written, why.
+ * tasks, MFLOP and KB per image (and fixed part behind a +), FLOP per byte, predicted milliseconds
+ * of one call and their share of the entry, layouts read and written.  At most 200 columns.
  * theory: arithmetic intensity against bandwidth, Williams, Waterman, Patterson 2009, "Roofline".
  */
 
+#include <string.h>
+
 #include "base/str.h"
+#include "ir/cost.h"
 #include "ir/plan.h"
 
 static void layout_text(const Value *v, char *buf, size_t n) {
@@ -64,22 +67,52 @@ static const char *tile(Arena *a, const Tile *t) {
     return arena_printf(a, "%dx%d", t->ow, t->oc);
 }
 
-static void kernel_row(const Graph *g, int index, Arena *tmp, FILE *out) {
+enum { COLUMNS = 200, INDENT = 5 };
+
+/* Words in lines of at most COLUMNS, indented. */
+static void wrapped(FILE *out, const char *text) {
+    int column = 0;
+    for (const char *p = text; *p;) {
+        int n = (int)strcspn(p, " ");
+        if (column > 0 && column + 1 + n > COLUMNS) {
+            fputc('\n', out);
+            column = 0;
+        }
+        column += fprintf(out, "%*s%.*s", column ? 1 : INDENT, "", n, p);
+        p += n;
+        p += strspn(p, " ");
+    }
+    fputc('\n', out);
+}
+
+static void kernel_row(const Graph *g, int index, double whole, Arena *tmp, FILE *out) {
     const Kernel *k = &g->kernels[index];
     ValueId v[64];
-    StrBuf layouts = sb_new(tmp);
+    StrBuf layouts = sb_new(tmp), why = sb_new(tmp);
     int n = kernel_inputs(g, k, v, 64);
     add_layouts(g, v, n < 64 ? n : 64, &layouts);
     sb_puts(&layouts, " -> ");
     n = kernel_outputs(g, k, v, 64);
     add_layouts(g, v, n < 64 ? n : 64, &layouts);
     double flops = k->flops_image + k->flops_fixed, bytes = k->bytes_image + k->bytes_fixed;
-    fprintf(out, "%4d %-34s %-10s %8s %10s %12s %14s %7.3g  %s", index, k->name,
-            k->algorithm ? k->algorithm : "-", tile(tmp, &k->tile), tasks(tmp, k),
-            amount(tmp, k->flops_image, k->flops_fixed, 1e6),
-            amount(tmp, k->bytes_image, k->bytes_fixed, 1024), bytes > 0 ? flops / bytes : 0,
-            layouts.text);
-    fprintf(out, "%s%s\n", k->why ? "; " : "", k->why ? k->why : "");
+    int at = fprintf(out, "%4d %-34s %-12s %9s %10s %12s %14s %7.3g %9.4g %4.1f  ", index, k->name,
+                     k->algorithm ? k->algorithm : "-", tile(tmp, &k->tile), tasks(tmp, k),
+                     amount(tmp, k->flops_image, k->flops_fixed, 1e6),
+                     amount(tmp, k->bytes_image, k->bytes_fixed, 1024),
+                     bytes > 0 ? flops / bytes : 0, 1e3 * k->seconds,
+                     whole > 0 ? 100 * k->seconds / whole : 0);
+    if (at + (int)layouts.length > COLUMNS) { /* many inputs */
+        fputc('\n', out);
+        wrapped(out, layouts.text);
+    } else {
+        fprintf(out, "%s\n", layouts.text);
+    }
+    if (k->why)
+        sb_printf(&why, "%s", k->why);
+    if (k->others && k->others[0])
+        sb_printf(&why, "%selse %s", k->why ? "; " : "", k->others);
+    if (why.length)
+        wrapped(out, why.text);
 }
 
 static void slab_row(FILE *out, const char *name, int64_t bytes, int64_t least) {
@@ -89,28 +122,50 @@ static void slab_row(FILE *out, const char *name, int64_t bytes, int64_t least) 
     fputc('\n', out);
 }
 
-void plan_print(const Graph *g, const Target *t, FILE *out) {
-    Arena *tmp = arena_new();
-    double total[4] = {0, 0, 0, 0};
+static double entry_seconds(const Graph *g, const Entry *e) {
+    double seconds = 0;
+    for (int k = e->first; k < e->first + e->count; k++)
+        seconds += g->kernels[k].seconds;
+    return seconds;
+}
+
+/* What the predictions rest on. */
+static void head(const Graph *g, const Target *t, FILE *out) {
+    long long n = (long long)plan_batch(g);
     fprintf(out, "plan of %s, program %s", g->net, g->name);
     if (t)
-        fprintf(out, ", target %s: %d lanes, %d registers", t->name, t->vector, t->registers);
-    fprintf(out, "\n%4s %-34s %-10s %8s %10s %12s %14s %7s  %s\n", "#", "kernel", "algorithm",
-            "tile", "tasks", "MFLOP", "KB", "FLOP/B", "layouts; why");
+        fprintf(out,
+                ", target %s: %d lanes, %d registers\n"
+                "times of one call with %lld image%s on %d threads of %.4g GFLOP/s; L2 %.4g GB/s, "
+                "L3 %.4g GB/s a thread; memory %.4g GB/s",
+                t->name, t->vector, t->registers, n, n == 1 ? "" : "s", t->speed.threads,
+                t->speed.flops * 1e-9, t->speed.l2 * 1e-9, t->speed.l3 * 1e-9,
+                t->speed.dram * 1e-9);
+    fprintf(out, "\n%4s %-34s %-12s %9s %10s %12s %14s %7s %9s %4s  %s\n", "#", "kernel", "algorithm",
+            "tile", "tasks", "MFLOP", "KB", "FLOP/B", "ms", "%", "layouts; why");
+}
+
+void plan_print(const Graph *g, const Target *t, FILE *out) {
+    Arena *tmp = arena_new();
+    double total[5] = {0, 0, 0, 0, 0};
+    head(g, t, out);
     for (int e = 0; e < g->nentries; e++) {
         const Entry *entry = &g->entry[e];
+        double whole = entry_seconds(g, entry);
         if (entry->count > 0)
-            fprintf(out, "entry %s\n", entry->name);
+            fprintf(out, "entry %s: %.4g ms\n", entry->name, 1e3 * whole);
         for (int k = entry->first; k < entry->first + entry->count; k++) {
-            kernel_row(g, k, tmp, out);
+            kernel_row(g, k, whole, tmp, out);
             total[0] += g->kernels[k].flops_image;
             total[1] += g->kernels[k].flops_fixed;
             total[2] += g->kernels[k].bytes_image;
             total[3] += g->kernels[k].bytes_fixed;
         }
+        total[4] += whole;
     }
-    fprintf(out, "all  %-34s %-10s %8s %10s %12s %14s\n", "", "", "", "",
-            amount(tmp, total[0], total[1], 1e6), amount(tmp, total[2], total[3], 1024));
+    fprintf(out, "all  %-34s %-12s %9s %10s %12s %14s %7s %9.4g\n", "", "", "", "",
+            amount(tmp, total[0], total[1], 1e6), amount(tmp, total[2], total[3], 1024), "",
+            1e3 * total[4]);
     slab_row(out, "slab per image", g->act_bytes, g->act_lower_bound);
     slab_row(out, "slab fixed    ", g->fix_bytes, g->fix_lower_bound);
     fprintf(out, "parameters     %12lld bytes, state %lld, scratch per thread %lld\n",
