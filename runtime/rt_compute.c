@@ -6,6 +6,7 @@
  * RMS exceeds the radius is scaled back to it.
  */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -112,24 +113,38 @@ int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float
 
 /* ---- training ---- */
 
+typedef struct Radius { /* of one parameter's filters */
+    float *w;
+    int64_t size;
+    double most;
+    atomic_int changed;
+} Radius;
+
+static void constrain_filters(void *context, int64_t lo, int64_t hi, int thread) {
+    Radius *r = context;
+    (void)thread;
+    for (int64_t f = lo; f < hi; f++) {
+        float *w = r->w + f * r->size;
+        double sum = 0;
+        for (int64_t i = 0; i < r->size; i++)
+            sum += (double)w[i] * (double)w[i];
+        double rms = sqrt(sum / (double)r->size);
+        if (!(rms > r->most))
+            continue;
+        float scale = (float)(r->most / rms);
+        for (int64_t i = 0; i < r->size; i++)
+            w[i] *= scale;
+        atomic_store(&r->changed, 1);
+    }
+}
+
 static void constrain(netrt *m, int param) {
     const rt_param *p = &m->model->param[param];
-    int64_t filters = p->dim[0], size = rt_param_count(p) / filters, changed = 0;
+    int64_t filters = p->dim[0], size = rt_param_count(p) / filters;
+    Radius r = {.w = m->logical, .size = size, .most = p->max_rms};
     rt_param_read(m, param, m->logical);
-    for (int64_t f = 0; f < filters; f++) {
-        float *w = m->logical + f * size;
-        double sum = 0;
-        for (int64_t i = 0; i < size; i++)
-            sum += (double)w[i] * (double)w[i];
-        double rms = sqrt(sum / (double)size);
-        if (!(rms > p->max_rms))
-            continue;
-        float scale = (float)(p->max_rms / rms);
-        for (int64_t i = 0; i < size; i++)
-            w[i] *= scale;
-        changed++;
-    }
-    if (changed)
+    rt_parallel_for(m->threads, filters, 1 + (1 << 16) / size, constrain_filters, &r);
+    if (atomic_load(&r.changed))
         rt_param_write(m, param, m->logical);
 }
 

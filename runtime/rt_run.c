@@ -58,6 +58,18 @@ static bool kernel_alone(const rt_kernel *k, int64_t n) {
     return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < alone_kernel_ns;
 }
 
+/* Where chunk number `chunk` of the tasks lo..hi-1 begins: each chunk is a quarter of what is left,
+ * at least 1/64 of all.  Large ones first keep neighbouring tasks together, small ones last let the
+ * threads end at the same time (guided self-scheduling, Polychronopoulos and Kuck 1987). */
+static int64_t chunk_start(int64_t lo, int64_t hi, int64_t chunk) {
+    int64_t least = (hi - lo + 63) / 64;
+    for (int64_t i = 0; i < chunk && lo < hi; i++) {
+        int64_t step = (hi - lo) / 4;
+        lo += step > least ? step : least;
+    }
+    return lo < hi ? lo : hi;
+}
+
 /* Thread t's part of a kernel: its own share first, then what others have left. */
 static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, int t, int threads) {
     int64_t tasks = kernel_tasks(k, m->frame.n);
@@ -65,13 +77,12 @@ static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, i
     for (int i = 0; i < threads; i++) {
         int owner = t + i < threads ? t + i : t + i - threads;
         int64_t lo = tasks * owner / threads, hi = tasks * (owner + 1) / threads;
-        int64_t chunk = (hi - lo + 7) / 8;
         while (lo < hi) {
-            int64_t at = lo + chunk * atomic_fetch_add_explicit(&row[1 + owner].count, 1,
-                                                                memory_order_relaxed);
+            int64_t chunk =
+                atomic_fetch_add_explicit(&row[1 + owner].count, 1, memory_order_relaxed);
+            int64_t at = chunk_start(lo, hi, chunk), end = chunk_start(lo, hi, chunk + 1);
             if (at >= hi)
                 break;
-            int64_t end = at + chunk < hi ? at + chunk : hi;
             k->fn(&m->frame, at, end, scratch);
             atomic_fetch_add_explicit(&row[0].count, end - at, memory_order_release);
         }
