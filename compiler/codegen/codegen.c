@@ -10,6 +10,7 @@
 
 #include "base/bug.h"
 #include "codegen/descriptor.h"
+#include "codegen/share.h"
 #include "ops/hooks.h"
 #include "ops/lower.h"
 #include "rt_abi.h"
@@ -39,25 +40,38 @@ const char *codegen_kernel_name(Arena *a, const Graph *g, int index, const char 
     return name;
 }
 
-void codegen_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix) {
-    const Kernel *kernel = &g->kernels[index];
-    KernelCtx k = {.e = e, .g = g, .k = kernel, .t = t};
-    k.node = graph_n(g, kernel->anchor);
-    k.attrs = k.node->attrs;
-    bug_context(kernel->name);
-    k.a = em_kernel_begin(e, codegen_kernel_name(g->keep, g, index, prefix));
-    k.n = em_load_i64(e, k.a.frame, (int64_t)offsetof(rt_frame, n));
-    k.cap = em_load_i64(e, k.a.frame, (int64_t)offsetof(rt_frame, cap));
-    void (*lower)(KernelCtx *) = op_is(k.node->op, OPF_E) ? lower_map : op_def[k.node->op]->lower;
-    BUG_IF(!lower, "no code generator for operation '%s'", op_name[k.node->op]);
-    lower(&k);
-    em_kernel_end(e);
+static void write_code(KernelCtx *k) {
+    k->n = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, n));
+    k->cap = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, cap));
+    void (*lower)(KernelCtx *) = op_is(k->node->op, OPF_E) ? lower_map : op_def[k->node->op]->lower;
+    BUG_IF(!lower, "no code generator for operation '%s'", op_name[k->node->op]);
+    bug_context(k->k->name);
+    lower(k);
+    em_kernel_end(k->e);
     bug_context(NULL);
 }
 
-const char *codegen_prefix(const CodegenInput *in, const Graph *g) {
-    /* several modules: visible to the linker, hence unique among models linked together */
-    return in->parts > 1 ? arena_printf(g->keep, "%s_%s", in->symbol, g->name) : g->name;
+static KernelCtx kernel_ctx(Emit *e, const Graph *g, const Target *t, int index) {
+    KernelCtx k = {.e = e, .g = g, .k = &g->kernels[index], .t = t};
+    k.node = graph_n(g, k.k->anchor);
+    k.attrs = k.node->attrs;
+    return k;
+}
+
+void codegen_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix) {
+    KernelCtx k = kernel_ctx(e, g, t, index);
+    k.a = em_kernel_begin(e, codegen_kernel_name(g->keep, g, index, prefix));
+    write_code(&k);
+}
+
+void codegen_body(Emit *e, const Graph *g, const Target *t, int index, const char *name) {
+    ValueId slot[KERNEL_SLOTS_MAX];
+    KernelCtx k = kernel_ctx(e, g, t, index);
+    k.nslots = kernel_slots(g, k.k, slot);
+    k.slot = slot;
+    k.a = em_body_begin(e, name);
+    k.table = k.a.table;
+    write_code(&k);
 }
 
 void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefix) {
@@ -65,19 +79,72 @@ void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefi
         codegen_kernel(e, g, t, i, prefix);
 }
 
-/* Kernel i of all programs goes into part i mod parts: neighbours (the three projections of a dense
- * layer) are alike in size, so the parts come out alike. */
-static void write_parts(Emit *const *part, const CodegenInput *in) {
-    int number = 0;
+/* ---- a model ---- */
+
+typedef struct Body {
+    const Graph *g;
+    int index; /* of the kernel that it was written for */
+    const char *name;
+} Body;
+
+typedef struct Writer {
+    const CodegenInput *in;
+    Emit *const *part;
+    Body *body;
+    int count;
+} Writer;
+
+/* Bodies are visible to the linker when there are several modules, hence unique among models that
+ * are linked together. */
+static const char *body_name(const Writer *w, const Graph *g, int index) {
+    const char *prefix = g->name;
+    if (w->in->parts > 1)
+        prefix = arena_printf(g->keep, "%s_%s", w->in->symbol, g->name);
+    return codegen_kernel_name(g->keep, g, index, arena_printf(g->keep, "code_%s", prefix));
+}
+
+/* The code for kernel `index` of g, written now unless an equal kernel came before.  Bodies are
+ * dealt out to the parts in turn: neighbours are alike in size, so the parts come out alike. */
+static const Body *body_for(Writer *w, const Graph *g, int index) {
+    for (int i = 0; i < w->count; i++) {
+        const Body *b = &w->body[i];
+        if (kernel_same_code(b->g, &b->g->kernels[b->index], g, &g->kernels[index]))
+            return b;
+    }
+    Body *b = &w->body[w->count];
+    Emit *e = w->part[w->count++ % w->in->parts];
+    *b = (Body){g, index, body_name(w, g, index)};
+    codegen_body(e, g, w->in->target, index, b->name);
+    if (e != w->part[0])
+        em_body_declare(w->part[0], b->name);
+    return b;
+}
+
+static void write_kernel(Writer *w, const Graph *g, int index) {
+    ValueId slot[KERNEL_SLOTS_MAX];
+    int64_t table[KERNEL_SLOTS_MAX + 1] = {0};
+    int n = kernel_slots(g, &g->kernels[index], slot);
+    if (n == 0) { /* too many tensors (a wide concat): its own code, with constants */
+        codegen_kernel(w->part[0], g, w->in->target, index, g->name);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        table[i] = slot_offset(g, slot[i]);
+    const char *name = codegen_kernel_name(g->keep, g, index, g->name);
+    em_kernel_of(w->part[0], name, body_for(w, g, index)->name, table, n);
+}
+
+static void write_model(Arena *keep, Emit *const *part, const CodegenInput *in) {
+    Writer w = {.in = in, .part = part};
+    int kernels = 0;
+    for (int mode = 0; mode < MODEL_MODES; mode++)
+        if (in->model->mode[mode].graph)
+            kernels += in->model->mode[mode].graph->nkernels;
+    w.body = ARENA_ARRAY(keep, kernels, Body);
     for (int mode = 0; mode < MODEL_MODES; mode++) {
         const Graph *g = in->model->mode[mode].graph;
-        for (int i = 0; g && i < g->nkernels; i++, number++) {
-            const char *prefix = codegen_prefix(in, g);
-            Emit *e = part[number % in->parts];
-            codegen_kernel(e, g, in->target, i, prefix);
-            if (e != part[0])
-                em_kernel_declare(part[0], codegen_kernel_name(g->keep, g, i, prefix));
-        }
+        for (int i = 0; g && i < g->nkernels; i++)
+            write_kernel(&w, g, i);
     }
 }
 
@@ -88,7 +155,7 @@ void codegen_modules(Arena *keep, const CodegenInput *in, Emit **part) {
         if (in->parts > 1)
             emit_share(part[i]);
     }
-    write_parts(part, in);
+    write_model(keep, part, in);
     descriptor_emit(part[0], keep, in);
 }
 

@@ -16,18 +16,20 @@ typedef struct CodegenInput {
     int parts;                /* modules to make, at least 1 */
 } CodegenInput;
 
-/* All kernels, dealt out to in->parts modules, and the descriptor in the first; the caller finishes
- * (optimises) and writes them.  One module: kernels are internal functions PROGRAM_INDEX_NAME. */
+/* The code of all kernels, dealt out to in->parts modules, and the descriptor in the first; the
+ * caller finishes (optimises) and writes them.  Kernels are internal functions PROGRAM_INDEX_NAME of
+ * the first module: each calls a body, which equal kernels share (share.h), with its own table. */
 void codegen_modules(Arena *keep, const CodegenInput *in, Emit **part);
 Emit *codegen_module(Arena *keep, const CodegenInput *in); /* one module, whatever in->parts says */
-/* Prefix of the kernels' names. */
-const char *codegen_prefix(const CodegenInput *in, const Graph *g);
 
 /* Kernel `index` of g, as it stands in the plan. */
 void codegen_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix);
 /* The kernels of one graph only (tests, `emit`): returns exported names kernel_0, kernel_1, ... */
 void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefix);
 const char *codegen_kernel_name(Arena *a, const Graph *g, int index, const char *prefix);
+
+/* The code of kernel `index` with the places of its tensors in a table (slots as in share.h). */
+void codegen_body(Emit *e, const Graph *g, const Target *t, int index, const char *name);
 
 /* ---- link.c ---- */
 typedef struct LinkPlan {

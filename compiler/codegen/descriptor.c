@@ -95,7 +95,6 @@ typedef struct Program {
     const Graph *g;
     const ModelGraph *mg;
     const PassCtx *ctx;
-    const char *prefix; /* of kernels */
     int32_t *tensor_of; /* ValueId -> index in tensors, -1 */
     int ntensors;
 } Program;
@@ -152,7 +151,7 @@ static Val kernel_array(Program *p) {
     for (int i = 0; i < p->g->nkernels; i++) {
         const Kernel *k = &p->g->kernels[i];
         Fields f = {.e = p->e};
-        put(&f, em_c_func(p->e, codegen_kernel_name(p->keep, p->g, i, p->prefix)));
+        put(&f, em_c_func(p->e, codegen_kernel_name(p->keep, p->g, i, p->g->name)));
         put_text(&f, k->name);
         put_text(&f, k->label ? k->label : "");
         put_text(&f, k->algorithm ? k->algorithm : "");
@@ -238,7 +237,6 @@ static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode
     const ModelGraph *mg = &in->model->mode[mode];
     const Graph *g = mg->graph;
     Program p = {.e = e, .keep = keep, .g = g, .mg = mg, .ctx = &in->ctx[mode]};
-    p.prefix = g ? codegen_prefix(in, g) : NULL;
     Fields f = {.e = e};
     put_text(&f, mode_name[mode]);
     put_i64(&f, g ? g->act_bytes : 0);

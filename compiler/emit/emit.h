@@ -30,7 +30,7 @@ bool emit_object(Emit *e, const char *path, char *why, size_t n); /* temp + rena
  * number.  Afterwards the modules may only be freed. */
 bool emit_objects(Emit *const *module, const char *const *path, int count, int opt_level, char *why,
                   size_t n);
-void emit_share(Emit *e); /* kernels of this module can be named by the model's other modules */
+void emit_share(Emit *e); /* bodies of this module can be named by the model's other modules */
 bool emit_asm(Emit *e, const char *path, char *why, size_t n);    /* "-" = stdout */
 bool emit_ll(Emit *e, const char *path, char *why, size_t n);     /* also before emit_finish */
 void *emit_jit(Emit *e, const char *symbol, char *why, size_t n); /* tests: LLJIT, takes the module */
@@ -41,9 +41,13 @@ void emit_host_cpu(char *cpu, size_t n, char *features, size_t m); /* LLVM's hos
 
 /* ---- functions ---- */
 /* static void name(const rt_frame *frame, i64 lo, i64 hi, void *scratch) { ...  (noalias where true) */
-typedef struct KernelArgs { Val fn, frame, lo, hi, scratch; } KernelArgs;
+typedef struct KernelArgs { Val fn, frame, lo, hi, scratch, table; } KernelArgs;
 KernelArgs em_kernel_begin(Emit *e, const char *name);
-void em_kernel_declare(Emit *e, const char *name); /* a kernel of another module of the model */
+/* The same with a fifth argument, a table of i64: code that several kernels share (em_kernel_end). */
+KernelArgs em_body_begin(Emit *e, const char *name);
+void em_body_declare(Emit *e, const char *name); /* a body in another module of the model */
+/* Kernel `name`: that body with this table of n numbers. */
+void em_kernel_of(Emit *e, const char *name, const char *body, const int64_t *table, int n);
 void em_kernel_end(Emit *e);               /* return; } */
 /* Any function for tests and helpers: types "p" pointer, "i" i64, "f" f32, "v" vector; ret 0 = void */
 Val em_func_begin(Emit *e, const char *name, const char *arg_types, Val *args, bool exported);
@@ -98,6 +102,7 @@ Val em_reduce_add(Emit *e, Val vec);       /* fixed tree: halves, quarters, ...:
 Val em_reduce_max(Emit *e, Val vec);
 Val em_slice(Emit *e, Val vec, int from, int count); /* {vec[from], ..., 0, 0} */
 Val em_place(Emit *e, Val into, Val vec, int at, int count); /* into[at + i] = vec[i] */
+Val em_shift(Emit *e, Val a, Val b, int n);          /* lanes n .. n + width - 1 of {a, b} */
 void em_transpose(Emit *e, Val *rows);     /* em_width vectors: rows[i][j] <-> rows[j][i] */
 Val em_i64_to_f32(Emit *e, Val i);
 Val em_i32v_to_f32v(Emit *e, Val v);
@@ -107,7 +112,8 @@ Val em_exp(Emit *e, Val x);                /* <= 2 ulp */
 Val em_log(Emit *e, Val x);                /* x > 0; <= 2 ulp */
 Val em_tanh(Emit *e, Val x);               /* <= 7 ulp */
 Val em_sigmoid(Emit *e, Val x);
-Val em_pow_neg(Emit *e, Val x, double beta); /* x^-beta, x > 0: sqrt forms for .5, .75, 1; else exp/log */
+Val em_pow_neg(Emit *e, Val x, double beta); /* x^-beta, x > 0: roots for .5, .75, 1; else exp/log */
+Val em_pow_neg_inverse(Emit *e, Val x, double beta, Val power); /* 1 / x, given power = x^-beta */
 /* Philox4x32-10: four i32 vectors of random bits; key and counter are i32 vectors */
 void em_philox(Emit *e, Val key[2], Val counter[4], Val out[4]);
 

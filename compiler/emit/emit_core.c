@@ -134,20 +134,21 @@ void emit_share(Emit *e) {
     e->shared = true;
 }
 
-static LLVMTypeRef kernel_type(Emit *e) {
-    LLVMTypeRef arg[] = {e->ptr, e->i64, e->i64, e->ptr};
-    return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), arg, 4, 0);
+static LLVMTypeRef kernel_type(Emit *e, bool table) {
+    LLVMTypeRef arg[] = {e->ptr, e->i64, e->i64, e->ptr, e->ptr};
+    return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), arg, table ? 5 : 4, 0);
 }
 
-void em_kernel_declare(Emit *e, const char *name) {
-    LLVMValueRef f = LLVMAddFunction(e->mod, name, kernel_type(e));
+void em_body_declare(Emit *e, const char *name) {
+    LLVMValueRef f = LLVMAddFunction(e->mod, name, kernel_type(e, true));
     LLVMSetVisibility(f, LLVMHiddenVisibility);
 }
 
-KernelArgs em_kernel_begin(Emit *e, const char *name) {
-    static const char *const arg_name[] = {"frame", "lo", "hi", "scratch"};
-    begin_function(e, name, kernel_type(e), e->shared);
-    if (e->shared)
+static KernelArgs begin_kernel(Emit *e, const char *name, bool table) {
+    static const char *const arg_name[] = {"frame", "lo", "hi", "scratch", "table"};
+    bool shared = table && e->shared;
+    begin_function(e, name, kernel_type(e, table), shared);
+    if (shared)
         LLVMSetVisibility(e->fn, LLVMHiddenVisibility);
     arg_attr(e, 0, "noalias", 0);
     arg_attr(e, 0, "nocapture", 0);
@@ -158,12 +159,36 @@ KernelArgs em_kernel_begin(Emit *e, const char *name) {
     arg_attr(e, 3, "noalias", 0);
     arg_attr(e, 3, "nocapture", 0);
     arg_attr(e, 3, "align", 64);
-    Val v[4];
-    for (unsigned i = 0; i < 4; ++i) {
+    if (table) {
+        arg_attr(e, 4, "noalias", 0);
+        arg_attr(e, 4, "nocapture", 0);
+        arg_attr(e, 4, "readonly", 0);
+        arg_attr(e, 4, "align", 8);
+    }
+    Val v[5] = {NULL};
+    for (unsigned i = 0; i < (table ? 5u : 4u); ++i) {
         v[i] = LLVMGetParam(e->fn, i);
         LLVMSetValueName2(v[i], arg_name[i], strlen(arg_name[i]));
     }
-    return (KernelArgs){e->fn, v[0], v[1], v[2], v[3]};
+    return (KernelArgs){e->fn, v[0], v[1], v[2], v[3], v[4]};
+}
+
+KernelArgs em_kernel_begin(Emit *e, const char *name) {
+    return begin_kernel(e, name, false);
+}
+
+KernelArgs em_body_begin(Emit *e, const char *name) {
+    return begin_kernel(e, name, true);
+}
+
+void em_kernel_of(Emit *e, const char *name, const char *body, const int64_t *table, int n) {
+    LLVMValueRef f = LLVMGetNamedFunction(e->mod, body);
+    BUG_IF(!f, "no function %s", body);
+    Val where = em_c_bytes(e, table, (size_t)n * sizeof *table, 8);
+    KernelArgs a = begin_kernel(e, name, false);
+    LLVMValueRef arg[] = {a.frame, a.lo, a.hi, a.scratch, where};
+    LLVMSetTailCall(LLVMBuildCall2(e->b, kernel_type(e, true), f, arg, 5, ""), 1);
+    em_kernel_end(e);
 }
 
 void em_kernel_end(Emit *e) {

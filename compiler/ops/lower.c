@@ -22,17 +22,26 @@ enum { /* offsets of rt_frame, runtime/rt_abi.h */
 
 static int64_t element_size(DType t) { return t == DT_U8 ? 1 : 4; }
 
+/* Bytes from the start of v's pool: from the kernel's table when its code is shared. */
+static Val offset_of(KernelCtx *k, const Value *v, int64_t offset) {
+    for (int i = 0; k->table && i < k->nslots; i++)
+        if (graph_v(k->g, k->slot[i]) == v)
+            return em_load_i64(k->e, k->table, 8 * i);
+    BUG_IF(k->table, "kernel %s uses a value that it does not name", k->k->name);
+    return em_i64(k->e, offset);
+}
+
 /* Pointer to the first byte of a value's storage (image 0). */
 static Val storage_of(KernelCtx *k, const Value *v) {
     Emit *e = k->e;
-    int64_t offset = v->offset;
+    const Param *param = &k->g->params->at[v->slot];
     switch (v->kind) {
     case VK_PARAM:
-        offset = k->g->params->at[v->slot].offset;
-        return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_PARAM), em_i64(e, offset));
+        return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_PARAM),
+                            offset_of(k, v, param->offset));
     case VK_STATE:
-        offset = k->g->params->at[v->slot].state_offset;
-        return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_STATE), em_i64(e, offset));
+        return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_STATE),
+                            offset_of(k, v, param->state_offset));
     case VK_INPUT:
     case VK_LABEL:
     case VK_NONE:
@@ -41,12 +50,12 @@ static Val storage_of(KernelCtx *k, const Value *v) {
     case VK_SEED:
         break;
     }
+    Val offset = offset_of(k, v, v->offset);
     if (v->pool == POOL_FIX)
-        return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_FIX), em_i64(e, offset));
+        return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_FIX), offset);
     if (v->pool != POOL_ACT)
         BUG("value '%s' was never placed", v->name ? v->name : "?");
-    Val slab = em_load_ptr(e, k->a.frame, FRAME_ACT);
-    return em_ptr_bytes(e, slab, em_mul(e, em_i64(e, offset), k->cap));
+    return em_ptr_bytes(e, em_load_ptr(e, k->a.frame, FRAME_ACT), em_mul(e, offset, k->cap));
 }
 
 static const Layout *layout_of(const Graph *g, const Value *v) {

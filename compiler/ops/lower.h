@@ -21,6 +21,9 @@ struct KernelCtx {
     const void *attrs;   /* the anchor's */
     KernelArgs a;        /* frame, lo, hi, scratch */
     Val n, cap;          /* images in this call; capacity of the slab */
+    Val table;           /* i64 offsets of the values slot[0 .. nslots); NULL: constants */
+    const ValueId *slot;
+    int nslots;
 };
 
 /* A tensor in memory: base points at logical (n=0, c=0, y=0, x=0), inside the halo.
