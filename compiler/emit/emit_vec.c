@@ -154,6 +154,16 @@ Val em_place(Emit *e, Val into, Val vec, int at, int count) {
                                   emit_name(e));
 }
 
+Val em_shift(Emit *e, Val a, Val b, int n) {
+    int w = e->target->vector;
+    LLVMValueRef lane[64];
+    if (n == 0 || n == w)
+        return n ? b : a;
+    for (int l = 0; l < w; ++l)
+        lane[l] = em_i32(e, l + n);
+    return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(lane, (unsigned)w), emit_name(e));
+}
+
 /* Eklundh's method: exchange the off-diagonal quarters, then inside each quarter, and so on. */
 void em_transpose(Emit *e, Val *rows) {
     int w = e->target->vector;

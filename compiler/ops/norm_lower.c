@@ -4,8 +4,9 @@
  *       dx_i = g_i s_i^-beta - 2 a beta x_i sum_{j in W(i)} g_j x_j s_j^(-beta-1)
  * lcn:  the same on v = x - mean over W(i) of x; dx = dv - M^T dv with M the window mean.
  * W(i) are the `size` maps around i that exist; a = alpha, or alpha / size (attribute alpha_per).
- * A row of pixels is transposed into scratch with a zero margin on both sides, so that a window sum
- * is `size` shifted loads; the passes over the row keep stores and shifted loads apart in time.
+ * A row of pixels of all maps stays in scratch, block after block as in memory, with zero blocks in
+ * front and behind: a window sum shifts the lanes of neighbouring blocks, and every pass runs along
+ * the row.
  */
 #include "base/arena.h"
 #include "ops/hooks.h"
@@ -16,17 +17,20 @@ typedef struct Norm {
     Epi epi;
     View src, grad;
     int64_t cblocks, width;
-    int64_t margin, column; /* floats before channel 0; floats per pixel */
     int64_t reach;          /* (size - 1) / 2 */
+    int64_t margin;         /* blocks of zeros in front and behind: a window reaches so far */
     bool center;            /* lcn */
     bool backward;
     Val buffer[4];          /* rows of columns in scratch */
     Val share;              /* lcn: 1 / maps present in W(i), per channel; 0 in padding lanes */
 } Norm;
 
-static int64_t column_floats(int64_t cblocks, int64_t size, int width) {
-    int64_t margin = ((size - 1) / 2 + width - 1) / width * width;
-    return cblocks * width + 2 * margin;
+static int64_t margin_blocks(int64_t size, int width) {
+    return ((size - 1) / 2 + width - 1) / width;
+}
+
+static int64_t plane_floats(int64_t cblocks, int64_t w, int64_t size, int width) {
+    return (cblocks + 2 * margin_blocks(size, width)) * w * width;
 }
 
 void choose_norm(const Graph *g, Kernel *k, const Target *t) {
@@ -34,7 +38,7 @@ void choose_norm(const Graph *g, Kernel *k, const Target *t) {
     int64_t c, h, w;
     shape_chw(&graph_v(g, node->out[0])->shape, &c, &h, &w);
     int64_t cblocks = (c + t->vector - 1) / t->vector;
-    k->algorithm = "columns";
+    k->algorithm = "rows";
     k->why = "all maps of a row at once, window sums from cache";
     k->tile.oc = (int)cblocks;
     int64_t rows = (512 + cblocks * w - 1) / (cblocks * w);
@@ -42,37 +46,53 @@ void choose_norm(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_per = (h + k->tile.rows - 1) / k->tile.rows;
     k->tasks_block = 1;
     const NormAttrs *a = node->attrs;
-    k->scratch = 4 * 4 * w * column_floats(cblocks, a->size, t->vector);
+    k->scratch = 4 * 4 * plane_floats(cblocks, w, a->size, t->vector);
 }
 
 static double alpha_of(const NormAttrs *a) {
     return a->alpha_per ? a->alpha / (double)a->size : a->alpha;
 }
 
+/* Floats from a block of a pixel to the same pixel of the next block. */
+static int64_t block_step(KernelCtx *k, const Norm *m) { return m->width * em_width(k->e); }
+
 /* Address of channel block cb of pixel x in buffer b. */
 static Val cell(KernelCtx *k, const Norm *m, int b, Val x, Val cb) {
     Emit *e = k->e;
-    Val at = em_add(e, em_mul(e, x, em_i64(e, m->column)),
-                    em_mul(e, cb, em_i64(e, em_width(e))));
-    return em_ptr(e, m->buffer[b], em_add(e, at, em_i64(e, m->margin)));
+    Val at = em_add(e, em_mul(e, x, em_i64(e, em_width(e))),
+                    em_mul(e, em_add(e, cb, em_i64(e, m->margin)), em_i64(e, block_step(k, m))));
+    return em_ptr(e, m->buffer[b], at);
 }
 
+/* Sum over the maps W(i) around each lane i of the block at `at`. */
 static Val window_sum(KernelCtx *k, const Norm *m, Val at) {
-    Val sum = em_load(k->e, at, -m->reach, false);
-    for (int64_t d = 1 - m->reach; d <= m->reach; d++)
-        sum = em_fadd(k->e, sum, em_load(k->e, at, d, false));
+    Emit *e = k->e;
+    int64_t width = em_width(e), step = block_step(k, m);
+    Val sum = NULL, low = NULL, high = NULL;
+    for (int64_t d = -m->reach, block = INT64_MIN; d <= m->reach; d++) {
+        int64_t from = d >= 0 ? d / width : -((width - 1 - d) / width); /* floor */
+        if (from != block) {
+            low = from == block + 1 && high ? high : em_load(e, at, from * step, true);
+            high = NULL;
+            block = from;
+        }
+        if (d != from * width && !high)
+            high = em_load(e, at, (from + 1) * step, true);
+        Val part = d == from * width ? low : em_shift(e, low, high, (int)(d - from * width));
+        sum = sum ? em_fadd(e, sum, part) : part;
+    }
     return sum;
 }
 
-typedef void (*ColumnFn)(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb);
+typedef void (*BlockFn)(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb);
 
-static void for_columns(KernelCtx *k, Norm *m, Val n, Val y, ColumnFn fn) {
+static void for_blocks(KernelCtx *k, Norm *m, Val n, Val y, BlockFn fn) {
     Emit *e = k->e;
-    Loop x = em_for(e, em_i64(e, 0), em_i64(e, m->width), 1, "x", NULL, 0);
     Loop cb = em_for(e, em_i64(e, 0), em_i64(e, m->cblocks), 1, "cb", NULL, 0);
+    Loop x = em_for(e, em_i64(e, 0), em_i64(e, m->width), 1, "x", NULL, 0);
     fn(k, m, n, y, x.i, cb.i);
-    em_for_end(e, &cb, NULL, 0);
     em_for_end(e, &x, NULL, 0);
+    em_for_end(e, &cb, NULL, 0);
 }
 
 static Val load_src(KernelCtx *k, const Norm *m, Val n, Val y, Val x, Val cb) {
@@ -128,9 +148,10 @@ static void put_terms(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     Val g = em_load(e, view_at(k, &m->grad, n, cb, y, x), 0, m->grad.aligned);
     Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
     Val s = scale_sum(k, m, x, cb);
-    Val direct = em_fmul(e, g, em_pow_neg(e, s, m->a->beta));
+    Val power = em_pow_neg(e, s, m->a->beta), direct = em_fmul(e, g, power);
+    Val inverse = em_pow_neg_inverse(e, s, m->a->beta, power);
     em_store(e, cell(k, m, 2, x, cb), 0, direct, true);
-    em_store(e, cell(k, m, 3, x, cb), 0, em_fdiv(e, em_fmul(e, direct, v), s), true);
+    em_store(e, cell(k, m, 3, x, cb), 0, em_fmul(e, em_fmul(e, direct, v), inverse), true);
 }
 
 static Val input_gradient(KernelCtx *k, const Norm *m, Val x, Val cb) {
@@ -165,21 +186,21 @@ static void put_uncentered(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
 
 static void norm_row(KernelCtx *k, Norm *m, Val n, Val y) {
     epi_row(k, &m->epi, n, em_i64(k->e, 0), m->cblocks, y);
-    for_columns(k, m, n, y, put_x);
+    for_blocks(k, m, n, y, put_x);
     if (m->center)
-        for_columns(k, m, n, y, put_centered);
-    for_columns(k, m, n, y, put_square);
+        for_blocks(k, m, n, y, put_centered);
+    for_blocks(k, m, n, y, put_square);
     if (!m->backward) {
-        for_columns(k, m, n, y, put_result);
+        for_blocks(k, m, n, y, put_result);
         return;
     }
-    for_columns(k, m, n, y, put_terms);
+    for_blocks(k, m, n, y, put_terms);
     if (!m->center) {
-        for_columns(k, m, n, y, put_gradient);
+        for_blocks(k, m, n, y, put_gradient);
         return;
     }
-    for_columns(k, m, n, y, put_dv);
-    for_columns(k, m, n, y, put_uncentered);
+    for_blocks(k, m, n, y, put_dv);
+    for_blocks(k, m, n, y, put_uncentered);
 }
 
 /* Table of 1 / |W(i)|, zero beyond the last real map. */
@@ -207,9 +228,8 @@ static void lower_norm(KernelCtx *k, bool center, bool backward) {
     m.cblocks = m.src.cblocks;
     m.width = m.src.w;
     m.reach = (m.a->size - 1) / 2;
-    m.column = column_floats(m.cblocks, m.a->size, em_width(e));
-    m.margin = (m.column - m.cblocks * em_width(e)) / 2;
-    int64_t plane = m.width * m.column;
+    m.margin = margin_blocks(m.a->size, em_width(e));
+    int64_t plane = plane_floats(m.cblocks, m.width, m.a->size, em_width(e));
     for (int b = 0; b < 4; b++)
         m.buffer[b] = em_ptr(e, k->a.scratch, em_i64(e, b * plane));
     if (center)

@@ -220,6 +220,26 @@ static Val pow75(Emit *e, Val x) {
     return em_pow_neg(e, x, 0.75);
 }
 
+static double ref_pow05(double x) {
+    return pow(x, -0.5);
+}
+
+static double ref_inverse(double x) {
+    return 1 / x;
+}
+
+static Val pow05(Emit *e, Val x) {
+    return em_pow_neg(e, x, 0.5);
+}
+
+static Val inverse05(Emit *e, Val x) {
+    return em_pow_neg_inverse(e, x, 0.5, em_pow_neg(e, x, 0.5));
+}
+
+static Val inverse75(Emit *e, Val x) {
+    return em_pow_neg_inverse(e, x, 0.75, em_pow_neg(e, x, 0.75));
+}
+
 static Val pow07(Emit *e, Val x) {
     return em_pow_neg(e, x, 0.7);
 }
@@ -232,7 +252,11 @@ static void math(void) {
         {"tanh", em_tanh, tanh, -12, 12, 7},
         {"tanh", em_tanh, tanh, 1e-30, 1e10, 7},
         {"sigmoid", em_sigmoid, ref_sigmoid, -80, 30, 4},
-        {"pow -0.75", pow75, ref_pow75, 0.01, 1e4, 4},
+        {"pow -0.75", pow75, ref_pow75, 0.01, 1e4, 2},
+        {"pow -0.75", pow75, ref_pow75, 1e-37, 1e38, 2},
+        {"pow -0.5", pow05, ref_pow05, 1e-37, 1e38, 2},
+        {"1 / x by -0.5", inverse05, ref_inverse, 1e-30, 1e30, 4},
+        {"1 / x by -0.75", inverse75, ref_inverse, 1e-30, 1e30, 12},
         {"pow -0.7", pow07, ref_pow07, 0.5, 100, 12},
     };
     EACH_TARGET for (size_t k = 0; k < sizeof table / sizeof *table; ++k) {
