@@ -218,8 +218,10 @@ static void evaluate(Recompute *r, const bool *drop, Choice *c) {
     shell.keep = keep;
     Graph *g = graph_clone(&shell, r->g->name);
     PassCtx ctx = *r->ctx;
+    PlanOptions options = *r->ctx->options;
+    options.record = NULL; /* only the final plan's choices count */
+    ctx.options = g->options = &options;
     ctx.tmp = tmp;
-    g->nkernels = 0;
     graph_toposort(g);
     rewrite(g, r, drop, tmp);
     pass_fuse(g, &ctx);

@@ -49,6 +49,12 @@ for net in deep mixed; do
     for t in 1 2 3 5 16; do
         run 0 -- ./$net train -q --threads=$t --out=$net-$t
         same "$net with $t threads" $net-1/$w $net-$t/$w
+        run 0 -- ./$net eval --json --threads=$t --weights=$net-1/$w --data=digits:96:3
+        cp stdout $net-$t/eval
+        same "$net eval with $t threads" $net-1/eval $net-$t/eval
+        run 0 -- ./$net-viz saliency -q --threads=$t --weights=$net-1/$w --data=digits:96:3 \
+            --out=$net-$t
+        same "$net projection with $t threads" $net-1/saliency-0.png $net-$t/saliency-0.png
     done
     for entry in train forward project; do
         run 0 -- ./$net bench --entry=$entry --rule=gradient --batch=3 --runs=1 --threads=5
@@ -63,8 +69,8 @@ for net in deep mixed; do
             'BEGIN { printf "%dK", 1024 * (a + 0.1 + (b - a) * p - (p == 1) * 0.25) }')
         run 0 'training takes [0-9.]+ MB instead of' 'adds [0-9.]+ %' -- \
             netc build --memory="$limit" $net.net -o less
-        run 0 -- ./less train -q --threads=3 --out=less
-        same "$net in $limit" $net-1/$w less/$w
+        run 0 -- ./less train -q --threads=3 --out=again
+        same "$net in $limit" $net-1/$w again/$w
         run 0 -- netc emit --as=plan --mode=train --memory="$limit" $net.net
         hold "$net in $limit: the plan shows it" grep -q ' again\.' stdout
     done
