@@ -103,6 +103,14 @@ typedef struct Work {
     double tasks;
 } Work;
 
+/* Chunks into which the runtime cuts a thread's tasks: a quarter of what is left, at least 1/64. */
+static double chunks(double tasks) {
+    double least = tasks / 64 > 1 ? tasks / 64 : 1, count = 0;
+    for (double left = tasks; left > 0; ++count)
+        left -= left / 4 > least ? left / 4 : least;
+    return count;
+}
+
 static Work count_work(const Search *s, const WinoPlan *w) {
     double n = s->n, width = s->t->vector, oc = (double)s->o_tile / width;
     double blocks = w->images > 1 ? (double)ceil_div((int64_t)n, w->images) : n * (double)w->bands;
@@ -110,10 +118,10 @@ static Work count_work(const Search *s, const WinoPlan *w) {
     double threads = s->t->speed.threads > 1 ? s->t->speed.threads : 1;
     double tiles = n * (double)(w->th * w->tw) * groups, channels = (double)w->blocks;
     Work k = {.calls = blocks * groups * o_tiles, .tasks = blocks * groups * parts};
-    /* The runtime hands out eighths of a thread's share; parts in one of them share the inputs. */
-    double run = k.tasks / threads / 8;
-    run = run < 1 ? 1 : run > parts ? parts : run;
-    k.inputs = tiles * channels * parts / run;
+    /* Parts of a block share its inputs unless a chunk of tasks ends between them. */
+    double sets = blocks * groups + threads * chunks(k.tasks / threads);
+    sets = parts > 1 && sets < k.tasks ? sets : k.tasks;
+    k.inputs = tiles * channels * sets / (blocks * groups);
     k.weights = k.calls * channels * width * oc;
     k.outputs = tiles * o_tiles * oc;
     k.products = tiles * channels * width * o_tiles * oc * w->products;
