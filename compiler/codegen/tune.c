@@ -24,7 +24,8 @@
 #include "rt_abi.h"
 
 enum { THREADS_MAX = 256, VALUES_MAX = 64, RUNS_MAX = 15, CANDIDATES_MAX = 64, OPT_LEVEL = 3 };
-static const double default_limit = 0.6, hopeless = 4, behind = 1.3;
+static const double default_limit = 0.6, hopeless = 2, far_behind = 1.6, behind = 1.25;
+static const double run_seconds = 0.04; /* a run longer than that takes fewer images than planned */
 static const int64_t touched_most = INT64_C(1) << 30; /* bytes of one kernel's data */
 
 typedef struct Job {
@@ -366,20 +367,15 @@ static void run_once(Tuner *u, Entrant *x, const Job *flush, const Job *warm) {
 static void race(Tuner *u, Entrant *at, int n, const Job *warm, double limit) {
     Job flush = {.nread = 1, .read = {u->flush}, .bytes = {u->flush_bytes}};
     double end = now() + limit;
-    for (int i = 0; i < n; i++) { /* pages, code */
-        run_once(u, &at[i], &flush, warm);
-        if (at[i].best < 0.05)
-            at[i].runs = 0;
-    }
-    for (int round = 0; round < RUNS_MAX && (round < 2 || now() < end); round++) {
+    for (int round = 0; round < RUNS_MAX && (round < 3 || now() < end); round++) {
         double best = 0;
         for (int i = 0; i < n; i++)
             if (!at[i].out)
                 run_once(u, &at[i], &flush, warm);
         for (int i = 0; i < n; i++)
             best = best == 0 || at[i].best < best ? at[i].best : best;
-        for (int i = 0; i < n; i++)
-            at[i].out = at[i].best > behind * best;
+        for (int i = 0; i < n; i++) /* the first round also waited for pages and code */
+            at[i].out = at[i].best > (round == 0 ? far_behind : behind) * best;
     }
 }
 
@@ -395,10 +391,15 @@ static int by_time(Entrant *at, int n, int *order) {
     return order[0];
 }
 
-static const char *times_text(Arena *tmp, const Entrant *at, int n, const int *order) {
+/* The first `most` of them. */
+static const char *times_text(Arena *tmp, const Entrant *at, int n, const int *order,
+                              int64_t images, int most) {
     StrBuf b = sb_new(tmp);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n && i < most; i++)
         sb_printf(&b, "%s%s %.4g ms", i ? ", " : "", at[order[i]].name, 1e3 * at[order[i]].best);
+    if (n > most)
+        sb_printf(&b, ", %d more", n - most);
+    sb_printf(&b, ", %lld image%s", (long long)images, images == 1 ? "" : "s");
     return b.text;
 }
 
@@ -421,6 +422,26 @@ static int enter(Tuner *u, Arena *tmp, const PlanChoice *c, const Kernel *planne
     return n;
 }
 
+/* As many images as planned, or fewer where that would take long, but several blocks of each
+ * candidate for every thread. */
+static int64_t images_for(const Tuner *u, const PlanChoice *c, const Kernel *planned) {
+    int64_t batch = u->frame.cap, block = 4;
+    double each = 0;
+    for (int i = 0; i < c->n; i++) {
+        const Kernel *k = &c->candidate[i];
+        each = each == 0 || k->seconds < each ? k->seconds : each;
+        block = k->tasks_block > block ? k->tasks_block : block;
+    }
+    if (c->candidate[0].tasks_block == 0)
+        block = 8; /* sums over all images: what is done once should not rule */
+    each /= (double)batch;
+    int64_t n = each > 0 ? (int64_t)(run_seconds / each) : batch;
+    n = n < 2 * block ? 2 * block : n;
+    int64_t most = touched_most / ((int64_t)planned->bytes_image + 1);
+    n = n < most ? n : most;
+    return n < 1 ? 1 : n < batch ? n : batch;
+}
+
 /* False: no memory. */
 static bool measure(Tuner *u, Arena *tmp, const PlanChoice *c, int index, Wisdom *w,
                     const TuneOptions *o, const char **times) {
@@ -428,10 +449,9 @@ static bool measure(Tuner *u, Arena *tmp, const PlanChoice *c, int index, Wisdom
     Entrant *at = ARENA_ARRAY(tmp, CANDIDATES_MAX, Entrant);
     Helper *helper = ARENA_ARRAY(tmp, u->threads, Helper);
     int order[CANDIDATES_MAX], n = enter(u, tmp, c, planned, at);
-    int64_t images = touched_most / ((int64_t)planned->bytes_image + 1);
     Emit *module;
     Job warm;
-    u->frame.n = images < 1 ? 1 : images < u->frame.cap ? images : u->frame.cap;
+    u->frame.n = images_for(u, c, planned);
     u->frame.scalar[RT_SCALAR_INV_N] = 1.0f / (float)u->frame.n;
     size_t scratch = (size_t)u->scratch_stride * (size_t)u->threads;
     u->scratch = reserve(scratch);
@@ -444,8 +464,9 @@ static bool measure(Tuner *u, Arena *tmp, const PlanChoice *c, int index, Wisdom
         race(u, at, n, &warm, o->limit > 0 ? o->limit : default_limit);
         stop_helpers(u, helper);
         const Entrant *best = &at[by_time(at, n, order)];
-        *times = times_text(tmp, at, n, order);
-        wisdom_put(w, c->key, best->name, *times);
+        wisdom_put(w, c->key, best->name,
+                   times_text(tmp, at, n, order, u->frame.n, CANDIDATES_MAX));
+        *times = times_text(tmp, at, n, order, u->frame.n, 3);
     }
     emit_free(module);
     munmap(u->scratch, scratch);
