@@ -394,8 +394,8 @@ void choose_conv(const Graph *g, Kernel *k, const Target *t) {
     }
     int64_t src_row = 4 * p.src[1] * p.i * p.groups;
     int64_t weights = 4 * p.groups * p.o * p.i * p.kernel[0] * p.kernel[1];
-    k->oc_outer = weights > src_row * p.src[0];
-    k->why = k->oc_outer ? "weights exceed the source: output tiles outermost"
+    k->oc_outer = weights > src_row * p.src[0] * plan_batch(g);
+    k->why = k->oc_outer ? "weights exceed the sources: output tiles outermost"
                          : "source bands stay in L2";
     k->tile.unroll = tile_unroll(t, p.i, min64(p.i, t->vector));
     ConvTail tail = conv_tail(g, k);
@@ -427,7 +427,7 @@ void choose_conv_bwd_data(const Graph *g, Kernel *k, const Target *t) {
     }
     int64_t src_row = 4 * p.dst[1] * p.o * p.groups;
     int64_t weights = 4 * p.groups * p.o * p.i * p.kernel[0] * p.kernel[1];
-    k->oc_outer = weights > src_row * p.dst[0];
+    k->oc_outer = weights > src_row * p.dst[0] * plan_batch(g);
     k->why = p.stride[0] * p.stride[1] > 1 ? "one stride-1 convolution per phase of the stride"
                                            : "forward with turned, transposed weights";
     k->tile.unroll = tile_unroll(t, p.o, min64(p.o, t->vector));
