@@ -128,6 +128,7 @@ static void prepare_pass(Compile *c, int mode, PassCtx *pass) {
     plan_options(c, mode, &c->plan[mode]);
     pass->options = &c->plan[mode];
     pass->tmp = c->tmp;
+    pass->lanes = true;
     pass->target = &c->target;
     pass->dump = c->options->dump;
     pass->stop_after = c->options->stop_after;

@@ -75,7 +75,8 @@ typedef struct rt_kernel {
 } rt_kernel;
 
 typedef struct rt_entry {
-    const char *name;       /* forward: "forward"; train: "step"; look: "prepare", "record",
+    const char *name;       /* forward: "forward", small networks also "forward_few" for a few
+                               images; train: "step"; look: "prepare", "record",
                                "project_gradient", "project_deconvnet", "project_guided" */
     int32_t first, count;
 } rt_entry;

@@ -116,7 +116,7 @@ static int prepare(Bench *b, const char *layer, int rule, rt_error *err) {
         return err->code;
     if (b->entry == ENTRY_PROJECT && netrt_run(b->m, RT_LOOK, "record", -1, b->n, err))
         return err->code;
-    const rt_entry *e = rt_find_entry(&b->m->model->program[b->program], b->name);
+    const rt_entry *e = rt_entry_for(&b->m->model->program[b->program], b->name, b->n);
     if (!e) /* the runner has the better message */
         return netrt_run(b->m, b->program, b->name, -1, b->n, err);
     b->first = e->first;

@@ -67,6 +67,8 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err);
 int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err);
 
 const rt_entry *rt_find_entry(const rt_program *p, const char *name); /* NULL: absent */
+/* The same for n images: "forward" of a small network has a form for few of them. */
+const rt_entry *rt_entry_for(const rt_program *p, const char *name, int64_t n);
 int rt_find_tensor(const rt_program *p, const char *name);            /* index, -1 */
 int rt_find_label(const rt_program *p, const char *label);            /* first with it, -1 */
 int rt_find_param(const rt_model *model, const char *name);           /* index, -1 */

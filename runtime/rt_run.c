@@ -207,7 +207,7 @@ static bool slab_fits(const netrt *m, int program, int64_t n) {
 int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n,
               rt_error *err) {
     const rt_program *p = &m->model->program[program];
-    const rt_entry *e = rt_find_entry(p, entry);
+    const rt_entry *e = rt_entry_for(p, entry, n);
     if (!e)
         return no_entry(m, p, entry, err);
     if (!slab_fits(m, program, n)) {

@@ -44,6 +44,8 @@ static void write_code(KernelCtx *k) {
     k->n = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, n));
     k->cap = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, cap));
     void (*lower)(KernelCtx *) = op_is(k->node->op, OPF_E) ? lower_map : op_def[k->node->op]->lower;
+    if (k->k->lanes)
+        lower = lower_lanes;
     BUG_IF(!lower, "no code generator for operation '%s'", op_name[k->node->op]);
     bug_context(k->k->name);
     lower(k);
@@ -70,7 +72,7 @@ void codegen_body(Emit *e, const Graph *g, const Target *t, int index, const cha
     k.nslots = kernel_slots(g, k.k, slot);
     k.slot = slot;
     k.a = em_body_begin(e, name);
-    k.table = k.a.table;
+    k.table = k.k->lanes ? NULL : k.a.table; /* a whole network: nothing to share it with */
     write_code(&k);
 }
 
@@ -124,11 +126,13 @@ static void write_kernel(Writer *w, const Graph *g, int index) {
     ValueId slot[KERNEL_SLOTS_MAX];
     int64_t table[KERNEL_SLOTS_MAX + 1] = {0};
     int n = kernel_slots(g, &g->kernels[index], slot);
-    if (n == 0) { /* too many tensors (a wide concat): its own code, with constants */
+    if (g->kernels[index].lanes) {
+        n = 1;
+    } else if (n == 0) { /* too many tensors (a wide concat): its own code, with constants */
         codegen_kernel(w->part[0], g, w->in->target, index, g->name);
         return;
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n && !g->kernels[index].lanes; i++)
         table[i] = slot_offset(g, slot[i]);
     const char *name = codegen_kernel_name(g->keep, g, index, g->name);
     em_kernel_of(w->part[0], name, body_for(w, g, index)->name, table, n);

@@ -37,6 +37,7 @@ void *emit_jit(Emit *e, const char *symbol, char *why, size_t n); /* tests: LLJI
 void emit_free(Emit *e);
 const struct Target *emit_target(const Emit *e);
 int em_width(const Emit *e);               /* f32 lanes per vector */
+void em_set_width(Emit *e, int lanes);     /* vectors of this many lanes from here on */
 void emit_host_cpu(char *cpu, size_t n, char *features, size_t m); /* LLVM's host detection */
 
 /* ---- functions ---- */

@@ -41,8 +41,14 @@ static LLVMMetadataRef loop_hint(Emit *e, const char *name, bool has_value) {
     return LLVMMDNodeInContext2(e->ctx, item, has_value ? 2 : 1);
 }
 
-static void make_types(Emit *e) {
+static void make_vectors(Emit *e) {
     unsigned w = (unsigned)e->target->vector;
+    e->vf32 = LLVMVectorType(e->f32, w);
+    e->vi32 = LLVMVectorType(e->i32, w);
+    e->vi8 = LLVMVectorType(e->i8, w);
+}
+
+static void make_types(Emit *e) {
     e->f32 = LLVMFloatTypeInContext(e->ctx);
     e->f64 = LLVMDoubleTypeInContext(e->ctx);
     e->i1 = LLVMInt1TypeInContext(e->ctx);
@@ -51,9 +57,7 @@ static void make_types(Emit *e) {
     e->i32 = LLVMInt32TypeInContext(e->ctx);
     e->i64 = LLVMInt64TypeInContext(e->ctx);
     e->ptr = LLVMPointerTypeInContext(e->ctx, 0);
-    e->vf32 = LLVMVectorType(e->f32, w);
-    e->vi32 = LLVMVectorType(e->i32, w);
-    e->vi8 = LLVMVectorType(e->i8, w);
+    make_vectors(e);
 }
 
 Emit *emit_new(Arena *keep, const struct Target *t, const char *module_name) {
@@ -99,6 +103,16 @@ const struct Target *emit_target(const Emit *e) {
 
 int em_width(const Emit *e) {
     return e->target->vector;
+}
+
+void em_set_width(Emit *e, int lanes) {
+    if (lanes == e->target->vector)
+        return;
+    struct Target *t = ARENA_NEW(e->keep, struct Target);
+    *t = *e->target;
+    t->vector = lanes;
+    e->target = t;
+    make_vectors(e);
 }
 
 unsigned emit_vector_bytes(const Emit *e) {

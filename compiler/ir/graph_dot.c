@@ -5,6 +5,7 @@
  * losses red, gradients the same hue but paler, updates grey.
  */
 
+#include "ir/lanes.h"
 #include "ir/op.h"
 #include "ir/plan.h"
 
@@ -95,11 +96,14 @@ void graph_dot(const Graph *g, FILE *out) {
             dot_node(g, g->order[o], out);
     for (int k = 0; k < g->nkernels; k++) {
         const Kernel *kernel = &g->kernels[k];
+        if (kernel->lanes && kernel->lanes->again)
+            continue; /* its nodes are drawn in the other kernels */
         fprintf(out, "  subgraph cluster_%d {\n  label=\"", k);
         quote(out, kernel->name);
         fputs("\"; fontsize=9; color=\"#bdbdbd\";\n", out);
-        NodeId node[KERNEL_MAX_NODES];
-        int count = kernel_nodes(kernel, node);
+        NodeId buffer[KERNEL_MAX_NODES];
+        int count;
+        const NodeId *node = kernel_members(kernel, buffer, &count);
         for (int i = 0; i < count; i++)
             dot_node(g, node[i], out);
         fputs("  }\n", out);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/lanes.h"
 #include "ir/plan.h"
 #include "ir/text.h"
 #include "ops/attrs.h"
@@ -336,9 +337,10 @@ void kernel_print(const Graph *g, const Kernel *k, FILE *out) {
         fprintf(out, " scratch %lld", (long long)k->scratch);
     print_text(out, "why", k->why);
     fputs(" {\n", out);
-    NodeId node[KERNEL_MAX_NODES];
-    int count = kernel_nodes(k, node);
-    for (int i = 0; i < count; i++)
+    NodeId buffer[KERNEL_MAX_NODES];
+    int count;
+    const NodeId *node = kernel_members(k, buffer, &count);
+    for (int i = 0; i < count && !(k->lanes && k->lanes->again); i++)
         print_node(out, g, node[i], "    ");
     fputs("}\n", out);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "ir/lanes.h"
 #include "ir/op.h"
 #include "ir/verify.h"
 
@@ -231,8 +232,11 @@ static bool check_kernels(Check *c) {
         const Kernel *k = &g->kernels[i];
         if (k->nchain < 0 || k->nchain > KERNEL_MAX_CHAIN || !k->name)
             return check_fail(c, "kernel %d is malformed", i);
-        NodeId node[KERNEL_MAX_NODES];
-        int count = kernel_nodes(k, node);
+        NodeId buffer[KERNEL_MAX_NODES];
+        int count;
+        const NodeId *node = kernel_members(k, buffer, &count);
+        if (k->lanes && k->lanes->again) /* its nodes are those of the ordinary kernels */
+            continue;
         for (int j = 0; j < count; j++)
             if (!claim(c, taken, node[j], i))
                 return false;

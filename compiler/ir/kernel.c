@@ -3,7 +3,7 @@
  * requires: fuse (Value.stored is set).  ensures: each value once, in the order of the kernel's
  * nodes; returns how many there are, of which at most cap are written to the array.
  */
-#include "ir/plan.h"
+#include "ir/lanes.h"
 
 typedef struct Set {
     ValueId *at;
@@ -31,14 +31,26 @@ int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]) {
     return n;
 }
 
+const NodeId *kernel_members(const Kernel *k, NodeId buffer[KERNEL_MAX_NODES], int *count) {
+    *count = k->lanes ? k->lanes->nnodes : kernel_nodes(k, buffer);
+    return k->lanes ? k->lanes->node : buffer;
+}
+
+/* A block kernel beside ordinary ones stores only what the runtime wants. */
+static bool is_output(const Graph *g, const Kernel *k, ValueId v) {
+    const Value *x = graph_v(g, v);
+    return x->stored && (!k->lanes || !k->lanes->again || x->keep);
+}
+
 int kernel_outputs(const Graph *g, const Kernel *k, ValueId *out, int cap) {
     Set s = {out, 0, cap};
-    NodeId node[KERNEL_MAX_NODES];
-    int count = kernel_nodes(k, node);
+    NodeId buffer[KERNEL_MAX_NODES];
+    int count;
+    const NodeId *node = kernel_members(k, buffer, &count);
     for (int i = 0; i < count; i++) {
         const Node *n = graph_n(g, node[i]);
         for (int j = 0; j < n->nout; j++)
-            if (n->out[j] && graph_v(g, n->out[j])->stored)
+            if (n->out[j] && is_output(g, k, n->out[j]))
                 add(&s, n->out[j]);
     }
     return s.n;
@@ -55,8 +67,9 @@ static bool inside(const Graph *g, const NodeId *node, int count, ValueId v) {
 
 int kernel_inputs(const Graph *g, const Kernel *k, ValueId *in, int cap) {
     Set s = {in, 0, cap};
-    NodeId node[KERNEL_MAX_NODES];
-    int count = kernel_nodes(k, node);
+    NodeId buffer[KERNEL_MAX_NODES];
+    int count;
+    const NodeId *node = kernel_members(k, buffer, &count);
     for (int i = 0; i < count; i++) {
         const Node *n = graph_n(g, node[i]);
         for (int j = 0; j < n->nin; j++)

@@ -105,6 +105,7 @@ typedef struct Vjp {
 
 typedef struct KernelCtx KernelCtx;  /* ops/lower.h */
 typedef struct ScalarCtx ScalarCtx;  /* ops/lower.h */
+struct LanesCtx;                     /* ops/lanes.h */
 struct LLVMOpaqueValue;
 struct Target;
 
@@ -131,6 +132,10 @@ typedef struct OpDef {
     void (*choose)(const Graph *, struct Kernel *, const struct Target *);
     /* layout of weights-like input (or, input = -1, of output 0); false: not weights-like */
     bool (*weights)(const Graph *, NodeId, int input, const struct Target *, Layout *out);
+    /* The op inside a block kernel, images in the lanes (ops/lanes.h); NULL: networks with it have
+     * no block kernel.  Elementwise ops need none.  lanes_halo: what input i needs there. */
+    void (*lanes)(struct LanesCtx *);
+    void (*lanes_halo)(const Graph *, NodeId, int input, const struct Target *, int halo[4]);
 } OpDef;
 
 extern const OpDef *const op_def[OP_COUNT];   /* ir/op.c */

@@ -15,6 +15,8 @@ typedef struct Target {
     const char *triple, *cpu, *features;
     int vector;            /* f32 lanes per vector register: 16, 8, 4 */
     int registers;         /* vector registers: 32, 16 */
+    int lanes;             /* f32 lanes of the narrowest vectors that compute at full speed (Zen 4
+                              does 512 bits in two steps): images side by side; 0: vector */
     bool fma;              /* hardware fused multiply-add */
     bool broadcast_load;   /* an arithmetic operand may be a broadcast from memory (AVX-512) */
     int64_t l1, l2;        /* bytes, per core */
@@ -74,6 +76,7 @@ typedef struct Kernel {
     double seconds;            /* the cost model's guess for one call of options->batch images */
     double seconds_image, seconds_fixed; /* for n images: the larger of image * n and fixed */
     const char *others;        /* what else was possible: "direct 3.95 ms, winograd2 2.4 ms" */
+    const struct Lanes *lanes; /* a block kernel, made of other kernels' nodes (lanes.h), or NULL */
 } Kernel;
 
 void kernel_print(const Graph *g, const Kernel *k, FILE *out);
@@ -82,6 +85,8 @@ void plan_print(const Graph *g, const Target *t, FILE *out); /* the text of `emi
 /* All nodes of the kernel, in the order of their computation; returns how many. */
 enum { KERNEL_MAX_NODES = KERNEL_MAX_CHAIN + 5 };
 int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]);
+/* The same for block kernels as well, whose number has no bound: where they lie. */
+const NodeId *kernel_members(const Kernel *k, NodeId buffer[KERNEL_MAX_NODES], int *count);
 /* Values stored by the kernel: the anchor's / chain's / tail's outputs that have Value.stored. */
 int kernel_outputs(const Graph *g, const Kernel *k, ValueId *out, int cap);
 /* Values read from memory by the kernel (stored or inputs or parameters), each once. */

@@ -10,7 +10,8 @@
 
 #include "base/str.h"
 #include "ir/cost.h"
-#include "ir/plan.h"
+#include "ir/lanes.h"
+#include "ir/op.h"
 
 static void layout_text(const Value *v, char *buf, size_t n) {
     const Layout *l = &v->layout;
@@ -85,6 +86,27 @@ static void wrapped(FILE *out, const char *text) {
     fputc('\n', out);
 }
 
+/* A layer inside a block kernel: what it computes, where its result lies. */
+static void step_row(const Graph *g, const Lanes *l, int index, Arena *tmp, FILE *out) {
+    const Kernel *s = &l->step[index];
+    NodeId node[KERNEL_MAX_NODES];
+    int count = kernel_nodes(s, node);
+    StrBuf ops = sb_new(tmp), where = sb_new(tmp);
+    double flops = 0;
+    for (int i = 0; i < count; i++) {
+        const Node *n = graph_n(g, node[i]);
+        sb_printf(&ops, "%s%s", i ? "+" : "", op_name[n->op]);
+        flops += op_def[n->op]->flops ? op_def[n->op]->flops(g, node[i]) : 0;
+        for (int j = 0; j < n->nout; j++) {
+            const LanesPlace *p = l->place && n->out[j] ? &l->place[n->out[j]] : NULL;
+            if (p && p->offset >= 0)
+                sb_printf(&where, " %lld+%lld", (long long)p->offset, (long long)p->bytes);
+        }
+    }
+    fprintf(out, "     . %-32s %-33s %12s  scratch%s\n", s->name ? s->name : "", ops.text,
+            amount(tmp, flops, 0, 1e6), where.length ? where.text : " -");
+}
+
 static void kernel_row(const Graph *g, int index, double whole, Arena *tmp, FILE *out) {
     const Kernel *k = &g->kernels[index];
     ValueId v[64];
@@ -113,6 +135,8 @@ static void kernel_row(const Graph *g, int index, double whole, Arena *tmp, FILE
         sb_printf(&why, "%selse %s", k->why ? "; " : "", k->others);
     if (why.length)
         wrapped(out, why.text);
+    for (int i = 0; k->lanes && i < k->lanes->nsteps; i++)
+        step_row(g, k->lanes, i, tmp, out);
 }
 
 static void slab_row(FILE *out, const char *name, int64_t bytes, int64_t least) {

@@ -134,6 +134,7 @@ const OpDef opdef_dense = {
     .vjp = vjp_dense,
     .flops = flops_dense,
     .lower = lower_dense,
+    .lanes = lanes_conv,
     .choose = choose_dense,
     .weights = weights_dense,
 };
@@ -149,6 +150,7 @@ const OpDef opdef_dense_bwd_data = {
     .infer = infer_bwd_data,
     .flops = flops_bwd_data,
     .lower = lower_dense_bwd_data,
+    .lanes = lanes_conv_bwd_data,
     .choose = choose_dense_bwd_data,
     .weights = weights_dense_bwd_data,
 };
@@ -164,6 +166,7 @@ const OpDef opdef_dense_bwd_weights = {
     .infer = infer_bwd_weights,
     .flops = flops_dense,
     .lower = lower_dense_sums,
+    .lanes = lanes_conv_bwd_weights,
     .choose = choose_dense_sums,
     .weights = weights_dense_bwd_weights,
 };

@@ -53,18 +53,25 @@ Val scalar_add(ScalarCtx *s) { return em_fadd(s->e, s->in[0], s->in[1]); }
 
 Val scalar_mul(ScalarCtx *s) { return em_fmul(s->e, s->in[0], s->in[1]); }
 
-/* Which units stay: one Philox draw per element, numbered by its logical place, so that the mask
- * depends on (seed, step, layer, image, element) and on nothing else. */
-static Val dropout_keep(ScalarCtx *s, const DropoutAttrs *a) {
+/* Lanes are channels: element c * plane + y * width + x of each. */
+static Val element_numbers(ScalarCtx *s) {
     Emit *e = s->e;
     Val channel = em_add(e, em_splat_i32(e, em_mul(e, s->cb, em_i64(e, em_width(e)))),
                          em_lane_index(e));
     Val plane = em_splat_i32(e, em_i64(e, s->height * s->width));
     Val inside = em_add(e, em_mul(e, s->y, em_i64(e, s->width)), s->x);
-    Val element = em_add(e, em_mul(e, channel, plane), em_splat_i32(e, inside));
+    return em_add(e, em_mul(e, channel, plane), em_splat_i32(e, inside));
+}
+
+/* Which units stay: one Philox draw per element, numbered by its logical place, so that the mask
+ * depends on (seed, step, layer, image, element) and on nothing else. */
+static Val dropout_keep(ScalarCtx *s, const DropoutAttrs *a) {
+    Emit *e = s->e;
+    Val element = s->element ? s->element : element_numbers(s);
+    Val image = s->image ? s->image : em_splat_i32(e, s->n);
     Val seed = em_load_i64(e, s->k->a.frame, 80), step = em_load_i64(e, s->k->a.frame, 88);
     Val key[2] = {em_splat_i32(e, seed), em_splat_i32(e, em_shr(e, seed, em_i64(e, 32)))};
-    Val counter[4] = {element, em_splat_i32(e, s->n), em_splat_i32(e, step),
+    Val counter[4] = {element, image, em_splat_i32(e, step),
                       em_splat_i32(e, em_i64(e, a->key))};
     Val bits[4];
     em_philox(e, key, counter, bits);

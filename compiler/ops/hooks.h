@@ -51,6 +51,25 @@ WEAK bool conv_accepts_tail(const Graph *g, const struct Kernel *k, NodeId pool)
  * bias' gradient beside it, or apply that one's update (fuse asks; absent or false: no)? */
 WEAK bool bww_accepts(const Graph *g, const struct Kernel *k, NodeId next);
 
+/* lanes*.c: block kernels (ir/lanes.h) */
+#define LANES(name) WEAK void lanes_##name(struct LanesCtx *l)
+#define LANES_HALO(name)                                                                           \
+    WEAK void lanes_halo_##name(const Graph *g, NodeId n, int input, const Target *t, int halo[4])
+LOWER(lanes);
+LANES(load_input); LANES(conv); LANES(conv_bwd_data); LANES(conv_bwd_weights); LANES(bias_grad);
+LANES(subsample); LANES(subsample_bwd_data); LANES(subsample_bwd_coef); LANES(maxpool);
+LANES(maxpool_bwd); LANES(avgpool); LANES(avgpool_bwd); LANES(softmax); LANES(softmax_bwd);
+LANES(copy); LANES(concat); LANES(slice); LANES(rbf); LANES(rbf_bwd_data); LANES(rbf_bwd_centers);
+LANES(cross_entropy); LANES(cross_entropy_bwd); LANES(mse); LANES(mse_bwd); LANES(lenet_map);
+LANES(lenet_map_bwd);
+LANES_HALO(conv); LANES_HALO(conv_bwd_data);
+/* Can the step's convolution pool its own register tiles (else its tail is a step of its own)? */
+WEAK bool lanes_pools(const Graph *g, const struct Kernel *step, const Target *t);
+struct Lanes;
+WEAK int64_t lanes_update_tasks(const Graph *g, const struct Lanes *update);
+
+#undef LANES
+#undef LANES_HALO
 #undef LOWER
 #undef SCALAR
 #undef CHOOSE

@@ -92,6 +92,8 @@ struct ScalarCtx {
     Val n, cb, y, x;     /* image, channel block, row, column of the vector, for random numbers;
                             all i64 */
     int64_t width, height; /* of the tensor, to number its elements */
+    Val element, image;  /* block kernels: number of the element; images of the lanes (i32 vectors);
+                            then n, cb, y, x mean nothing */
 };
 
 /* for (task = lo; task < hi; ++task): decode helpers */

@@ -140,6 +140,7 @@ const OpDef opdef_maxpool = {
     .flops = flops_pool,
     .window = window_pool,
     .lower = lower_maxpool,
+    .lanes = lanes_maxpool,
     .choose = choose_rows,
 };
 
@@ -155,6 +156,7 @@ const OpDef opdef_maxpool_bwd = {
     .infer = infer_pool_bwd,
     .flops = flops_pool_bwd,
     .lower = lower_maxpool_bwd,
+    .lanes = lanes_maxpool_bwd,
     .choose = choose_rows,
 };
 
@@ -172,6 +174,7 @@ const OpDef opdef_avgpool = {
     .flops = flops_pool,
     .window = window_pool,
     .lower = lower_avgpool,
+    .lanes = lanes_avgpool,
     .choose = choose_rows,
 };
 
@@ -187,5 +190,6 @@ const OpDef opdef_avgpool_bwd = {
     .infer = infer_pool_bwd,
     .flops = flops_pool_bwd,
     .lower = lower_avgpool_bwd,
+    .lanes = lanes_avgpool_bwd,
     .choose = choose_rows,
 };

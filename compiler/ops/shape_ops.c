@@ -19,6 +19,7 @@ const OpDef opdef_load_input = {
     .infer = infer_load_input,
     .flops = flops_none,
     .lower = lower_load_input,
+    .lanes = lanes_load_input,
     .choose = choose_load_input,
 };
 
@@ -55,6 +56,7 @@ const OpDef opdef_flatten = {
     .vjp = vjp_flatten,
     .flops = flops_none,
     .lower = lower_flatten,
+    .lanes = lanes_copy,
     .choose = choose_images,
 };
 
@@ -88,6 +90,7 @@ const OpDef opdef_unflatten = {
     .infer = infer_unflatten,
     .flops = flops_none,
     .lower = lower_unflatten,
+    .lanes = lanes_copy,
     .choose = choose_images,
 };
 
@@ -146,6 +149,7 @@ const OpDef opdef_concat = {
     .vjp = vjp_concat,
     .flops = flops_none,
     .lower = lower_concat,
+    .lanes = lanes_concat,
     .choose = choose_images,
 };
 
@@ -178,5 +182,6 @@ const OpDef opdef_slice = {
     .infer = infer_slice,
     .flops = flops_none,
     .lower = lower_slice,
+    .lanes = lanes_slice,
     .choose = choose_images,
 };

@@ -38,6 +38,7 @@ const OpDef opdef_softmax = {
     .vjp = vjp_softmax,
     .flops = flops_out10,
     .lower = lower_softmax,
+    .lanes = lanes_softmax,
     .choose = choose_images,
 };
 
@@ -49,6 +50,7 @@ const OpDef opdef_softmax_bwd = {
     .infer = infer_softmax_bwd,
     .flops = flops_out2,
     .lower = lower_softmax_bwd,
+    .lanes = lanes_softmax_bwd,
     .choose = choose_images,
 };
 
@@ -116,6 +118,7 @@ static double flops_loss(const Graph *g, NodeId n) {
         .infer = infer_loss_bwd,                                                                   \
         .flops = flops_loss,                                                                       \
         .lower = lower_##name##_bwd,                                                               \
+        .lanes = lanes_##name##_bwd,                                                               \
         .choose = choose_images,                                                                   \
     }
 
@@ -132,6 +135,7 @@ const OpDef opdef_cross_entropy = {
     .vjp = vjp_cross_entropy,
     .flops = flops_loss,
     .lower = lower_cross_entropy,
+    .lanes = lanes_cross_entropy,
     .choose = choose_images,
 };
 LOSS_BWD(cross_entropy, ce_attrs, "diff_src[c] = weight / n * (softmax(src)[c] - [c = label])",
@@ -150,6 +154,7 @@ const OpDef opdef_mse = {
     .vjp = vjp_mse,
     .flops = flops_loss,
     .lower = lower_mse,
+    .lanes = lanes_mse,
     .choose = choose_images,
 };
 LOSS_BWD(mse, mse_attrs, "diff_src[c] = weight / n * 2 / C * (src[c] - target[c])",
@@ -170,6 +175,7 @@ const OpDef opdef_lenet_map = {
     .vjp = vjp_lenet_map,
     .flops = flops_loss,
     .lower = lower_lenet_map,
+    .lanes = lanes_lenet_map,
     .choose = choose_images,
 };
 LOSS_BWD(lenet_map, map_attrs,

@@ -144,6 +144,7 @@ const OpDef opdef_subsample = {
     .flops = flops_subsample,
     .window = window_subsample,
     .lower = lower_subsample,
+    .lanes = lanes_subsample,
     .choose = choose_rows,
 };
 
@@ -159,6 +160,7 @@ const OpDef opdef_subsample_bwd_data = {
     .infer = infer_bwd_data,
     .flops = flops_bwd_data,
     .lower = lower_subsample_bwd_data,
+    .lanes = lanes_subsample_bwd_data,
     .choose = choose_rows,
 };
 
@@ -173,5 +175,6 @@ const OpDef opdef_subsample_bwd_coef = {
     .infer = infer_bwd_coef,
     .flops = flops_bwd_coef,
     .lower = lower_subsample_bwd_coef,
+    .lanes = lanes_subsample_bwd_coef,
     .choose = choose_subsample_bwd_coef,
 };

@@ -305,8 +305,9 @@ static void add_bytes(const Graph *g, Kernel *k, ValueId v) {
 void kernel_cost(const Graph *g, Kernel *k) {
     ValueId values[KERNEL_VALUES];
     k->flops_image = k->flops_fixed = k->bytes_image = k->bytes_fixed = 0;
-    NodeId node[KERNEL_MAX_NODES];
-    int count = kernel_nodes(k, node);
+    NodeId buffer[KERNEL_MAX_NODES];
+    int count;
+    const NodeId *node = kernel_members(k, buffer, &count);
     for (int i = 0; i < count; i++)
         add_flops(g, k, node[i]);
     int n = kernel_inputs(g, k, values, KERNEL_VALUES);

@@ -194,6 +194,21 @@ static void assign(Memplan *m) {
     }
 }
 
+int64_t memplan_pack(Arena *tmp, const Life *lives, int n, int64_t *offset) {
+    Buffer *buffers = ARENA_ARRAY(tmp, n, Buffer), **order = ARENA_ARRAY(tmp, n, Buffer *);
+    int last = 0;
+    for (int i = 0; i < n; i++) {
+        const Life *l = &lives[i];
+        buffers[i] = (Buffer){.from = l->from, .to = l->to, .bytes = l->bytes, .rank = i};
+        order[i] = &buffers[i];
+        last = l->to > last ? l->to : last;
+    }
+    int64_t size = place_best(tmp, order, n, lower_bound(tmp, order, n, last + 1));
+    for (int i = 0; i < n; i++)
+        offset[i] = buffers[i].offset;
+    return size;
+}
+
 void pass_memplan(Graph *g, PassCtx *ctx) {
     Memplan m = {.g = g, .tmp = ctx->tmp};
     m.life = find_lives(g, NULL, ctx->tmp, &m.nlife);

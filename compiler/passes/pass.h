@@ -50,6 +50,8 @@ int kernel_overwrites(const Graph *g, const Kernel *k, ValueId *out, ValueId *in
 /* shares[i] = the life whose memory life i takes over (i itself: none), for lives of that order. */
 void share_lives(const Graph *g, const int *order, const Life *lives, int n, int *shares,
                  Arena *tmp);
+/* Places for n buffers of which those with a common position do not overlap; returns their size. */
+int64_t memplan_pack(Arena *tmp, const Life *lives, int n, int64_t *offset);
 /* SECTION_* of kernel k; programs without projections are one section, RECORD. */
 int kernel_section(const Graph *g, const uint8_t *sections, const Kernel *k);
 bool is_look(const Graph *g);

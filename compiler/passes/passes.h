@@ -14,6 +14,7 @@ typedef struct PassCtx {
     bool train;               /* run grad with RULE_TRAIN and append SGD updates */
     bool nesterov;            /* train: the updates look ahead (SgdAttrs.nesterov) */
     bool look;                /* build projections under the three rules */
+    bool lanes;               /* small networks may run in whole blocks of images (passes/lanes.c) */
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */
     int nlosses;
     ValueId project_from;     /* look: the pre-softmax score (or last differentiable value) */

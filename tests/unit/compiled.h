@@ -50,7 +50,8 @@ typedef struct Slabs {
  * inputs come from r (rounded to float), padding zero. */
 Slabs slabs_new(const Graph *g, const RefRun *r, int64_t cap);
 void slabs_free(Slabs *s);
-/* Logical numbers of a stored value, a parameter or a momentum; labels and inputs not. */
+/* Logical numbers of a stored value, a parameter or a momentum; labels and inputs not.  A gradient
+ * that lies in several parts (ir/lanes.h) is their sum. */
 void slabs_write(Slabs *s, ValueId v, const double *from);
 /* Returns the number of padding elements that are not zero. */
 int64_t slabs_read(const Slabs *s, ValueId v, double *to);
@@ -59,6 +60,9 @@ void slabs_run(Slabs *s, const Compiled *c, int k, int pieces, bool reverse);
 /* All kernels of an entry, one thread. */
 void slabs_entry(Slabs *s, const Compiled *c, const char *entry);
 int64_t kernel_tasks(const Kernel *k, int64_t n);
+
+/* Is a rectifier or a maximum so near a tie that float may decide otherwise?  value: per ValueId. */
+bool near_tie(const Graph *g, double *const *value, int64_t images);
 
 /* ---- the comparison ---- */
 typedef struct Check {

@@ -1,0 +1,357 @@
+/* lanes.c: small networks run whole, block by block, with the images side by side in the lanes.
+ *
+ * Layers of a few channels fill only a part of a vector, and their kernels are so short that going
+ * from one to the next costs as much.  Where a block's activations and the weights fit the caches,
+ * a kernel of its own (ops/lanes.c) takes a block of images through all layers.
+ * requires: schedule (the kernels found so far become its steps).  ensures: forward: one more entry
+ * "forward"; the ordinary kernels remain as "forward_few", for batches that would leave most lanes
+ * empty.  Training: a block kernel and an update replace all others; each gradient is stored
+ * Lanes.slots times.  Otherwise nothing changes; looking needs stored layers and is left alone.
+ * theory: batch-innermost layouts, cuda-convnet (Krizhevsky 2012); fusion through caches, Alwani et
+ * al. 2016, "Fused-layer CNN accelerators".
+ */
+#include <string.h>
+
+#include "base/bug.h"
+#include "ir/cost.h"
+#include "ir/lanes.h"
+#include "ir/op.h"
+#include "ops/attrs.h"
+#include "ops/hooks.h"
+#include "passes/pass.h"
+
+enum { ALIGN = 64, SLOTS_MIN = 4, SLOTS_MAX = 16, SLOTS_BYTES = 16 << 20 };
+
+typedef struct Former {
+    Graph *g;
+    PassCtx *ctx;
+    Lanes *block, *update;
+    UseTable uses;
+    int *step_of; /* per node: 1 + step of the block; 0: none */
+    int64_t weights, gradients; /* bytes */
+} Former;
+
+static int64_t align(int64_t bytes) {
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* ---- may we, can we ---- */
+
+static bool reads_images(const Graph *g, const Node *n) {
+    for (int i = 0; i < n->nin; i++)
+        if (graph_v(g, n->in[i])->batched)
+            return true;
+    return false;
+}
+
+static bool has_code(const Graph *g, const Node *n) {
+    if (!reads_images(g, n)) /* weights turned round: read where they are; sums of gradients: map */
+        return op_is(n->op, OPF_E | OPF_X) || n->op == OP_TRANSPOSE_WEIGHTS;
+    if (n->op == OP_CONV2D && ((const ConvAttrs *)n->attrs)->algorithm != CONV_AUTO)
+        return false; /* somebody wants it in a certain way */
+    return op_is(n->op, OPF_E) ? op_def[n->op]->scalar != NULL : op_def[n->op]->lanes != NULL;
+}
+
+static bool trains(const Graph *g) {
+    for (uint32_t i = 0; i < g->norder; i++)
+        if (op_is(graph_n(g, g->order[i])->op, OPF_X))
+            return true;
+    return false;
+}
+
+static bool possible(const Graph *g, const PassCtx *ctx) {
+    const PlanOptions *o = ctx->options;
+    bool asked = o && o->force && strcmp(o->force, "lanes") == 0;
+    if (ctx->look || is_look(g) || g->nentries != 1 || (o && o->bf16) ||
+        (ctx->train && !trains(g)))
+        return false;
+    if (!asked && (!ctx->lanes || (o && o->force)))
+        return false;
+    for (uint32_t i = 0; i < g->norder; i++)
+        if (!has_code(g, graph_n(g, g->order[i])))
+            return false;
+    return true;
+}
+
+/* ---- steps ---- */
+
+static Kernel *add_step(Former *f, NodeId anchor, const Kernel *of) {
+    Kernel *s = &f->block->step[f->block->nsteps++];
+    *s = (Kernel){.anchor = anchor, .label = of->label, .name = of->name};
+    f->step_of[anchor] = f->block->nsteps;
+    return s;
+}
+
+static void take_kernel(Former *f, const Kernel *k) {
+    Graph *g = f->g;
+    if (!reads_images(g, graph_n(g, k->anchor)))
+        return;
+    Kernel *s = add_step(f, k->anchor, k);
+    for (int i = 0; i < k->nchain; i++) {
+        s->chain[s->nchain++] = k->chain[i];
+        f->step_of[k->chain[i]] = f->block->nsteps;
+    }
+    if (k->tail) {
+        s->tail = k->tail;
+        f->step_of[k->tail] = f->block->nsteps;
+        if (!lanes_pools(g, s, f->block->target)) {
+            s->tail = 0;
+            s = add_step(f, k->tail, k);
+        }
+    }
+    if (k->bias_grad)
+        add_step(f, k->bias_grad, k);
+}
+
+/* Does anything outside its step, or the runtime, read v? */
+static bool leaves_step(const Former *f, ValueId v) {
+    const Value *x = graph_v(f->g, v);
+    if (x->keep)
+        return true;
+    for (uint32_t u = f->uses.first[v]; u < f->uses.first[v + 1]; u++)
+        if (f->step_of[f->uses.user[u]] != f->step_of[x->def])
+            return true;
+    return false;
+}
+
+static void place_value(Former *f, ValueId v, Life *life) {
+    const Graph *g = f->g;
+    const Value *x = graph_v(g, v);
+    LanesPlace *p = &f->block->place[v];
+    int64_t c, h, w;
+    life->value = v;
+    life->from = life->to = f->step_of[x->def] - 1;
+    for (uint32_t u = f->uses.first[v]; u < f->uses.first[v + 1]; u++) {
+        NodeId id = f->uses.user[u];
+        const Node *n = graph_n(g, id);
+        int step = f->step_of[id] - 1;
+        life->to = step > life->to ? step : life->to;
+        for (int i = 0; i < n->nin && op_def[n->op]->lanes_halo; i++) {
+            int wish[4] = {0, 0, 0, 0};
+            if (n->in[i] != v)
+                continue;
+            op_def[n->op]->lanes_halo(g, id, i, f->block->target, wish);
+            for (int side = 0; side < 4; side++)
+                p->halo[side] = wish[side] > p->halo[side] ? wish[side] : p->halo[side];
+        }
+    }
+    shape_chw(&x->shape, &c, &h, &w);
+    int64_t cells = c * (h + p->halo[0] + p->halo[1]) * (w + p->halo[2] + p->halo[3]);
+    p->bytes = align(cells * f->block->target->vector * (x->dtype == DT_U8 ? 1 : 4));
+    life->bytes = p->bytes;
+}
+
+/* Places in scratch for everything that goes from one step to another. */
+static int64_t place_values(Former *f) {
+    Graph *g = f->g;
+    Life *lives = ARENA_ARRAY(f->ctx->tmp, g->nvalue, Life);
+    int n = 0;
+    f->block->place = ARENA_ARRAY(g->keep, g->nvalue, LanesPlace);
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        const Value *x = graph_v(g, v);
+        f->block->place[v].offset = -1;
+        if (x->kind == VK_RESULT && !x->same_as && x->batched && !graph_n(g, x->def)->dead &&
+            f->step_of[x->def] && leaves_step(f, v))
+            place_value(f, v, &lives[n++]);
+    }
+    int64_t *offset = ARENA_ARRAY(f->ctx->tmp, n, int64_t);
+    int64_t bytes = memplan_pack(f->ctx->tmp, lives, n, offset);
+    for (int i = 0; i < n; i++)
+        f->block->place[lives[i].value].offset = offset[i];
+    return bytes;
+}
+
+/* ---- gradients ---- */
+
+/* Values that the block leaves for the update: sums over its images, laid out as the parameter. */
+static void store_gradient(Former *f, ValueId v, const Value *param) {
+    Value *x = graph_v(f->g, v);
+    if (x->kind != VK_RESULT)
+        return;
+    const Node *def = graph_n(f->g, x->def);
+    if (!reads_images(f->g, def)) {
+        x->stored = false;
+        for (int i = 0; i < def->nin; i++)
+            store_gradient(f, def->in[i], param);
+        return;
+    }
+    x->stored = true;
+    x->layout = param->layout;
+    x->bytes = param->bytes;
+}
+
+static void store_gradients(Former *f) {
+    Graph *g = f->g;
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        Value *x = graph_v(g, v);
+        if (x->kind == VK_RESULT && !x->same_as && !is_update(g, v))
+            x->stored = x->keep;
+    }
+    for (uint32_t i = 0; i < g->norder; i++) {
+        const Node *n = graph_n(g, g->order[i]);
+        if (op_is(n->op, OPF_X))
+            store_gradient(f, n->in[1], graph_v(g, n->in[0]));
+    }
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        Value *x = graph_v(g, v);
+        if (x->kind == VK_RESULT && !x->same_as && !x->batched && x->stored && !is_update(g, v))
+            x->bytes *= f->block->slots;
+    }
+}
+
+/* ---- the size of it ---- */
+
+static void count_weights(Former *f) {
+    const Graph *g = f->g;
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        const Value *x = graph_v(g, v);
+        f->weights += x->kind == VK_PARAM && f->uses.first[v] < f->uses.first[v + 1] ? x->bytes : 0;
+        f->gradients += x->kind == VK_STATE ? x->bytes : 0;
+    }
+}
+
+static bool small_enough(const Former *f, int64_t scratch) {
+    const Target *t = f->block->target;
+    const PlanOptions *o = f->ctx->options;
+    if (o && o->force)
+        return true;
+    return scratch + f->weights + f->gradients <= t->l2 * 3 / 2;
+}
+
+/* ---- kernels ---- */
+
+static Kernel *new_kernel(Former *f, Kernel *k, Lanes *l, const char *name) {
+    *k = (Kernel){.anchor = l->step[0].anchor,
+                  .name = name,
+                  .label = name,
+                  .algorithm = arena_printf(f->g->keep, "lanes x%d", f->block->target->vector),
+                  .lanes = l};
+    return k;
+}
+
+static void block_kernel(Former *f, Kernel *k, int64_t scratch) {
+    const Target *t = f->block->target;
+    new_kernel(f, k, f->block, f->update ? "block" : "net");
+    k->why = arena_printf(f->g->keep,
+                          "%d layers per block of %d images: %lld KB of activations, %lld KB of "
+                          "weights%s, L2 %lld KB",
+                          f->block->nsteps, t->vector, (long long)(scratch + 1023) / 1024,
+                          (long long)(f->weights + f->gradients + 1023) / 1024,
+                          f->gradients ? " and gradients" : "", (long long)t->l2 / 1024);
+    k->scratch = scratch;
+    k->tasks_per = f->update ? f->block->slots : 1;
+    k->tasks_block = f->update ? 0 : t->vector;
+}
+
+static void finish(Former *f, Kernel *k) {
+    kernel_cost(f->g, k);
+    plan_seconds(f->g, k, f->ctx->target, k->bytes_fixed);
+    if (k->scratch > f->g->scratch_bytes)
+        f->g->scratch_bytes = k->scratch;
+}
+
+static void add_entry(Graph *g, const char *name, int first) {
+    BUG_IF(g->nentries == 8, "too many entries");
+    g->entry[g->nentries++] = (Entry){name, first, 1};
+}
+
+static void add_forward(Former *f, int64_t scratch) {
+    Graph *g = f->g;
+    Kernel *all = ARENA_ARRAY(g->keep, g->nkernels + 1, Kernel);
+    memcpy(all, g->kernels, (size_t)g->nkernels * sizeof *all);
+    f->block->again = true;
+    block_kernel(f, &all[g->nkernels], scratch);
+    g->kernels = all;
+    g->nkernels++;
+    g->entry[0].name = "forward_few";
+    add_entry(g, "forward", g->nkernels - 1);
+    finish(f, &all[g->nkernels - 1]);
+}
+
+static bool in_update(const Graph *g, const Node *n) {
+    return !reads_images(g, n) && op_is(n->op, OPF_E | OPF_X);
+}
+
+/* The nodes of the block, then those of the update. */
+static void split_order(Former *f) {
+    Graph *g = f->g;
+    NodeId *order = ARENA_ARRAY(g->keep, g->norder, NodeId);
+    uint32_t n = 0;
+    for (int update = 0; update < 2; update++) {
+        uint32_t from = n;
+        for (uint32_t i = 0; i < g->norder; i++) {
+            Node *node = graph_n(g, g->order[i]);
+            if (in_update(g, node) != update)
+                continue;
+            node->kernel = (uint32_t)update + 1;
+            order[n++] = g->order[i];
+        }
+        Lanes *l = update ? f->update : f->block;
+        l->node = order + from;
+        l->nnodes = (int)(n - from);
+    }
+    g->order = order;
+}
+
+static void replace_training(Former *f, int64_t scratch) {
+    Graph *g = f->g;
+    Kernel *all = ARENA_ARRAY(g->keep, 2, Kernel);
+    split_order(f);
+    f->update->step = ARENA_ARRAY(g->keep, f->update->nnodes, Kernel);
+    for (int i = 0; i < f->update->nnodes; i++) {
+        const Node *n = graph_n(g, f->update->node[i]);
+        if (op_is(n->op, OPF_X))
+            f->update->step[f->update->nsteps++] =
+                (Kernel){.anchor = f->update->node[i], .label = n->label, .name = n->label};
+    }
+    block_kernel(f, &all[0], scratch);
+    new_kernel(f, &all[1], f->update, "update");
+    all[1].why = "adds the tasks' gradients in order; SGD";
+    all[1].tasks_per = lanes_update_tasks(g, f->update);
+    g->kernels = all;
+    g->nkernels = 2;
+    g->entry[0].count = 2;
+    g->scratch_bytes = 0;
+    finish(f, &all[0]);
+    finish(f, &all[1]);
+}
+
+static Lanes *new_lanes(const Former *f) {
+    Graph *g = f->g;
+    Lanes *l = ARENA_NEW(g->keep, Lanes);
+    Target *t = ARENA_NEW(g->keep, Target);
+    *t = *f->ctx->target;
+    l->full = t->vector;
+    t->vector = t->lanes ? t->lanes : t->vector;
+    l->target = t;
+    return l;
+}
+
+void pass_lanes(Graph *g, PassCtx *ctx) {
+    if (!lanes_pools || !possible(g, ctx))
+        return;
+    Former f = {.g = g, .ctx = ctx, .uses = graph_use_table(g, ctx->tmp)};
+    f.block = new_lanes(&f);
+    f.block->step = ARENA_ARRAY(g->keep, g->norder, Kernel);
+    f.step_of = ARENA_ARRAY(ctx->tmp, g->nnode, int);
+    for (int i = 0; i < g->nkernels; i++)
+        take_kernel(&f, &g->kernels[i]);
+    count_weights(&f);
+    int64_t scratch = place_values(&f);
+    if (f.block->nsteps == 0 || !small_enough(&f, scratch))
+        return;
+    if (!ctx->train) {
+        NodeId *node = ARENA_ARRAY(g->keep, g->norder, NodeId);
+        memcpy(node, g->order, g->norder * sizeof *node);
+        f.block->node = node;
+        f.block->nnodes = (int)g->norder;
+        add_forward(&f, scratch);
+        return;
+    }
+    int64_t slots = f.gradients > 0 ? SLOTS_BYTES / f.gradients : SLOTS_MAX;
+    f.block->slots = slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : (int)slots;
+    f.update = ARENA_NEW(g->keep, Lanes);
+    *f.update = (Lanes){.target = f.block->target, .slots = f.block->slots, .update = true};
+    store_gradients(&f);
+    replace_training(&f, scratch);
+}

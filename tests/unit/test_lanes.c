@@ -1,0 +1,217 @@
+/* test_lanes.c: block kernels (passes/lanes.c) against the double-precision reference.
+ *
+ * Random networks and LeNet-5 of 1998, forward and one step of training, on blocks of 16, 8 and 4
+ * lanes, with batches that fill no block, one, several, and several and a part.  The same bits must
+ * come out however the tasks are dealt out and whatever the slabs held before.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compiled.h"
+#include "ir/lanes.h"
+#include "nets.h"
+#include "ops/attrs.h"
+#include "random_net.h"
+#include "ref_cases.h"
+#include "suite.h"
+
+static const char *const targets[] = {"native", "x86-64-v4", "x86-64-v3", "x86-64-v2"};
+static const char *const programs[] = {"forward", "train"};
+static const char *const entries[] = {"forward", "step"};
+
+static int blocks_made;
+
+/* ---- comparing ---- */
+
+static int far(const char *what, const char *name, const double *got, const double *want,
+               int64_t n, double bound) {
+    double most = 1e-3;
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs(want[i]));
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= bound * most)) {
+            printf("  %s: %s [%lld] is %.9g, should be %.9g\n", what, name, (long long)i, got[i],
+                   want[i]);
+            return 1;
+        }
+    return 0;
+}
+
+static int check_kept(const Slabs *a, const Slabs *b, const RefRun *r, const char *what) {
+    const Graph *g = r->g;
+    int bad = 0;
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        const Value *x = graph_v(g, v);
+        if (x->kind != VK_RESULT || x->same_as || !x->keep)
+            continue;
+        int64_t n = ref_value_elems(r, v);
+        double *one = calloc((size_t)n, sizeof *one), *two = calloc((size_t)n, sizeof *two);
+        if (!one || !two)
+            abort();
+        if (slabs_read(a, v, one) || slabs_read(b, v, two))
+            bad += 1 + 0 * printf("  %s: padding of %s is not zero\n", what, x->name);
+        if (memcmp(one, two, (size_t)n * sizeof *one) != 0)
+            bad += 1 + 0 * printf("  %s: %s has other bits when tasks are split\n", what, x->name);
+        bad += far(what, x->name ? x->name : "?", one, r->value[v], n, 3e-5);
+        free(one), free(two);
+    }
+    return bad;
+}
+
+static int check_updates(const Slabs *a, const Slabs *b, const RefRun *r, const char *what) {
+    const Graph *g = r->g;
+    int bad = 0;
+    bool kink = near_tie(g, r->value, r->n);
+    if (memcmp(a->param.at, b->param.at, (size_t)a->param.bytes) != 0 ||
+        memcmp(a->state.at, b->state.at, (size_t)a->state.bytes) != 0)
+        bad += 1 + 0 * printf("  %s: other weights when tasks are split\n", what);
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        const Value *x = graph_v(g, v);
+        bool state = x->kind == VK_STATE;
+        if ((x->kind != VK_PARAM && !state) || !r->new_param[x->slot])
+            continue;
+        const Param *p = &g->params->at[x->slot];
+        int64_t n = shape_elems(&p->shape);
+        double *got = calloc((size_t)n, sizeof *got);
+        if (!got)
+            abort();
+        if (slabs_read(a, v, got))
+            bad += 1 + 0 * printf("  %s: padding of %s is not zero\n", what, p->name);
+        if (!kink)
+            bad += far(what, p->name, got, state ? r->new_state[x->slot] : r->new_param[x->slot],
+                       n, 2e-4);
+        free(got);
+    }
+    return bad;
+}
+
+/* The entry on two slabs, tasks dealt out differently, against the reference. */
+static int check_run(const Compiled *c, RefRun *r, const char *entry, const char *what) {
+    int bad = 0;
+    Slabs a = slabs_new(c->g, r, r->n), b = slabs_new(c->g, r, r->n + 3);
+    if (!ref_run(r)) {
+        printf("  %s: %s\n", what, r->error);
+        return 1;
+    }
+    for (int i = 0; i < c->g->nentries; i++) {
+        const Entry *e = &c->g->entry[i];
+        for (int k = e->first; k < e->first + e->count && strcmp(e->name, entry) == 0; k++) {
+            slabs_run(&a, c, k, 1, false);
+            slabs_run(&b, c, k, r->n > 4 ? 3 : 2, true);
+        }
+    }
+    bad += check_kept(&a, &b, r, what);
+    bad += check_updates(&a, &b, r, what);
+    slabs_free(&a);
+    slabs_free(&b);
+    ref_run_free(r);
+    return bad;
+}
+
+static bool direct_only(const Graph *g) {
+    for (int k = 0; k < g->nkernels; k++)
+        if (g->kernels[k].winograd)
+            return false;
+    return true;
+}
+
+/* A few images go another way and must not come to other results for it. */
+static int same_as_few(const Compiled *c, RefRun *r, const char *what) {
+    const Graph *g = c->g;
+    Slabs a = slabs_new(g, r, r->n), b = slabs_new(g, r, r->n);
+    int bad = 0;
+    slabs_entry(&a, c, "forward");
+    slabs_entry(&b, c, "forward_few");
+    for (ValueId v = 1; v < g->nvalue; v++) {
+        const Value *x = graph_v(g, v);
+        if (x->kind != VK_RESULT || x->same_as || !x->keep)
+            continue;
+        int64_t n = shape_elems(&x->shape) * r->n;
+        double *one = calloc((size_t)n, sizeof *one), *two = calloc((size_t)n, sizeof *two);
+        if (!one || !two)
+            abort();
+        slabs_read(&a, v, one);
+        slabs_read(&b, v, two);
+        for (int64_t i = 0; i < n; i++)
+            if (one[i] != two[i]) {
+                printf("  %s: %s [%lld] is %.9g, with few images %.9g\n", what, x->name,
+                       (long long)i, one[i], two[i]);
+                bad++;
+                break;
+            }
+        free(one), free(two);
+    }
+    slabs_free(&a);
+    slabs_free(&b);
+    return bad;
+}
+
+static bool has_block(const Graph *g) {
+    for (int k = 0; k < g->nkernels; k++)
+        if (g->kernels[k].lanes)
+            return true;
+    return false;
+}
+
+/* ---- random networks ---- */
+
+static int run_seed(uint32_t seed, const char *name) {
+    static const int64_t batch[] = {1, 5, 16, 17, 3, 33, 8, 70};
+    Arena *keep = arena_new(), *tmp = arena_new();
+    Target target;
+    ParamList params = {0};
+    RandomNet net[2];
+    Compiled c[2];
+    PlanOptions options = {.force = "lanes"};
+    char what[96];
+    int bad = 0;
+    if (!compiled_target(keep, name, &target))
+        compiled_target(keep, "native", &target);
+    for (int p = 0; p < 2; p++) {
+        net[p] = random_net(keep, programs[p], &params, seed);
+        net[p].ctx.tmp = tmp;
+        net[p].ctx.target = &target;
+        net[p].ctx.verify = true;
+        net[p].ctx.options = &options;
+        passes_run(net[p].g, &net[p].ctx);
+    }
+    params_place(&params);
+    if (has_block(net[1].g)) {
+        Emit *e = compiled_begin(keep, &target);
+        for (int p = 0; p < 2; p++)
+            c[p] = compiled_add(e, net[p].g, programs[p]);
+        CU_ASSERT_TRUE_FATAL(compiled_link(e, c, 2, 1));
+        int64_t n = batch[seed % 8];
+        RandomData d = random_data(keep, &net[0], &params, n, seed + 1000);
+        for (int p = 0; p < 2; p++) {
+            RefRun r = {.g = net[p].g, .n = n, .input = {d.image}, .label = {d.label},
+                        .param = d.param, .state = d.state, .lr = 0.125, .momentum = 0.875,
+                        .decay = 0.0009765625, .seed = 77 * (seed + 1), .step = 11};
+            snprintf(what, sizeof what, "seed %u, %s, %lld images, %s", seed, programs[p],
+                     (long long)n, target.name);
+            bad += check_run(&c[p], &r, entries[p], what);
+            if (p == 0 && direct_only(net[p].g))
+                bad += same_as_few(&c[p], &r, what);
+            blocks_made++;
+        }
+        emit_free(e);
+    }
+    arena_free(keep);
+    arena_free(tmp);
+    return bad;
+}
+
+/* NETC_TEST_SEED=17 runs this net alone. */
+static void random_networks(void) {
+    const char *from = getenv("NETC_TEST_SEED");
+    uint32_t first = from ? (uint32_t)strtoul(from, NULL, 10) : 1, last = from ? first : 48;
+    int bad = 0;
+    for (uint32_t seed = first; seed <= last; seed++)
+        bad += run_seed(seed, targets[seed % 4]) != 0;
+    CU_ASSERT_EQUAL(bad, 0);
+    if (!from)
+        CU_ASSERT_TRUE(blocks_made >= 40);
+}
+
+SUITE_MAIN(TEST(random_networks))
