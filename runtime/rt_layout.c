@@ -199,9 +199,9 @@ static void part_piece(void *context, int64_t lo, int64_t hi, int thread) {
         walk(&w, 0, 0, w.l->axis[0].extent, 0, index);
 }
 
-/* Threads share the rows in multiples of 64, so that they do not meet in a cache line. */
+/* Threads share the rows in multiples of 16, so that they do not meet in a cache line. */
 static void walk_rows(const Walk *w, int64_t first, int64_t rows, int64_t elems, int threads) {
-    enum { TOGETHER = 64 };
+    enum { TOGETHER = 16 };
     Part part = {w, first};
     int64_t grain = (rows + threads - 1) / threads;
     grain = (grain + TOGETHER - 1) / TOGETHER * TOGETHER;

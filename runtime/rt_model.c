@@ -327,11 +327,11 @@ int64_t rt_param_rows(const rt_param *p) {
     return p->layout.rank > 0 ? p->layout.dim[0] : 1;
 }
 
-/* Multiples of 64 rows: whole tiles of output channels in most layouts. */
+/* Multiples of 16 rows: whole cache lines of output channels in most layouts. */
 int64_t rt_param_part(const rt_param *p) {
     int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows;
-    int64_t part = RT_PART_FLOATS / (size > 0 ? size : 1) / 64 * 64;
-    part = part > 64 ? part : 64;
+    int64_t part = RT_PART_FLOATS / (size > 0 ? size : 1) / 16 * 16;
+    part = part > 16 ? part : 16;
     return part < rows ? part : rows;
 }
 

@@ -90,9 +90,9 @@ void rt_state_write(netrt *m, int param, const float *logical);
 /* Parts of a parameter: rows first .. first + n - 1 of its outermost dimension (rt_param_rows() of
  * them; one for rank 0), rt_param_count / rt_param_rows numbers each.  Large parameters are read,
  * written, saved and loaded in parts, so that no second copy of them is ever in memory.
- * rt_param_part: rows per part that keep a part near 4 MB; rt_part_room: numbers in the largest
+ * rt_param_part: rows per part that keep a part near 1 MB; rt_part_room: numbers in the largest
  * part of any parameter. */
-enum { RT_PART_FLOATS = 1 << 20 };
+enum { RT_PART_FLOATS = 1 << 18 };
 int64_t rt_param_rows(const rt_param *p);
 int64_t rt_param_part(const rt_param *p);
 int64_t rt_part_room(const rt_model *model);
