@@ -4,9 +4,9 @@
  *       dx_i = g_i s_i^-beta - 2 a beta x_i sum_{j in W(i)} g_j x_j s_j^(-beta-1)
  * lcn:  the same on v = x - mean over W(i) of x; dx = dv - M^T dv with M the window mean.
  * W(i) are the `size` maps around i that exist; a = alpha, or alpha / size (attribute alpha_per).
- * A row of pixels of all maps stays in scratch, block after block as in memory, with zero blocks in
- * front and behind: a window sum shifts the lanes of neighbouring blocks, and every pass runs along
- * the row.
+ * A few pixels of a row, all maps, stay in scratch, block after block as in memory, with zero blocks
+ * in front and behind: a window sum shifts the lanes of neighbouring blocks.  As many pixels as keep
+ * scratch in the L1 while the passes go over it.
  */
 #include "base/arena.h"
 #include "ops/hooks.h"
@@ -16,12 +16,14 @@ typedef struct Norm {
     const NormAttrs *a;
     Epi epi;
     View src, grad;
-    int64_t cblocks, width;
+    int64_t cblocks;
     int64_t reach;          /* (size - 1) / 2 */
     int64_t margin;         /* blocks of zeros in front and behind: a window reaches so far */
     bool center;            /* lcn */
     bool backward;
-    Val buffer[4];          /* rows of columns in scratch */
+    int64_t chunk;          /* pixels in scratch */
+    Val x0, count;          /* the first of them in the row; how many are real */
+    Val buffer[4];          /* blocks x chunk in scratch */
     Val share;              /* lcn: 1 / maps present in W(i), per channel; 0 in padding lanes */
 } Norm;
 
@@ -29,8 +31,17 @@ static int64_t margin_blocks(int64_t size, int width) {
     return ((size - 1) / 2 + width - 1) / width;
 }
 
+/* Pixels whose four buffers stay in most of the smallest L1 (32 KB). */
+static int64_t chunk_pixels(int64_t cblocks, int64_t w, int64_t size, int width) {
+    enum { L1_SHARE = 24 << 10 };
+    int64_t pixel = 4 * 4 * (cblocks + 2 * margin_blocks(size, width)) * width;
+    int64_t most = L1_SHARE / pixel < 1 ? 1 : L1_SHARE / pixel, chunks = (w + most - 1) / most;
+    return (w + chunks - 1) / chunks;
+}
+
 static int64_t plane_floats(int64_t cblocks, int64_t w, int64_t size, int width) {
-    return (cblocks + 2 * margin_blocks(size, width)) * w * width;
+    return (cblocks + 2 * margin_blocks(size, width)) * chunk_pixels(cblocks, w, size, width) *
+           width;
 }
 
 void choose_norm(const Graph *g, Kernel *k, const Target *t) {
@@ -39,7 +50,7 @@ void choose_norm(const Graph *g, Kernel *k, const Target *t) {
     shape_chw(&graph_v(g, node->out[0])->shape, &c, &h, &w);
     int64_t cblocks = (c + t->vector - 1) / t->vector;
     k->algorithm = "rows";
-    k->why = "all maps of a row at once, window sums from cache";
+    k->why = "all maps of a few pixels at once, window sums from cache";
     k->tile.oc = (int)cblocks;
     int64_t rows = (512 + cblocks * w - 1) / (cblocks * w);
     k->tile.rows = (int)(rows > h ? h : rows);
@@ -54,7 +65,7 @@ static double alpha_of(const NormAttrs *a) {
 }
 
 /* Floats from a block of a pixel to the same pixel of the next block. */
-static int64_t block_step(KernelCtx *k, const Norm *m) { return m->width * em_width(k->e); }
+static int64_t block_step(KernelCtx *k, const Norm *m) { return m->chunk * em_width(k->e); }
 
 /* Address of channel block cb of pixel x in buffer b. */
 static Val cell(KernelCtx *k, const Norm *m, int b, Val x, Val cb) {
@@ -84,19 +95,25 @@ static Val window_sum(KernelCtx *k, const Norm *m, Val at) {
     return sum;
 }
 
+/* One block of pixel x of the chunk, pixel x0 + x of row y of image n. */
 typedef void (*BlockFn)(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb);
 
 static void for_blocks(KernelCtx *k, Norm *m, Val n, Val y, BlockFn fn) {
     Emit *e = k->e;
     Loop cb = em_for(e, em_i64(e, 0), em_i64(e, m->cblocks), 1, "cb", NULL, 0);
-    Loop x = em_for(e, em_i64(e, 0), em_i64(e, m->width), 1, "x", NULL, 0);
+    Loop x = em_for(e, em_i64(e, 0), m->count, 1, "x", NULL, 0);
     fn(k, m, n, y, x.i, cb.i);
     em_for_end(e, &x, NULL, 0);
     em_for_end(e, &cb, NULL, 0);
 }
 
-static Val load_src(KernelCtx *k, const Norm *m, Val n, Val y, Val x, Val cb) {
-    return em_load(k->e, view_at(k, &m->src, n, cb, y, x), 0, m->src.aligned);
+static Val load_from(KernelCtx *k, const Norm *m, const View *v, Val n, Val y, Val x, Val cb) {
+    return em_load(k->e, view_at(k, v, n, cb, y, em_add(k->e, m->x0, x)), 0, v->aligned);
+}
+
+static void emit_result(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb, Val result) {
+    epi_tile(k, &m->epi, n, cb, y, em_add(k->e, m->x0, x));
+    epi_emit(k, &m->epi, result, 0, 0, 0, 0);
 }
 
 static Val share_at(KernelCtx *k, const Norm *m, Val cb) {
@@ -107,25 +124,38 @@ static Val share_at(KernelCtx *k, const Norm *m, Val cb) {
 /* ---- buffers: 0 = value whose square is summed (x, or v of lcn), 1 = squares, 2 and 3 = gradient
  * terms ---- */
 
-static void put_x(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
-    em_store(k->e, cell(k, m, m->center ? 1 : 0, x, cb), 0, load_src(k, m, n, y, x, cb), true);
+static void put_value(KernelCtx *k, const Norm *m, Val x, Val cb, Val v) {
+    em_store(k->e, cell(k, m, 0, x, cb), 0, v, true);
+    em_store(k->e, cell(k, m, 1, x, cb), 0, em_fmul(k->e, v, v), true);
 }
 
-/* v = x - mean, zero in padding lanes; x waits in buffer 1 */
+/* Every block of a chunk is a short run in a page of its own, which no hardware foresees: the same
+ * pixels of the next chunk are fetched while this one is worked on. */
+static void fetch_ahead(KernelCtx *k, const Norm *m, const View *v, Val n, Val y, Val x, Val cb) {
+    Val at = view_at(k, v, n, cb, y, em_add(k->e, m->x0, x));
+    em_prefetch(k->e, at, m->chunk * v->pixel);
+}
+
+static void put_x(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
+    Val v = load_from(k, m, &m->src, n, y, x, cb);
+    fetch_ahead(k, m, &m->src, n, y, x, cb);
+    if (m->backward)
+        fetch_ahead(k, m, &m->grad, n, y, x, cb);
+    if (m->center)
+        em_store(k->e, cell(k, m, 2, x, cb), 0, v, true);
+    else
+        put_value(k, m, x, cb, v);
+}
+
+/* v = x - mean, zero in padding lanes; x waits in buffer 2 */
 static void put_centered(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     (void)n, (void)y;
     Emit *e = k->e;
-    Val at = cell(k, m, 1, x, cb), share = share_at(k, m, cb);
+    Val at = cell(k, m, 2, x, cb), share = share_at(k, m, cb);
     Val mean = em_fmul(e, window_sum(k, m, at), share);
     Val v = em_fsub(e, em_load(e, at, 0, true), mean);
     Val real = em_fcmp(e, EM_GT, share, em_vec(e, 0));
-    em_store(e, cell(k, m, 0, x, cb), 0, em_select(e, real, v, em_vec(e, 0)), true);
-}
-
-static void put_square(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
-    (void)n, (void)y;
-    Val v = em_load(k->e, cell(k, m, 0, x, cb), 0, true);
-    em_store(k->e, cell(k, m, 1, x, cb), 0, em_fmul(k->e, v, v), true);
+    put_value(k, m, x, cb, em_select(e, real, v, em_vec(e, 0)));
 }
 
 static Val scale_sum(KernelCtx *k, const Norm *m, Val x, Val cb) {
@@ -138,14 +168,13 @@ static void put_result(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     Emit *e = k->e;
     Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
     Val power = em_pow_neg(e, scale_sum(k, m, x, cb), m->a->beta);
-    epi_tile(k, &m->epi, n, cb, y, x);
-    epi_emit(k, &m->epi, em_fmul(e, v, power), 0, 0, 0, 0);
+    emit_result(k, m, n, y, x, cb, em_fmul(e, v, power));
 }
 
 /* buffer 2 = g s^-beta, buffer 3 = g v s^(-beta-1) */
 static void put_terms(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     Emit *e = k->e;
-    Val g = em_load(e, view_at(k, &m->grad, n, cb, y, x), 0, m->grad.aligned);
+    Val g = load_from(k, m, &m->grad, n, y, x, cb);
     Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
     Val s = scale_sum(k, m, x, cb);
     Val power = em_pow_neg(e, s, m->a->beta), direct = em_fmul(e, g, power);
@@ -163,8 +192,7 @@ static Val input_gradient(KernelCtx *k, const Norm *m, Val x, Val cb) {
 }
 
 static void put_gradient(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
-    epi_tile(k, &m->epi, n, cb, y, x);
-    epi_emit(k, &m->epi, input_gradient(k, m, x, cb), 0, 0, 0, 0);
+    emit_result(k, m, n, y, x, cb, input_gradient(k, m, x, cb));
 }
 
 /* lcn: dv into buffer 2 in place of the direct term, dv * share into buffer 1 */
@@ -180,16 +208,13 @@ static void put_uncentered(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     Emit *e = k->e;
     Val dv = em_load(e, cell(k, m, 2, x, cb), 0, true);
     Val mean = window_sum(k, m, cell(k, m, 1, x, cb));
-    epi_tile(k, &m->epi, n, cb, y, x);
-    epi_emit(k, &m->epi, em_fsub(e, dv, mean), 0, 0, 0, 0);
+    emit_result(k, m, n, y, x, cb, em_fsub(e, dv, mean));
 }
 
-static void norm_row(KernelCtx *k, Norm *m, Val n, Val y) {
-    epi_row(k, &m->epi, n, em_i64(k->e, 0), m->cblocks, y);
+static void norm_chunk(KernelCtx *k, Norm *m, Val n, Val y) {
     for_blocks(k, m, n, y, put_x);
     if (m->center)
         for_blocks(k, m, n, y, put_centered);
-    for_blocks(k, m, n, y, put_square);
     if (!m->backward) {
         for_blocks(k, m, n, y, put_result);
         return;
@@ -201,6 +226,17 @@ static void norm_row(KernelCtx *k, Norm *m, Val n, Val y) {
     }
     for_blocks(k, m, n, y, put_dv);
     for_blocks(k, m, n, y, put_uncentered);
+}
+
+static void norm_row(KernelCtx *k, Norm *m, Val n, Val y) {
+    Emit *e = k->e;
+    Val width = em_i64(e, m->src.w);
+    epi_row(k, &m->epi, n, em_i64(e, 0), m->cblocks, y);
+    Loop x = em_for(e, em_i64(e, 0), width, m->chunk, "chunk", NULL, 0);
+    m->x0 = x.i;
+    m->count = em_imin(e, em_i64(e, m->chunk), em_sub(e, width, x.i));
+    norm_chunk(k, m, n, y);
+    em_for_end(e, &x, NULL, 0);
 }
 
 /* Table of 1 / |W(i)|, zero beyond the last real map. */
@@ -226,10 +262,10 @@ static void lower_norm(KernelCtx *k, bool center, bool backward) {
     if (backward)
         m.grad = view_of(k, k->node->in[1]);
     m.cblocks = m.src.cblocks;
-    m.width = m.src.w;
+    m.chunk = chunk_pixels(m.cblocks, m.src.w, m.a->size, em_width(e));
     m.reach = (m.a->size - 1) / 2;
     m.margin = margin_blocks(m.a->size, em_width(e));
-    int64_t plane = plane_floats(m.cblocks, m.width, m.a->size, em_width(e));
+    int64_t plane = plane_floats(m.cblocks, m.src.w, m.a->size, em_width(e));
     for (int b = 0; b < 4; b++)
         m.buffer[b] = em_ptr(e, k->a.scratch, em_i64(e, b * plane));
     if (center)
