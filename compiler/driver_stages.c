@@ -147,8 +147,9 @@ static void report_memory(const Compile *c, const struct PassMemory *m) {
               (double)c->options->memory / mb, (double)m->least / mb, (double)m->before / mb);
     if (m->after > 0 && !c->options->quiet)
         fprintf(stderr,
-                "netc: training takes %.1f MB instead of %.1f: recomputing adds %.1f %% to a step\n",
-                (double)m->after / mb, (double)m->before / mb, 100 * m->slower);
+                "netc: training takes %.1f MB instead of %.1f: recomputing adds %.4g GFLOP, %.1f %% of "
+                "a step\n",
+                (double)m->after / mb, (double)m->before / mb, m->flops * 1e-9, 100 * m->slower);
 }
 
 void stage_passes(Compile *c) {

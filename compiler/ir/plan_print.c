@@ -169,6 +169,24 @@ static void head(const Graph *g, const Target *t, FILE *out) {
             "tile", "tasks", "MFLOP", "KB", "FLOP/B", "ms", "%", "layouts; why");
 }
 
+/* What --memory costs: kernels that make results of others again. */
+static void again_row(const Graph *g, FILE *out) {
+    double flops[2] = {0, 0}, seconds[2] = {0, 0};
+    int count = 0;
+    for (int i = 0; i < g->nkernels; i++) {
+        const Kernel *k = &g->kernels[i];
+        bool again = graph_n(g, k->anchor)->twin != 0;
+        count += again;
+        flops[0] += again ? k->flops_image : 0;
+        flops[1] += k->flops_image;
+        seconds[0] += again ? k->seconds : 0;
+        seconds[1] += k->seconds;
+    }
+    if (count > 0)
+        fprintf(out, "made again     %12d kernels, %.4g of %.4g MFLOP per image, %.1f %% of the time\n",
+                count, flops[0] * 1e-6, flops[1] * 1e-6, 100 * seconds[0] / seconds[1]);
+}
+
 void plan_print(const Graph *g, const Target *t, FILE *out) {
     Arena *tmp = arena_new();
     double total[5] = {0, 0, 0, 0, 0};
@@ -190,6 +208,7 @@ void plan_print(const Graph *g, const Target *t, FILE *out) {
     fprintf(out, "all  %-34s %-12s %9s %10s %12s %14s %7s %9.4g\n", "", "", "", "",
             amount(tmp, total[0], total[1], 1e6), amount(tmp, total[2], total[3], 1024), "",
             1e3 * total[4]);
+    again_row(g, out);
     slab_row(out, "slab per image", g->act_bytes, g->act_lower_bound);
     slab_row(out, "slab fixed    ", g->fix_bytes, g->fix_lower_bound);
     fprintf(out, "parameters     %12lld bytes, state %lld, scratch per thread %lld\n",

@@ -23,6 +23,8 @@ typedef struct PassCtx {
     int nseeds;
     struct SeedInfo {         /* ... and, per rule, where the seed goes (filled by grad/schedule) */
         ValueId diff;         /* stored value to write the seed into; 0: not possible */
+        bool rectified;       /* diff is that behind the layer's rectifier: whoever writes the seed
+                                 applies the rule to it (rt_abi.h, rt_seed.rule) */
         int first_kernel;     /* start executing at this kernel index */
         ValueId live[16];     /* values alive across that point: zero them first */
         int nlive;
@@ -32,7 +34,7 @@ typedef struct PassCtx {
     struct PassMemory {       /* recompute: what options->memory led to */
         int64_t before, after; /* bytes of the whole plan; after = 0: nothing had to be dropped */
         int64_t least;         /* of all plans that were looked at */
-        double slower;         /* predicted share of a step that recomputing adds */
+        double flops, slower;  /* per step, and the predicted share of it, that recomputing adds */
         bool failed;           /* no plan fits */
     } memory;
     /* debugging */

@@ -31,6 +31,7 @@ typedef struct Choice {
     bool *drop;     /* per candidate */
     int64_t bytes;  /* of the whole plan */
     double seconds; /* of a step, predicted */
+    double flops;   /* of what is made again, all images */
 } Choice;
 
 typedef struct Recompute {
@@ -229,9 +230,13 @@ static void evaluate(Recompute *r, const bool *drop, Choice *c) {
     pass_schedule(g, &ctx);
     pass_memplan(g, &ctx);
     c->bytes = same_kernels(g) ? plan_total_bytes(g, ctx.target) : INT64_MAX;
-    c->seconds = 0;
-    for (int i = 0; i < g->nkernels; i++)
-        c->seconds += g->kernels[i].seconds;
+    c->seconds = c->flops = 0;
+    for (int i = 0; i < g->nkernels; i++) {
+        const Kernel *k = &g->kernels[i];
+        c->seconds += k->seconds;
+        if (kernel_twin(g, k))
+            c->flops += k->flops_image * (double)plan_batch(g) + k->flops_fixed;
+    }
     arena_free(tmp);
     arena_free(keep);
     r->tries++;
@@ -252,6 +257,7 @@ static void try_choice(Recompute *r, const bool *drop) {
     memcpy(r->best.drop, drop, (size_t)r->n * sizeof(bool));
     r->best.bytes = c.bytes;
     r->best.seconds = c.seconds;
+    r->best.flops = c.flops;
 }
 
 static void find_candidates(Recompute *r) {
@@ -400,6 +406,7 @@ void pass_recompute(Graph *g, PassCtx *ctx) {
     if (!r.best.drop)
         return;
     ctx->memory.after = r.best.bytes;
+    ctx->memory.flops = r.best.flops;
     ctx->memory.slower = r.best.seconds / before.seconds - 1;
     rewrite(g, &r, r.best.drop, ctx->tmp);
 }

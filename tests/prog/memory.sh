@@ -67,12 +67,12 @@ for net in deep mixed; do
     for part in 1 0.4 0.02; do # from a hair below the whole to the least
         limit=$(awk -v a="$least" -v b="$whole" -v p=$part \
             'BEGIN { printf "%dK", 1024 * (a + 0.1 + (b - a) * p - (p == 1) * 0.25) }')
-        run 0 'training takes [0-9.]+ MB instead of' 'adds [0-9.]+ %' -- \
+        run 0 'training takes [0-9.]+ MB instead of' 'adds [0-9.e+-]+ GFLOP, [0-9.-]+ %' -- \
             netc build --memory="$limit" $net.net -o less
         run 0 -- ./less train -q --threads=3 --out=again
         same "$net in $limit" $net-1/$w again/$w
         run 0 -- netc emit --as=plan --mode=train --memory="$limit" $net.net
-        hold "$net in $limit: the plan shows it" grep -q ' again\.' stdout
+        hold "$net in $limit: the plan shows it" grep -qE '^made again +[0-9]+ kernels' stdout
     done
     run 0 -- netc build --memory=1G $net.net -o roomy
     hold_not "$net: nothing to report when it fits" grep -q 'instead of' stderr
