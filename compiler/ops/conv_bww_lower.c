@@ -134,9 +134,9 @@ static void direct_candidate(const Graph *g, const ConvProblem *p, Kernel *k, co
               .tasks = (double)k->tasks_per};
     bool far = src + dd > (double)t->l3;
     *(far ? &c.dram_bytes : &c.l3_bytes) = streamed;
-    /* Part of the transfers is not hidden behind the arithmetic. */
+    /* Part of the transfers is not hidden behind the arithmetic (measured). */
     double speed = far ? t->speed.dram : t->speed.l3 * max_double(1, t->speed.threads);
-    k->seconds = cost_seconds(t, &c) + 0.3 * streamed / speed;
+    k->seconds = cost_seconds(t, &c) + (far ? 0.3 : 0.7) * streamed / speed;
 }
 
 /* The fastest way to share the work, but for nearly the same time rather more tasks: the program

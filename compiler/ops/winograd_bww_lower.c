@@ -91,17 +91,22 @@ static double predict(const Graph *g, const ConvProblem *p, const Target *t, con
     double floats = (double)w->products * (double)(w->v + w->d + 2 * w->u);
     double src = 4 * n * groups * i * width * (double)(p->src[0] * p->src[1]) * (double)w->o_parts;
     double dst = 4 * n * groups * o * width * (double)(p->dst[0] * p->dst[1]) * (double)w->i_parts;
-    double cache = (double)t->l3 / (double)max64(1, t->speed.threads);
+    double threads = (double)max64(1, t->speed.threads), cache = (double)t->l3 / threads;
     double all = 4 * (double)w->floats, moved = 4 * blocks * floats;
     Cost c = {.flops = 2 * products * groups * tiles * i * width * o * width,
               .efficiency = 0.94 * ideal / (cycles > ideal ? cycles : ideal),
               .vector_ops = ops,
               .dram_bytes = src + dst,
               .tasks = tasks};
-    *(all <= 0.8 * (double)t->l2 ? &c.l2_bytes : all <= 0.7 * cache ? &c.l3_bytes : &c.dram_bytes) +=
-        moved;
-    /* The transforms wait for memory: nothing runs beside them. */
-    return cost_seconds(t, &c) + 0.6 * c.dram_bytes / t->speed.dram;
+    /* Transforms and memory take turns with the products: what they wait for comes on top.  The
+     * shares are measured; a working set of half the cache already loses some lines. */
+    double wait = all <= 0.8 * (double)t->l2 ? 0.3 / t->speed.l2
+                  : all <= 0.5 * cache       ? 0.5 / t->speed.l3
+                  : all <= cache             ? 1.6 / t->speed.l3
+                                             : 1.0 * threads / t->speed.dram;
+    double used = tasks < threads ? tasks : threads;
+    double seconds = cost_seconds(t, &c) + wait * moved / used + 0.6 * c.dram_bytes / t->speed.dram;
+    return seconds * (1 + 0.04 * threads / tasks); /* threads are never equally fast */
 }
 
 typedef struct Search {
@@ -271,13 +276,17 @@ static void each_tile(WinoBww *w, Val count, const char *name, TileFn fn) {
     em_for_end(e, &c, NULL, 0);
 }
 
+/* Products lie `step` floats apart, slots `next`.  No hardware prefetcher follows so many streams;
+ * a store that waits for its line from L3 blocks those behind it. */
 static void put_transformed(WinoBww *w, const WinoMatrix *matrix, const Val *in, Val to,
-                            int64_t step) {
+                            int64_t step, int64_t next) {
     Emit *e = w->e;
     Val out[WINO_MAX * WINO_MAX];
     wino_apply2(e, matrix, in, out);
-    for (int i = 0; i < w->w.products; ++i)
+    for (int i = 0; i < w->w.products; ++i) {
         em_store(e, to, i * step, out[i] ? out[i] : em_vec(e, 0), true);
+        em_prefetch(e, to, i * step + 2 * next);
+    }
 }
 
 static void input_tile(WinoBww *w, const TileAt *at, int rows, int cols) {
@@ -295,7 +304,8 @@ static void input_tile(WinoBww *w, const TileAt *at, int rows, int cols) {
         in[i] = inside ? em_load(e, from, y * s->row + x * s->pixel, true) : NULL;
     }
     Val to = mul_add(e, at->channels, p->slots, at->slot);
-    put_transformed(w, &w->x.bt, in, em_ptr(e, w->v, em_mul(e, to, em_i64(e, s->block))), p->v);
+    put_transformed(w, &w->x.bt, in, em_ptr(e, w->v, em_mul(e, to, em_i64(e, s->block))), p->v,
+                    s->block);
 }
 
 static void output_tile(WinoBww *w, const TileAt *at, int rows, int cols) {
@@ -315,7 +325,7 @@ static void output_tile(WinoBww *w, const TileAt *at, int rows, int cols) {
             int64_t off = j * d->cblock + y * d->row + x * d->pixel;
             in[i] = y < rows && x < cols ? em_load(e, from, off, true) : NULL;
         }
-        put_transformed(w, &w->x.a, in, em_ptr(e, to, em_i64(e, j * width)), p->d);
+        put_transformed(w, &w->x.a, in, em_ptr(e, to, em_i64(e, j * width)), p->d, p->o_tile);
     }
 }
 
