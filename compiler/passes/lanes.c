@@ -29,6 +29,7 @@ typedef struct Former {
     UseTable uses;
     int *step_of; /* per node: 1 + step of the block; 0: none */
     int64_t weights, gradients; /* bytes */
+    double seconds, ordinary;   /* per image, all threads at work */
 } Former;
 
 static int64_t align(int64_t bytes) {
@@ -211,11 +212,62 @@ static void count_weights(Former *f) {
 }
 
 static bool small_enough(const Former *f, int64_t scratch) {
-    const Target *t = f->block->target;
+    return scratch + f->weights + f->gradients <= 2 * f->block->target->l2;
+}
+
+/* ---- is it quicker ---- */
+
+/* Shares of the peak, measured on LeNet-5 and on convolutions of full vectors; Winograd's is less
+ * because its transforms are not counted. */
+static const double lanes_share = 0.83, ordinary_share = 0.9, winograd_share = 0.6;
+
+/* Channels that the kernel's vectors hold for each that exists. */
+static double padding(const Graph *g, const Kernel *k, const Target *t) {
+    const Node *n = graph_n(g, k->anchor);
+    const Value *x = graph_v(g, n->out[0]);
+    int64_t c, h, w;
+    if (!x->batched)
+        x = graph_v(g, n->in[n->nin - 1]); /* weights' gradient: diff_dst */
+    if (!x->batched || x->dtype != DT_F32)
+        return 1;
+    shape_chw(&x->shape, &c, &h, &w);
+    return (double)((c + t->vector - 1) / t->vector * t->vector) / (double)c;
+}
+
+/* Multiplications of F(m, k) for each of the direct way. */
+static double winograd_work(const Graph *g, const Kernel *k) {
+    const ConvAttrs *a = graph_n(g, k->anchor)->attrs;
+    double m = k->winograd, work = 1;
+    for (int d = 0; d < 2; d++)
+        work *= (m + (double)a->kernel[d] - 1) / (m * (double)a->kernel[d]);
+    return work;
+}
+
+/* Seconds per image, all threads at work, of the kernels as they are. */
+static double ordinary_seconds(const Graph *g, const Target *t) {
+    double seconds = 0;
+    for (int i = 0; i < g->nkernels; i++) {
+        const Kernel *k = &g->kernels[i];
+        double flops = k->flops_image * (k->winograd ? winograd_work(g, k) / winograd_share
+                                                     : padding(g, k, t) / ordinary_share);
+        seconds += flops / t->speed.flops + k->bytes_image / t->speed.l2;
+    }
+    return seconds / t->speed.threads;
+}
+
+static double lanes_seconds(const Graph *g, const Target *t) {
+    double flops = 0;
+    for (int i = 0; i < g->nkernels; i++)
+        flops += g->kernels[i].flops_image;
+    return flops / (lanes_share * t->speed.flops * t->speed.threads);
+}
+
+static bool worth_it(const Former *f, int64_t scratch) {
     const PlanOptions *o = f->ctx->options;
-    if (o && o->force)
-        return true;
-    return scratch + f->weights + f->gradients <= t->l2 * 3 / 2;
+    if (f->block->nsteps == 0)
+        return false;
+    return (o && o->force) ||
+           (small_enough(f, scratch) && f->seconds < f->ordinary);
 }
 
 /* ---- kernels ---- */
@@ -241,6 +293,12 @@ static void block_kernel(Former *f, Kernel *k, int64_t scratch) {
     k->scratch = scratch;
     k->tasks_per = f->update ? f->block->slots : 1;
     k->tasks_block = f->update ? 0 : t->vector;
+    k->others = arena_printf(f->g->keep, "one kernel per layer: %.3g us per image instead of %.3g",
+                             1e6 * f->ordinary, 1e6 * f->seconds);
+    /* A block takes as long as if all its lanes had an image, and one thread. */
+    int64_t n = plan_batch(f->g), blocks = (n + t->vector - 1) / t->vector;
+    int64_t rounds = (blocks + t->speed.threads - 1) / t->speed.threads;
+    k->seconds = f->seconds * (double)(rounds * t->vector * t->speed.threads);
 }
 
 static void finish(Former *f, Kernel *k) {
@@ -338,7 +396,9 @@ void pass_lanes(Graph *g, PassCtx *ctx) {
         take_kernel(&f, &g->kernels[i]);
     count_weights(&f);
     int64_t scratch = place_values(&f);
-    if (f.block->nsteps == 0 || !small_enough(&f, scratch))
+    f.seconds = lanes_seconds(g, ctx->target);
+    f.ordinary = ordinary_seconds(g, ctx->target);
+    if (!worth_it(&f, scratch))
         return;
     if (!ctx->train) {
         NodeId *node = ARENA_ARRAY(g->keep, g->norder, NodeId);
