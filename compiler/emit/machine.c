@@ -256,6 +256,13 @@ static bool find_code(Emit *e, Probe *p) {
     return chains && reads;
 }
 
+/* As the file keeps it, so that the first build's plan is the second's. */
+static double rounded(double x) {
+    char text[40];
+    snprintf(text, sizeof text, "%.4g", x);
+    return strtod(text, NULL);
+}
+
 static void summarize(const Probe *p, struct Speed *out) {
     struct Speed s = {.dram = p->dram, .dram_one = p->dram_one, .threads = p->threads};
     for (int i = 0; i < p->threads; i++) {
@@ -267,7 +274,12 @@ static void summarize(const Probe *p, struct Speed *out) {
     s.l3 = s.l3 > s.dram / p->threads ? s.l3 : s.dram / p->threads;
     s.l2 = s.l2 > s.l3 ? s.l2 : s.l3;
     s.dram_one = s.dram_one < s.dram ? s.dram_one : s.dram;
-    *out = s;
+    *out = (struct Speed){.flops = rounded(s.flops),
+                          .l2 = rounded(s.l2),
+                          .l3 = rounded(s.l3),
+                          .dram = rounded(s.dram),
+                          .dram_one = rounded(s.dram_one),
+                          .threads = s.threads};
 }
 
 bool machine_measure(Arena *a, const Target *t, struct Speed *out) {

@@ -27,6 +27,8 @@ double cost_seconds(const Target *t, const Cost *c) {
     double share = rounds / tasks;
     double flops_per_op = 2.0 * t->vector; /* a vector instruction costs what an FMA costs */
     double start = 0.5e-6;                 /* handing a kernel to the threads */
+    if (t->speed.flops <= 0)
+        return 0; /* a target made by hand: nothing is known, the first candidate wins */
     double work = c->flops / (c->efficiency > 0 ? c->efficiency : 1) + c->vector_ops * flops_per_op;
     double most = work * share / t->speed.flops;
     double l2 = c->l2_bytes * share / t->speed.l2, l3 = c->l3_bytes * share / t->speed.l3;
