@@ -88,8 +88,8 @@ void bias_image_end(BwwBias *b) {
     int width = em_width(e);
     for (int j = 0; j < b->vectors; ++j) {
         int64_t image = j * width, total = total_at(b) + image;
-        Val sum = em_fadd(e, em_load(e, b->scratch, total, true),
-                          em_load(e, b->scratch, image, true));
+        Val sum =
+            em_fadd(e, em_load(e, b->scratch, total, true), em_load(e, b->scratch, image, true));
         em_store(e, b->scratch, total, sum, true);
         em_store(e, b->scratch, image, em_vec(e, 0), true);
     }

@@ -12,7 +12,7 @@
 
 enum {
     TASKS_WANTED = 16,
-    DENSE_TASKS = 32,      /* dense: fewer tasks own less each */
+    DENSE_TASKS = 32, /* dense: fewer tasks own less each */
     CANDIDATES = 40,
     PACKED_IMAGES = 64,    /* dense: images whose diff_dst is packed at a time */
     ROWS_OF_WEIGHTS = 512, /* dense: rows of diff_weights per task, at least */
@@ -29,20 +29,20 @@ typedef struct Bww {
     BwwUpdate u;
     BwwTile tile;
     bool images;
-    int full, part;   /* vectors of an output tile; of a task */
-    int64_t src_step; /* floats from channel to channel */
-    int64_t tap, row; /* floats of the sums from tap to tap, from channel to channel */
+    int full, part;      /* vectors of an output tile; of a task */
+    int64_t src_step;    /* floats from channel to channel */
+    int64_t tap, row;    /* floats of the sums from tap to tap, from channel to channel */
     Val sums, bias_sums; /* scratch */
     /* of the task */
     int oc;
     int64_t channels; /* real ones in this block */
     BwwBias bias;
     Val src_at, dd_at, sum_at;
-    Val out_at, state_at;       /* where complete sums go; their momentum */
+    Val out_at, state_at;        /* where complete sums go; their momentum */
     Val kh_from, kh_to, kw_tile; /* kw_tile: NULL if the task owns all columns */
     Val last_part;               /* behind its vectors lies the tile's padding */
     Val n0, n1, y0, y1;
-    Val first, last;             /* dense: is this the first, the last pass over images? */
+    Val first, last; /* dense: is this the first, the last pass over images? */
 } Bww;
 
 /* ---- tiles and tasks ---- */
@@ -112,8 +112,8 @@ static void direct_candidate(const Graph *g, const ConvProblem *p, Kernel *k, co
     int64_t parts = p->groups * ceil_div(ceil_div(p->o, t->vector), oc);
     BwwTile tile = tile_bww(t, oc, p->kernel[1], l->i_block);
     int64_t taps = ceil_div(p->kernel[0], kh) * (columns ? column_tiles(p, tile.cols) : 1);
-    k->tile = (Tile){.ow = tile.cols, .oh = (int)kh, .oc = oc, .ic = tile.channels,
-                     .unroll = columns};
+    k->tile =
+        (Tile){.ow = tile.cols, .oh = (int)kh, .oc = oc, .ic = tile.channels, .unroll = columns};
     /* 4 to 14 rows: enough pixels per visit of the accumulators, few enough for the cache */
     k->tile.rows = (int)min64(p->dst[0], max64(4, min64(14, 448 / p->dst[1])));
     k->tasks_per = parts * blocks * taps;
@@ -510,8 +510,8 @@ static void run_task(Bww *b, const BwwTask *t) {
         view_at(k, &b->src, zero, src_cb, em_i64(e, -b->p->pad[0]), em_i64(e, -b->p->pad[1]));
     b->dd_at = view_at(k, &b->dd, zero, cb, zero, zero);
     split_index(e, t->part, b->full / b->part, &tile, &sub);
-    Val out = em_add(e, em_mul(e, t->group, em_i64(e, w->group)),
-                     em_mul(e, tile, em_i64(e, w->tile)));
+    Val out =
+        em_add(e, em_mul(e, t->group, em_i64(e, w->group)), em_mul(e, tile, em_i64(e, w->tile)));
     out = em_add(e, out, em_mul(e, sub, em_i64(e, (int64_t)b->part * width)));
     if (!b->images)
         out = em_add(e, out, em_mul(e, t->ib, em_i64(e, w->block)));

@@ -19,14 +19,14 @@
  * per part, oc = vectors, ow = input channels per register tile. */
 typedef struct BwwPlan {
     int m, r, n, products;
-    int64_t o_tile, o_tiles, blocks;      /* of a group */
-    int64_t o_part, i_part;               /* tiles of outputs, blocks of inputs per task */
+    int64_t o_tile, o_tiles, blocks; /* of a group */
+    int64_t o_part, i_part;          /* tiles of outputs, blocks of inputs per task */
     int64_t o_parts, i_parts;
-    int64_t th, tw;                       /* tile rows, columns of an image */
-    int64_t slots;                        /* tiles per block */
-    int rows;                             /* input channels per register tile */
-    int64_t v, d, u;                      /* floats per product: inputs, outputs, sums */
-    int64_t at_v, at_d, at_bias, floats;  /* places in scratch (sums first); its size */
+    int64_t th, tw;                      /* tile rows, columns of an image */
+    int64_t slots;                       /* tiles per block */
+    int rows;                            /* input channels per register tile */
+    int64_t v, d, u;                     /* floats per product: inputs, outputs, sums */
+    int64_t at_v, at_d, at_bias, floats; /* places in scratch (sums first); its size */
 } BwwPlan;
 
 /* An odd number of cache lines, lest the positions of one tile fall into one set. */
@@ -75,17 +75,18 @@ static const double op_cost = 0.7, load_cost = 0.5, store_cost = 2;
 static double predict(const Graph *g, const ConvProblem *p, const Target *t, const BwwPlan *w) {
     WinoMatrices x = wino_matrices(w->m, w->r);
     double n = (double)plan_batch(g), products = w->products, width = t->vector;
-    double tiles = n * (double)(w->th * w->tw), tasks = (double)(p->groups * w->o_parts * w->i_parts);
+    double tiles = n * (double)(w->th * w->tw);
+    double tasks = (double)(p->groups * w->o_parts * w->i_parts);
     double blocks = tasks * (double)ceil_div((int64_t)tiles, w->slots);
     int oc = (int)w->o_tile / t->vector, taps = w->r * w->r;
     double i = (double)(w->i_parts * w->i_part), o = (double)(w->o_parts * w->o_part * oc);
     double input = op_cost * wino_ops2(&x.bt) + (load_cost + store_cost) * products;
     double output = op_cost * wino_ops2(&x.a) + load_cost * w->m * w->m + store_cost * products;
     double back = op_cost * wino_ops2(&x.gt) + load_cost * products + (2 * store_cost + 3) * taps;
-    double sums = (double)(w->i_part * w->o_part * oc) * width * (load_cost + store_cost) * products;
-    double groups = (double)p->groups;
-    double ops = groups * tiles * (i * (double)w->o_parts * input + o * (double)w->i_parts * output) +
-                 groups * i * width * o * back + blocks * sums;
+    double sums = (double)(w->i_part * w->o_part * oc) * width * (load_cost + store_cost);
+    double groups = (double)p->groups, both = (double)w->o_parts * i * input;
+    both += (double)w->i_parts * o * output;
+    double ops = groups * (tiles * both + i * width * o * back) + blocks * sums * products;
     double ideal = 0.5 * w->rows * oc;
     double cycles = tile_cycles(w->rows, oc);
     double floats = (double)w->products * (double)(w->v + w->d + 2 * w->u);
@@ -136,11 +137,10 @@ static void try_parts(Search *s, Kernel k, int64_t o_part, int64_t i_part) {
     static const int slots[] = {16, 28, 49, 56, 64, 98, 112};
     enum { SCRATCH_MOST = 24 << 20 };
     const ConvProblem *p = s->p;
-    int64_t tiles = plan_batch(s->g) * ceil_div(p->dst[0], k.winograd) *
-                    ceil_div(p->dst[1], k.winograd);
-    k.tile = (Tile){.oc = (int)(s->o_tile / s->t->vector),
-                    .oh = (int)o_part,
-                    .ic = (int)i_part * s->t->vector};
+    int64_t tiles =
+        plan_batch(s->g) * ceil_div(p->dst[0], k.winograd) * ceil_div(p->dst[1], k.winograd);
+    k.tile = (Tile){
+        .oc = (int)(s->o_tile / s->t->vector), .oh = (int)o_part, .ic = (int)i_part * s->t->vector};
     k.tile.ow = register_rows(s->t, k.tile.oc);
     for (int i = 0; i < 7; ++i) {
         k.tile.rows = (int)min64(slots[i], tiles);
@@ -151,8 +151,8 @@ static void try_parts(Search *s, Kernel k, int64_t o_part, int64_t i_part) {
         k.tasks_per = p->groups * w.o_parts * w.i_parts;
         k.seconds = predict(s->g, p, s->t, &w);
         k.why = arena_printf(s->g->keep,
-                             "%dx%d outputs give %d products; a task sums %lld x %lld channels", w.m,
-                             w.m, w.products, (long long)(w.i_part * s->t->vector),
+                             "%dx%d outputs give %d products; a task sums %lld x %lld channels",
+                             w.m, w.m, w.products, (long long)(w.i_part * s->t->vector),
                              (long long)(w.o_part * w.o_tile));
         offer(s, &k);
         if (slots[i] >= tiles)
@@ -433,15 +433,18 @@ static void bias_step(WinoBww *w, BiasStep step, Val n) {
     Loop ot = em_for(e, zero, w->o_count, 1, "bias", NULL, 0);
     Val tile = em_add(e, mul_add(e, w->group, w->w.o_tiles, w->o_from), ot.i);
     int64_t room = bias_scratch(w->k->k, w->w.o_tile);
-    BwwBias b = {&w->u, &w->dd, w->oc, w->owns_bias, em_mul(e, tile, em_i64(e, w->oc)),
+    BwwBias b = {&w->u,
+                 &w->dd,
+                 w->oc,
+                 w->owns_bias,
+                 em_mul(e, tile, em_i64(e, w->oc)),
                  em_ptr(e, w->bias, em_mul(e, ot.i, em_i64(e, room)))};
     switch (step) {
     case BIAS_START:
         bias_start(&b);
         break;
     case BIAS_IMAGE:
-        bias_rows(&b, view_at(w->k, &w->dd, n, b.first_cb, zero, zero), zero,
-                  em_i64(e, w->dd.h));
+        bias_rows(&b, view_at(w->k, &w->dd, n, b.first_cb, zero, zero), zero, em_i64(e, w->dd.h));
         bias_image_end(&b);
         break;
     case BIAS_FINISH:

@@ -62,7 +62,9 @@ typedef struct Rig {
 static void update(Graph *g, ValueId grad, ValueId param, const Case *c, bool keep) {
     int slot = graph_v(g, param)->slot;
     ValueId state = graph_input(g, VK_STATE, DT_F32, graph_v(g, param)->shape, false, slot, NULL);
-    SgdAttrs a = {.param = slot, .lr_mult = slot ? 2 : 1, .decay_mult = slot ? 0 : 1,
+    SgdAttrs a = {.param = slot,
+                  .lr_mult = slot ? 2 : 1,
+                  .decay_mult = slot ? 0 : 1,
                   .nesterov = c->nesterov};
     graph_node(g, OP_SGD, &a, 3, (ValueId[]){param, grad, state});
     graph_v(g, grad)->keep = keep;
@@ -83,8 +85,8 @@ static void build(Rig *r, Arena *keep_in, const Case *c, bool keep) {
     DenseAttrs d = {.units = c->o, .bias = true, .src_dim = {c->c, c->h, c->w}, .src_rank = 3};
     Shape image = {3, {c->c, c->h, c->w}};
     bool few = c->c <= 4;
-    r->src = graph_input(g, few ? VK_INPUT : VK_SEED, DT_F32, image, true,
-                         few ? 0 : RULE_GRADIENT, NULL);
+    r->src = graph_input(g, few ? VK_INPUT : VK_SEED, DT_F32, image, true, few ? 0 : RULE_GRADIENT,
+                         NULL);
     ValueId src = few ? graph_op(g, OP_LOAD_INPUT, NULL, 1, &r->src) : r->src;
     Shape taps = {4, {c->o, c->c / c->groups, c->kernel, c->kernel}};
     ValueId w = ref_param(g, "w", c->dense ? (Shape){4, {c->o, c->c, c->h, c->w}} : taps);
@@ -146,8 +148,8 @@ static Data data_new(Arena *keep, const Rig *rig, int64_t n) {
     }
     double *src = numbers(keep, n * shape_elems(&graph_v(g, rig->src)->shape), 11);
     d.seeds[rig->dd] = numbers(keep, n * shape_elems(&graph_v(g, rig->dd)->shape), 13);
-    d.r = (RefRun){.g = g, .n = n, .param = param, .state = state, .lr = 0.01, .momentum = 0.9,
-                   .decay = 0.03};
+    d.r = (RefRun){
+        .g = g, .n = n, .param = param, .state = state, .lr = 0.01, .momentum = 0.9, .decay = 0.03};
     if (graph_v(g, rig->src)->kind == VK_INPUT)
         d.r.input[0] = src;
     else
@@ -310,8 +312,14 @@ static void whole(void) {
     for (int p = 0; p < w[0].n.g->params->count; p++)
         param[p] = numbers(keep, shape_elems(&w[0].n.g->params->at[p].shape), (uint32_t)(20 + p));
     for (int i = 0; i < 2; i++) {
-        RefRun r = {.g = w[i].n.g, .n = 3, .input = {pixels}, .label = {label}, .param = param,
-                    .lr = 1e-3, .momentum = 0.9, .decay = 0.01};
+        RefRun r = {.g = w[i].n.g,
+                    .n = 3,
+                    .input = {pixels},
+                    .label = {label},
+                    .param = param,
+                    .lr = 1e-3,
+                    .momentum = 0.9,
+                    .decay = 0.01};
         s[i] = slabs_new(w[i].n.g, &r, 3);
         for (int step = 0; step < 4; step++)
             slabs_entry(&s[i], &made[i], "step");
@@ -348,7 +356,8 @@ static double gradient_error(const Case *c) {
             dw = graph_n(rig.g, id)->out[0];
         }
     int64_t count = shape_elems(&graph_v(rig.g, dw)->shape);
-    double *want = arena_array(keep, count, sizeof *want), *got = numbers(keep, count, 1), error = 0, size = 0;
+    double *want = arena_array(keep, count, sizeof *want), *got = numbers(keep, count, 1),
+           error = 0, size = 0;
     RefTensor in[2] = {{graph_v(rig.g, rig.src)->shape, c->batch, d.seeds[rig.src]},
                        {graph_v(rig.g, rig.dd)->shape, c->batch, d.seeds[rig.dd]}};
     RefTensor out = {graph_v(rig.g, dw)->shape, 1, want};
