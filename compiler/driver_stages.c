@@ -65,7 +65,8 @@ bool stage_model(Compile *c, bool forward_only) {
                             .define = o->defines,
                             .ndefine = o->define_count,
                             .strict_shapes = o->strict_shapes,
-                            .forward_only = forward_only};
+                            .forward_only = forward_only,
+                            .no_train = o->weights == 1};
 
     if (!model_build)
         missing("semantic analysis");

@@ -119,7 +119,7 @@ typedef struct rt_program {
 
 /* ---- parameters ---- */
 enum { RT_INIT_ZERO, RT_INIT_FILL, RT_INIT_UNIFORM, RT_INIT_GAUSSIAN, RT_INIT_TABLE };
-enum { RT_PARAM_FROZEN = 1, RT_PARAM_CONSTANT = 2 };
+enum { RT_PARAM_FROZEN = 1, RT_PARAM_CONSTANT = 2, RT_PARAM_BF16 = 4 /* in memory */ };
 typedef struct rt_param {
     const char *name;       /* "c1.weight" */
     const char *label;

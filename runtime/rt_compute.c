@@ -248,7 +248,9 @@ int rt_find_nonfinite(netrt *m, int program, int64_t n, char *buf, size_t size) 
     for (int i = 0; i < m->model->nparams; i++) {
         const rt_param *q = &m->model->param[i];
         const float *w = (const float *)(const void *)(m->param + q->offset);
-        if (all_finite(w, rt_layout_physical(&q->layout)))
+        /* of two bfloat16 the second is the exponent of a float */
+        int64_t floats = rt_layout_physical(&q->layout) / (q->flags & RT_PARAM_BF16 ? 2 : 1);
+        if (all_finite(w, floats))
             continue;
         snprintf(buf, size, "the weights of layer %s (%s)", q->label, q->name);
         return 1;

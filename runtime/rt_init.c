@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "rt_alloc.h"
-#include "rt_layout.h"
 #include "rt_model.h"
 #include "rt_rng.h"
 
@@ -61,12 +60,12 @@ void rt_clear_missing(const rt_param *p, float *w, int64_t first, int64_t rows) 
 /* room: rt_part_room() numbers. */
 static void init_param(netrt *m, const rt_param *p, uint64_t seed, uint32_t index, float *room) {
     int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
-    float *pool = (float *)(void *)(m->param + p->offset);
+    char *pool = m->param + p->offset;
     for (int64_t first = 0; first < rows; first += part) {
         int64_t n = rows - first < part ? rows - first : part;
         fill_values(p, seed, index, room, first * size, n * size, m->threads);
         rt_clear_missing(p, room, first, n);
-        rt_layout_pack_rows(&p->layout, room, pool, first, n, m->threads);
+        rt_param_pack(p, room, pool, first, n, m->threads);
     }
 }
 

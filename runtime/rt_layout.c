@@ -8,6 +8,7 @@
  */
 #include "rt_layout.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "rt_par.h"
@@ -22,7 +23,7 @@ typedef struct Walk {
     const void *physical;
     float *logical;
     int64_t base; /* logical number of the element that `logical` points to */
-    float *out; /* pack: the physical side */
+    void *out; /* pack: the physical side */
     int dtype;
 } Walk;
 
@@ -115,13 +116,38 @@ static void row_unpack(const Walk *w, int64_t physical, int64_t logical, int64_t
 }
 
 static void row_pack(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
-    float *dst = w->out + physical;
+    float *dst = (float *)w->out + physical;
     const float *src = w->logical + (logical - w->base);
     if (step == 1)
         memcpy(dst, src, (size_t)n * sizeof *dst);
     else
         for (int64_t i = 0; i < n; i++)
             dst[i] = src[i * step];
+}
+
+static void row_unpack16(const Walk *w, int64_t physical, int64_t logical, int64_t step,
+                         int64_t n) {
+    const uint16_t *src = (const uint16_t *)w->physical + physical;
+    float *dst = w->logical + (logical - w->base);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)src[i] << 16;
+        memcpy(&dst[i * step], &bits, sizeof bits);
+    }
+}
+
+static uint16_t to_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) /* rounding must not make infinity of NaN */
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static void row_pack16(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
+    uint16_t *dst = (uint16_t *)w->out + physical;
+    const float *src = w->logical + (logical - w->base);
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = to_bf16(src[i * step]);
 }
 
 static void row_read(const Walk *w, int64_t physical, int64_t logical, int64_t step, int64_t n) {
@@ -212,26 +238,46 @@ static int64_t row_size(const rt_layout *l) {
     return l->rank > 0 ? rt_layout_count(l) / l->dim[0] : 1;
 }
 
-void rt_layout_unpack_rows(const rt_layout *l, const float *physical, float *rows, int64_t first,
-                           int64_t n, int threads) {
+static void unpack_rows(const rt_layout *l, const void *physical, float *rows, int64_t first,
+                        int64_t n, int threads, bool bf16) {
     Walk w;
     walk_prepare(&w, l);
-    w.row = row_unpack;
+    w.row = bf16 ? row_unpack16 : row_unpack;
     w.physical = physical;
     w.logical = rows;
     w.base = first * row_size(l);
     walk_rows(&w, first, n, n * row_size(l), threads);
 }
 
-void rt_layout_pack_rows(const rt_layout *l, const float *rows, float *physical, int64_t first,
-                         int64_t n, int threads) {
+static void pack_rows(const rt_layout *l, const float *rows, void *physical, int64_t first,
+                      int64_t n, int threads, bool bf16) {
     Walk w;
     walk_prepare(&w, l);
-    w.row = row_pack;
+    w.row = bf16 ? row_pack16 : row_pack;
     w.out = physical;
     w.logical = (float *)(uintptr_t)rows; /* only read by row_pack */
     w.base = first * row_size(l);
     walk_rows(&w, first, n, n * row_size(l), threads);
+}
+
+void rt_layout_unpack_rows(const rt_layout *l, const float *physical, float *rows, int64_t first,
+                           int64_t n, int threads) {
+    unpack_rows(l, physical, rows, first, n, threads, false);
+}
+
+void rt_layout_pack_rows(const rt_layout *l, const float *rows, float *physical, int64_t first,
+                         int64_t n, int threads) {
+    pack_rows(l, rows, physical, first, n, threads, false);
+}
+
+void rt_layout_unpack_rows16(const rt_layout *l, const uint16_t *physical, float *rows,
+                             int64_t first, int64_t n, int threads) {
+    unpack_rows(l, physical, rows, first, n, threads, true);
+}
+
+void rt_layout_pack_rows16(const rt_layout *l, const float *rows, uint16_t *physical,
+                           int64_t first, int64_t n, int threads) {
+    pack_rows(l, rows, physical, first, n, threads, true);
 }
 
 void rt_layout_read(const rt_layout *l, int dtype, const void *physical, float *logical) {

@@ -2,7 +2,7 @@
  * physical order kernels use (blocked, padded, with halos: a nest of axes, rt_abi.h).
  *
  * A logical element has exactly one physical place; physical places without a logical element are
- * padding and hold zero.  f32 only, except rt_layout_read, which converts i32 and u8.
+ * padding and hold zero.  f32 unless said otherwise.
  */
 #ifndef RT_LAYOUT_H
 #define RT_LAYOUT_H
@@ -24,6 +24,11 @@ void rt_layout_unpack_rows(const rt_layout *layout, const float *physical, float
                            int64_t first, int64_t n, int threads);
 void rt_layout_pack_rows(const rt_layout *layout, const float *rows, float *physical, int64_t first,
                          int64_t n, int threads);
+/* The same with a physical side of bfloat16: packing rounds to the nearest, ties to even. */
+void rt_layout_unpack_rows16(const rt_layout *layout, const uint16_t *physical, float *rows,
+                             int64_t first, int64_t n, int threads);
+void rt_layout_pack_rows16(const rt_layout *layout, const float *rows, uint16_t *physical,
+                           int64_t first, int64_t n, int threads);
 /* physical of any dtype (RT_F32, RT_I32, RT_U8) -> logical floats. */
 void rt_layout_read(const rt_layout *layout, int dtype, const void *physical, float *logical);
 /* Physical element number of a logical index, -1: none. */

@@ -82,7 +82,7 @@ static int check_model(const rt_model *model, rt_error *err) {
         const rt_param *p = &model->param[i];
         int64_t physical = rt_layout_physical(&p->layout);
         if (rt_layout_count(&p->layout) != rt_param_count(p) || physical < 0 ||
-            physical * 4 > p->bytes || p->offset < 0 || p->offset + p->bytes > model->param_bytes)
+            physical * (p->flags & RT_PARAM_BF16 ? 2 : 4) > p->bytes || p->offset < 0 || p->offset + p->bytes > model->param_bytes)
             return rt_fail(err, NETRT_EBUG, "parameter %s of %s has an impossible layout", p->name,
                            model->name);
     }
@@ -349,14 +349,30 @@ static float *pool_at(char *pool, int64_t offset) {
     return (float *)(void *)(pool + offset);
 }
 
+void rt_param_unpack(const rt_param *p, const void *physical, float *rows, int64_t first,
+                     int64_t n, int threads) {
+    if (p->flags & RT_PARAM_BF16)
+        rt_layout_unpack_rows16(&p->layout, physical, rows, first, n, threads);
+    else
+        rt_layout_unpack_rows(&p->layout, physical, rows, first, n, threads);
+}
+
+void rt_param_pack(const rt_param *p, const float *rows, void *physical, int64_t first, int64_t n,
+                   int threads) {
+    if (p->flags & RT_PARAM_BF16)
+        rt_layout_pack_rows16(&p->layout, rows, physical, first, n, threads);
+    else
+        rt_layout_pack_rows(&p->layout, rows, physical, first, n, threads);
+}
+
 void rt_param_read(const netrt *m, int param, float *logical) {
     const rt_param *p = &m->model->param[param];
-    rt_layout_unpack(&p->layout, pool_at(m->param, p->offset), logical, m->threads);
+    rt_param_unpack(p, m->param + p->offset, logical, 0, rt_param_rows(p), m->threads);
 }
 
 void rt_param_write(netrt *m, int param, const float *logical) {
     const rt_param *p = &m->model->param[param];
-    rt_layout_pack(&p->layout, logical, pool_at(m->param, p->offset), m->threads);
+    rt_param_pack(p, logical, m->param + p->offset, 0, rt_param_rows(p), m->threads);
     m->param_version++;
 }
 

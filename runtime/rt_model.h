@@ -96,6 +96,11 @@ enum { RT_PART_FLOATS = 1 << 18 };
 int64_t rt_param_rows(const rt_param *p);
 int64_t rt_param_part(const rt_param *p);
 int64_t rt_part_room(const rt_model *model);
+/* Rows first .. first + n - 1 between the kernels' layout (and number format) and plain floats. */
+void rt_param_unpack(const rt_param *p, const void *physical, float *rows, int64_t first,
+                     int64_t n, int threads);
+void rt_param_pack(const rt_param *p, const float *rows, void *physical, int64_t first, int64_t n,
+                   int threads);
 
 int rt_param_saved(const rt_param *p);   /* 0 for masks and other constants */
 int rt_param_trained(const rt_param *p); /* has optimizer state */

@@ -120,13 +120,13 @@ static int no_fit(const rt_model *model, const char *path, const Fit *f, int par
 static int read_one(const netrt *m, const st_file *file, const rt_param *p, const st_tensor *t,
                     char *pool, float *room, rt_error *err) {
     int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
-    float *to = (float *)(void *)(pool + p->offset);
+    char *to = pool + p->offset;
     for (int64_t first = 0; first < rows; first += part) {
         int64_t n = rows - first < part ? rows - first : part;
         if (st_read_part(file, t, room, first * size, n * size, err))
             return err->code;
         rt_clear_missing(p, room, first, n);
-        rt_layout_pack_rows(&p->layout, room, to, first, n, m->threads);
+        rt_param_pack(p, room, to, first, n, m->threads);
     }
     return NETRT_OK;
 }
@@ -274,7 +274,7 @@ static int64_t unpack_part(void *context, int64_t first, const void **data) {
     int64_t rows = rt_param_rows(e->p), size = rt_param_count(e->p) / rows, row = first / size;
     int64_t n = rt_param_part(e->p);
     n = n < rows - row ? n : rows - row;
-    rt_layout_unpack_rows(&e->p->layout, e->pool, e->hold->room, row, n, e->hold->m->threads);
+    rt_param_unpack(e->p, e->pool, e->hold->room, row, n, e->hold->m->threads);
     *data = e->hold->room;
     return n * size;
 }

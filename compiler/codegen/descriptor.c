@@ -280,7 +280,8 @@ static Val param_struct(Emit *e, const Param *q) {
     put_text(&f, q->name);
     put_text(&f, q->label ? q->label : "");
     put_i32(&f, q->shape.rank);
-    put_i32(&f, (q->frozen ? RT_PARAM_FROZEN : 0) | (q->constant ? RT_PARAM_CONSTANT : 0));
+    put_i32(&f, (q->frozen ? RT_PARAM_FROZEN : 0) | (q->constant ? RT_PARAM_CONSTANT : 0) |
+                    (q->bf16 ? RT_PARAM_BF16 : 0));
     put(&f, fixed_i64(e, dim, SHAPE_MAX_RANK));
     put(&f, layout_struct(e, &q->layout, &q->split));
     put_i64(&f, q->offset);

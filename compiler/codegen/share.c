@@ -67,7 +67,8 @@ static bool same_layout(const Layout *a, const Layout *b) {
 static bool same_param(const Param *a, const Param *b) {
     return shape_equal(&a->shape, &b->shape) && shape_equal(&a->split, &b->split) &&
            same_layout(&a->layout, &b->layout) && a->table == b->table && a->links == b->links &&
-           a->frozen == b->frozen && a->constant == b->constant && a->bytes == b->bytes &&
+           a->frozen == b->frozen && a->constant == b->constant && a->bf16 == b->bf16 &&
+           a->bytes == b->bytes &&
            !(a->max_rms < b->max_rms || a->max_rms > b->max_rms) &&
            !(a->lr_mult < b->lr_mult || a->lr_mult > b->lr_mult) &&
            !(a->decay_mult < b->decay_mult || a->decay_mult > b->decay_mult);

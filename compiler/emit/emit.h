@@ -126,6 +126,7 @@ Val em_ptr(Emit *e, Val ptr, Val f32_index);          /* &((float *)ptr)[index] 
 Val em_opaque(Emit *e, Val ptr);
 Val em_load(Emit *e, Val ptr, int64_t off, bool aligned);        /* vector from ((float*)ptr)[off..] */
 void em_store(Emit *e, Val ptr, int64_t off, Val vec, bool aligned);
+Val em_load_bf16(Emit *e, Val ptr, int64_t off); /* vector from ((bfloat16 *)ptr)[off..], aligned */
 Val em_load_masked(Emit *e, Val ptr, int64_t off, Val count);    /* lanes < count, others 0 */
 void em_store_masked(Emit *e, Val ptr, int64_t off, Val vec, Val count);
 Val em_load1(Emit *e, Val ptr, int64_t off);          /* scalar float */

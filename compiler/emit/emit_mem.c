@@ -55,6 +55,15 @@ void em_store(Emit *e, Val ptr, int64_t off, Val vec, bool aligned) {
     store(e, vec, emit_at(e, ptr, off), aligned ? emit_vector_bytes(e) : 4);
 }
 
+Val em_load_bf16(Emit *e, Val ptr, int64_t off) {
+    const char *name = emit_name(e);
+    LLVMTypeRef half = LLVMVectorType(e->i16, (unsigned)em_width(e));
+    Val v = load(e, half, byte_at(e, ptr, 2 * off), emit_vector_bytes(e) / 2);
+    Val wide = LLVMBuildZExt(e->b, v, e->vi32, "");
+    wide = LLVMBuildShl(e->b, wide, em_splat_i32(e, em_i64(e, 16)), "");
+    return LLVMBuildBitCast(e->b, wide, e->vf32, name);
+}
+
 /* lanes < count */
 static Val lane_mask(Emit *e, Val count) {
     return em_icmp(e, EM_LT, em_lane_index(e), em_splat_i32(e, count));

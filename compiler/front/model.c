@@ -74,7 +74,7 @@ Model *model_build(Arena *arena, DiagCtx *diag, Ast *file, const ModelOptions *o
     totals(b);
     b->diag = diag_ctx_new(arena, NULL); /* everything has been said */
     for (b->mode = MODEL_TRAIN; b->mode < MODEL_MODES && !b->opt->forward_only; b->mode++) {
-        if (b->mode == MODEL_TRAIN && b->net->losses.len == 0)
+        if (b->mode == MODEL_TRAIN && (b->net->losses.len == 0 || b->opt->no_train))
             continue;
         build_walk(b);
         BUG_IF(diag_errors(b->diag) > 0, "the %s graph has errors that the first walk did not see",

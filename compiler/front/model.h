@@ -28,6 +28,7 @@ typedef struct ModelOptions {
     Sources *sources;   /* for the spec's text and hash, and for -D values */
     bool strict_shapes; /* discarded input cells are errors */
     bool forward_only;  /* check, describe: skip the train and look graphs */
+    bool no_train;      /* --weights=bf16: skip the train graph */
 } ModelOptions;
 
 enum { MODEL_FORWARD, MODEL_TRAIN, MODEL_LOOK, MODEL_MODES };

@@ -123,6 +123,7 @@ typedef struct Param {
     const uint8_t *links;  /* optional mask [O * I]: 0 = no connection (weight stays 0) */
     bool frozen;           /* not trained */
     bool constant;         /* not a weight at all: not saved, not counted (masks) */
+    bool bf16;             /* kept as bfloat16 (programs that do not train) */
     double max_rms;        /* > 0: Zeiler-Fergus filter renormalisation */
     double lr_mult, decay_mult;
     int64_t trainable;     /* how many numbers really exist (links respected) */

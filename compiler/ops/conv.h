@@ -73,7 +73,8 @@ typedef struct Nest {
     int unroll;
     Val from, to;     /* range of loop[0]; of the channels if there is no loop */
     Val blocks;       /* partial: the number of blocks */
-    int64_t prefetch; /* floats ahead to prefetch weights, 0: none */
+    int64_t prefetch; /* weights ahead to prefetch, 0: none */
+    bool bf16;        /* weights are bfloat16 */
 } Nest;
 typedef struct RegTile {
     int pixels, oc;

@@ -66,6 +66,11 @@ static void choose_dots(const Graph *g, Kernel *k, const Target *t) {
 
 /* ---- one visit ---- */
 
+/* Weights per cache line. */
+static int line_of(const Dots *d) {
+    return d->w.bf16 ? 2 * LINE : LINE;
+}
+
 /* What a visit fetches for later ones: a line per line it reads, a line per row, or nothing. */
 typedef enum { FETCH_NONE, FETCH_ROWS, FETCH_ALL } Fetch;
 
@@ -84,11 +89,12 @@ static void visit(const Dots *d, int images, Val first, Val tile, int vectors, F
     Val step = em_mul(e, d->rows, em_i64(e, width)), sums[2];
     sums[0] = em_ptr(e, d->sums, em_mul(e, first, step));
     sums[1] = em_ptr(e, sums[0], step);
-    Val w = em_ptr(e, d->w_at, em_mul(e, tile, em_i64(e, d->w.tile)));
+    Val w = weights_ptr(e, d->w.bf16, d->w_at, em_mul(e, tile, em_i64(e, d->w.tile)));
     Loop l = em_for(e, em_i64(e, 0), d->rows, 1, "row", NULL, 0);
-    Val at = em_ptr(e, w, em_mul(e, l.i, em_i64(e, d->w.row)));
+    Val at = weights_ptr(e, d->w.bf16, w, em_mul(e, l.i, em_i64(e, d->w.row)));
     if (fetch)
-        next = em_ptr(e, next, em_mul(e, l.i, em_i64(e, fetch == FETCH_ALL ? d->w.row : LINE)));
+        next = weights_ptr(e, d->w.bf16, next,
+                           em_mul(e, l.i, em_i64(e, fetch == FETCH_ALL ? d->w.row : line_of(d))));
     if (fetch == FETCH_ROWS)
         em_prefetch(e, next, 0);
     Val to = em_mul(e, l.i, em_i64(e, width));
@@ -96,9 +102,9 @@ static void visit(const Dots *d, int images, Val first, Val tile, int vectors, F
         acc[p] = em_load(e, em_ptr(e, sums[p], to), 0, true);
     for (int v = 0; v < vectors; ++v) {
         int64_t off = v / d->oc * d->w.tile + v % d->oc * width;
-        Val row = em_load(e, at, off, true);
-        if (fetch == FETCH_ALL && v * width % LINE == 0)
-            em_prefetch(e, next, off);
+        Val row = weights_load(e, d->w.bf16, at, off);
+        if (fetch == FETCH_ALL && v * width % line_of(d) == 0)
+            weights_fetch(e, d->w.bf16, next, off);
         for (int p = 0; p < images; ++p)
             acc[p] = em_fma(e, x[p * vectors + v], row, acc[p]);
     }
@@ -124,15 +130,16 @@ static void few_images(const Dots *d, Val tile, int vectors, Val next) {
 /* Many: the first visits share the fetching evenly, a line per row each. */
 static void many_images(const Dots *d, Val tile, int vectors, Val next) {
     Emit *e = d->e;
-    int64_t per = max64(1, d->w.row / LINE), share = ceil_div(vectors, d->oc) * per;
+    int64_t per = max64(1, d->w.row / line_of(d)), share = ceil_div(vectors, d->oc) * per;
     Val odd = em_and(e, d->count, em_i64(e, 1)), even = em_sub(e, d->count, odd);
     Val end = em_imin(e, em_i64(e, 2 * share), even);
     Loop l = em_for(e, em_i64(e, 0), end, 2, "image", NULL, 0);
     Val number = em_shr(e, l.i, em_i64(e, 1)), of_tile, part;
     split_index(e, number, per, &of_tile, &part);
-    Val at = em_mul(e, em_mul(e, part, d->rows), em_i64(e, LINE));
+    Val at = em_mul(e, em_mul(e, part, d->rows), em_i64(e, line_of(d)));
     at = em_add(e, at, em_mul(e, of_tile, em_i64(e, d->w.tile)));
-    visit(d, 2, l.i, tile, vectors, FETCH_ROWS, em_ptr(e, next, at));
+    visit(d, 2, l.i, tile, vectors, FETCH_ROWS,
+          weights_ptr(e, d->w.bf16, next, at));
     em_for_end(e, &l, NULL, 0);
     Loop r = em_for(e, end, even, 2, "image", NULL, 0);
     visit(d, 2, r.i, tile, vectors, FETCH_NONE, NULL);
@@ -160,7 +167,7 @@ static void all_outputs(const Dots *d) {
     if (whole > 0) {
         Loop l = em_for(e, em_i64(e, 0), em_i64(e, whole), d->tiles, "outputs", NULL, 0);
         Val then = em_add(e, l.i, em_i64(e, d->tiles));
-        Val fetch = em_ptr(e, d->w_at, em_mul(e, then, em_i64(e, d->w.tile)));
+        Val fetch = weights_ptr(e, d->w.bf16, d->w_at, em_mul(e, then, em_i64(e, d->w.tile)));
         if (rest == 0)
             fetch = em_select(e, em_icmp(e, EM_LT, then, em_i64(e, whole)), fetch, d->next);
         all_images(d, l.i, d->tiles * d->oc, fetch);
@@ -210,8 +217,8 @@ static void one_block(Dots *d) {
     Emit *e = d->e;
     Val units = em_sub(e, d->u1, d->u0);
     d->rows = em_mul(e, units, em_i64(e, d->w.layout.i_block));
-    d->w_at = em_ptr(e, d->w.base, em_mul(e, d->u0, em_i64(e, d->w.tap)));
-    d->next = em_ptr(e, d->w_at, em_mul(e, units, em_i64(e, d->w.tap)));
+    d->w_at = weights_ptr(e, d->w.bf16, d->w.base, em_mul(e, d->u0, em_i64(e, d->w.tap)));
+    d->next = weights_ptr(e, d->w.bf16, d->w_at, em_mul(e, units, em_i64(e, d->w.tap)));
     em_zero(e, d->sums, em_mul(e, em_mul(e, d->rows, d->count), em_i64(e, em_width(e))));
     all_outputs(d);
     finish(d);

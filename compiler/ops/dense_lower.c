@@ -90,7 +90,8 @@ static void make_nest(Images *m, const ConvProblem *p, bool backward) {
                      .partial = partial,
                      .src = src_step,
                      .wgt = m->w.row,
-                     .blocks = em_i64(e, blocks)};
+                     .blocks = em_i64(e, blocks),
+                     .bf16 = m->w.bf16};
     for (int i = 0; i <= at; ++i)
         nest_loop(&m->nest, em_i64(e, loop[i].extent), loop[i].src, loop[i].wgt);
     m->outer = inner;
@@ -260,7 +261,8 @@ static void locate(Images *m, const ConvProblem *p, bool backward, Val bias, Val
                         em_i64(e, backward ? 0 : -p->pad[1]));
     Val tap = em_add(e, em_mul(e, m->y, em_i64(e, m->w.kw)), m->x);
     Val w = em_add(e, em_mul(e, group, em_i64(e, m->w.group)), em_mul(e, ot, em_i64(e, m->w.tile)));
-    m->w_at = em_ptr(e, m->w.base, em_add(e, w, em_mul(e, tap, em_i64(e, m->w.tap))));
+    m->w_at = weights_ptr(e, m->w.bf16, m->w.base,
+                          em_add(e, w, em_mul(e, tap, em_i64(e, m->w.tap))));
     m->bias_at = bias ? em_ptr(e, bias, em_mul(e, m->cb, em_i64(e, width))) : NULL;
 }
 

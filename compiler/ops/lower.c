@@ -118,7 +118,20 @@ WeightView weights_of(KernelCtx *k, ValueId id) {
     w.tile = w.i_blocks * w.block;
     w.group = w.o_tiles * w.tile;
     w.base = storage_of(k, v);
+    w.bf16 = v->kind == VK_PARAM && k->g->params->at[v->slot].bf16;
     return w;
+}
+
+Val weights_ptr(Emit *e, bool bf16, Val base, Val index) {
+    return bf16 ? em_ptr_bytes(e, base, em_mul(e, index, em_i64(e, 2))) : em_ptr(e, base, index);
+}
+
+Val weights_load(Emit *e, bool bf16, Val base, int64_t off) {
+    return bf16 ? em_load_bf16(e, base, off) : em_load(e, base, off, true);
+}
+
+void weights_fetch(Emit *e, bool bf16, Val base, int64_t off) {
+    em_prefetch(e, base, bf16 ? off / 2 : off);
 }
 
 Val flat_at(KernelCtx *k, ValueId id, int64_t *floats) {

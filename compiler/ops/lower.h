@@ -49,9 +49,14 @@ typedef struct WeightView {
     Layout layout;
     int64_t o_tiles, i_blocks;       /* per group */
     int64_t kh, kw;
-    int64_t group, tile, block, tap, row; /* strides in floats: group, o-tile, i-block, (kh,kw), i */
+    int64_t group, tile, block, tap, row; /* steps in numbers: group, o-tile, i-block, (kh,kw), i */
+    bool bf16;                       /* the numbers are bfloat16, else float */
 } WeightView;
 WeightView weights_of(KernelCtx *k, ValueId v);
+/* &base[index], base[off..off + vector), towards L2: base[off], in numbers of the weights */
+Val weights_ptr(Emit *e, bool bf16, Val base, Val index);
+Val weights_load(Emit *e, bool bf16, Val base, int64_t off);
+void weights_fetch(Emit *e, bool bf16, Val base, int64_t off);
 /* first float of an unbatched value (parameter, gradient, state) and how many floats it stores */
 Val flat_at(KernelCtx *k, ValueId v, int64_t *floats);
 Val bias_at(KernelCtx *k, ValueId bias); /* base of a bias / per-channel vector (rank 1, blocked, padded) */

@@ -22,10 +22,11 @@ static void body(const Summing *s, int64_t count, Val src, Val w) {
     for (int64_t u = 0; u < count; ++u) {
         Val wv[TILE_MAX_VECTORS];
         for (int j = 0; j < t->oc; ++j)
-            wv[j] = em_load(e, w, u * s->nest->wgt + j * width, true);
+            wv[j] = weights_load(e, s->nest->bf16, w, u * s->nest->wgt + j * width);
         if (s->nest->prefetch)
             for (int j = 0; j<t->oc; j += 16 / width> 1 ? 16 / width : 1)
-                em_prefetch(e, w, s->nest->prefetch + u * s->nest->wgt + j * width);
+                weights_fetch(e, s->nest->bf16, w,
+                              s->nest->prefetch + u * s->nest->wgt + j * width);
         for (int p = 0; p < t->pixels; ++p) {
             Val x = em_bcast(e, src, t->offset[p] + u * s->nest->src);
             for (int j = 0; j < t->oc; ++j) {
@@ -49,7 +50,7 @@ static void channels(const Summing *s, Val from, Val to, Val src, Val w) {
     w = em_opaque(e, w);
     Loop l = em_for(e, from, to, nest->unroll, "i", s->t->acc, n);
     body(s, nest->unroll, em_ptr(e, src, em_mul(e, l.i, em_i64(e, nest->src))),
-         em_ptr(e, w, em_mul(e, l.i, em_i64(e, nest->wgt))));
+         weights_ptr(e, nest->bf16, w, em_mul(e, l.i, em_i64(e, nest->wgt))));
     em_for_end(e, &l, s->t->acc, n);
 }
 
@@ -69,7 +70,7 @@ static void level(const Summing *s, int depth, Val trip, Val src, Val w) {
         trip = em_select(e, em_icmp(e, EM_EQ, l.i, em_sub(e, nest->blocks, em_i64(e, 1))),
                          em_i64(e, nest->last_channels), trip);
     level(s, depth + 1, trip, em_ptr(e, src, em_mul(e, l.i, em_i64(e, nl->src))),
-          em_ptr(e, w, em_mul(e, l.i, em_i64(e, nl->wgt))));
+          weights_ptr(e, nest->bf16, w, em_mul(e, l.i, em_i64(e, nl->wgt))));
     em_for_end(e, &l, s->t->acc, n);
 }
 

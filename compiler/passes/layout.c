@@ -203,6 +203,21 @@ static int64_t bytes_of(const Value *x) {
     return align(bytes);
 }
 
+/* May the parameter be kept as bfloat16?  Weights that only dense layers and their backward data
+ * read; nobody changes them. */
+static bool keep_bf16(const Graph *g, const UseTable *uses, ValueId v) {
+    if (!g->options || !g->options->bf16)
+        return false;
+    for (uint32_t u = uses->first[v]; u < uses->first[v + 1]; u++) {
+        const Node *n = graph_n(g, uses->user[u]);
+        if ((n->op != OP_DENSE && n->op != OP_DENSE_BWD_DATA) || n->in[0] == v || n->in[1] != v)
+            return false;
+        if (n->nin > 2 && n->in[2] == v)
+            return false;
+    }
+    return true;
+}
+
 static void layout_param(Graph *g, const UseTable *uses, const Target *t, ValueId v) {
     Value *x = graph_v(g, v);
     Param *p = &g->params->at[x->slot];
@@ -214,8 +229,12 @@ static void layout_param(Graph *g, const UseTable *uses, const Target *t, ValueI
     check_groups(x, &l);
     BUG_IF(p->layout.kind != LAYOUT_UNSET && !equal_layout(&p->layout, &l),
            "parameter '%s' would be laid out in two ways", p->name);
+    bool bf16 = keep_bf16(g, uses, v);
+    BUG_IF(p->layout.kind != LAYOUT_UNSET && p->bf16 != bf16,
+           "parameter '%s' would be stored in two ways", p->name);
     p->layout = x->layout = l;
-    int64_t bytes = bytes_of(x);
+    p->bf16 = bf16;
+    int64_t bytes = p->bf16 ? align(bytes_of(x) / 2) : bytes_of(x);
     if (x->shape.rank == 1 && align(padded_vector(g, uses, t, v) * 4) > bytes)
         bytes = align(padded_vector(g, uses, t, v) * 4);
     p->bytes = bytes > p->bytes ? bytes : p->bytes;

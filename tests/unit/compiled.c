@@ -137,6 +137,20 @@ static int64_t *index_map(const Graph *g, ValueId v, int64_t *count) {
     return map;
 }
 
+static bool is_bf16(const Graph *g, const Value *x) {
+    return x->kind == VK_PARAM && g->params->at[x->slot].bf16;
+}
+
+/* Numbers of tests for bfloat16 are rounded already. */
+static void put_bf16(char *at, double d) {
+    float f = (float)d;
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    BUG_IF(bits & 0xffff, "%.9g is no bfloat16", d);
+    uint16_t half = (uint16_t)(bits >> 16);
+    memcpy(at, &half, 2);
+}
+
 void slabs_write(Slabs *s, ValueId v, const double *from) {
     const Value *x = graph_v(s->g, v);
     Shape shape = shape_of(s->g, x);
@@ -145,7 +159,9 @@ void slabs_write(Slabs *s, ValueId v, const double *from) {
     for (int64_t n = 0; n < images; n++)
         for (int64_t p = 0; p < count; p++) {
             double d = map[p] < 0 || !from ? 0 : from[n * shape_elems(&shape) + map[p]];
-            if (x->dtype == DT_U8)
+            if (is_bf16(s->g, x))
+                put_bf16(at + 2 * p, d);
+            else if (x->dtype == DT_U8)
                 at[n * step + p] = (char)(unsigned char)d;
             else
                 ((float *)(void *)(at + n * step))[p] = (float)d;
@@ -153,7 +169,14 @@ void slabs_write(Slabs *s, ValueId v, const double *from) {
     free(map);
 }
 
-static double element(const Value *x, const char *at, int64_t p) {
+static double element(const Graph *g, const Value *x, const char *at, int64_t p) {
+    if (is_bf16(g, x)) {
+        float wide;
+        uint32_t bits = 0;
+        memcpy((char *)&bits + 2, at + 2 * p, 2);
+        memcpy(&wide, &bits, 4);
+        return (double)wide;
+    }
     if (x->dtype == DT_U8)
         return (unsigned char)at[p];
     float f;
@@ -186,7 +209,7 @@ int64_t slabs_read(const Slabs *s, ValueId v, double *to) {
         for (int64_t p = 0; p < count; p++) {
             double d = 0;
             for (int64_t i = 0; i < parts; i++)
-                d += element(x, at + n * step + i * part, p);
+                d += element(s->g, x, at + n * step + i * part, p);
             if (map[p] >= 0)
                 to[n * shape_elems(&shape) + map[p]] = d;
             else

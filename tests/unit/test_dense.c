@@ -3,9 +3,11 @@
  * Each size is planned with and without fusion and held against the double-precision loops
  * (compiled.h says what is checked) for several batches and two vector widths.  Then the step of the
  * fused plan, which never stores the weights' gradient, must leave weights, biases and momenta with
- * the very bits that separate kernels leave.
+ * the very bits that separate kernels leave.  Weights as bfloat16: products are exact, the only
+ * error is the weights' rounding.
  */
 #define _GNU_SOURCE
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +78,8 @@ static void build(Rig *r, Arena *keep, const Case *c) {
                     .src_dim = {c->c, c->h ? c->h : 1, c->h ? c->w : 1},
                     .src_rank = c->h ? 3 : 1};
     Shape w = c->h ? (Shape){4, {c->units, c->c, c->h, c->w}} : (Shape){2, {c->units, c->c}};
-    ValueId weights = ref_param(g, "weight", w), bias = ref_param(g, "bias", (Shape){1, {c->units}});
+    ValueId weights = ref_param(g, "weight", w);
+    ValueId bias = ref_param(g, "bias", (Shape){1, {c->units}});
     ValueId y = graph_op(g, OP_DENSE, &a, 3, (ValueId[]){x, weights, bias});
     ValueId dx = graph_op(g, OP_DENSE_BWD_DATA, &a, 2, (ValueId[]){dy, weights});
     ValueId dw = graph_op(g, OP_DENSE_BWD_WEIGHTS, &a, 2, (ValueId[]){x, dy});
@@ -86,8 +89,9 @@ static void build(Rig *r, Arena *keep, const Case *c) {
     update(g, bias, db, c->units % 2);
 }
 
-static void plan(Rig *r, const Target *t, bool no_fuse) {
-    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true, .no_fuse = no_fuse};
+static void plan(Rig *r, const Target *t, bool no_fuse, const PlanOptions *options) {
+    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true, .no_fuse = no_fuse,
+                   .options = options};
     static const char *const pass[] = {"fold", "fuse", "layout", "schedule", "memplan"};
     graph_toposort(r->g);
     for (int i = 0; i < 5; i++)
@@ -192,7 +196,7 @@ static void run_target(const char *name) {
         for (int p = 0; p < PLANS; p++) {
             Rig *r = &rig[i][p];
             build(r, keep, &cases[i]);
-            plan(r, &t, p);
+            plan(r, &t, p, NULL);
             CU_ASSERT_EQUAL(updater(r->g) == NULL, p == 1);
             made[PLANS * i + p] = compiled_add(e, r->g, arena_printf(keep, "case%d_%d", i, p));
         }
@@ -218,4 +222,121 @@ static void avx2(void) {
     run_target("x86-64-v3");
 }
 
-SUITE_MAIN(TEST(native), TEST(avx2))
+/* ---- weights as bfloat16 ---- */
+
+static void build_inference(Rig *r, Arena *keep, const Case *c, ValueId *y) {
+    Graph *g = r->g = graph_new(keep, "forward", "case", &r->params);
+    ValueId x = source(g, c), dy = vector_input(g, c->units, 1);
+    DenseAttrs a = {.units = c->units,
+                    .bias = true,
+                    .src_dim = {c->c, c->h ? c->h : 1, c->h ? c->w : 1},
+                    .src_rank = c->h ? 3 : 1};
+    Shape w = c->h ? (Shape){4, {c->units, c->c, c->h, c->w}} : (Shape){2, {c->units, c->c}};
+    ValueId weights = ref_param(g, "weight", w);
+    ValueId bias = ref_param(g, "bias", (Shape){1, {c->units}});
+    *y = graph_op(g, OP_DENSE, &a, 3, (ValueId[]){x, weights, bias});
+    ValueId dx = graph_op(g, OP_DENSE_BWD_DATA, &a, 2, (ValueId[]){dy, weights});
+    graph_v(g, *y)->keep = graph_v(g, dx)->keep = true;
+}
+
+static double round_bf16(double d) {
+    float f = (float)d;
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&f, &bits, 4);
+    return (double)f;
+}
+
+/* Outputs of layer y, images in order. */
+static double *outputs(const Rig *r, const Compiled *c, const RefRun *data, ValueId y, int64_t n) {
+    RefRun one = *data;
+    one.g = r->g;
+    Slabs s = slabs_new(r->g, &one, data->n);
+    double *at = calloc((size_t)n, sizeof *at);
+    slabs_entry(&s, c, "forward");
+    CU_ASSERT_TRUE(at && slabs_read(&s, y, at) == 0);
+    slabs_free(&s);
+    return at;
+}
+
+/* Rounded weights are the only difference: exact products, sums in f32. */
+static void check_bf16(const Rig rig[PLANS], const Compiled made[PLANS], const Case *c, ValueId y,
+                       int64_t n, const char *what) {
+    Arena *keep = arena_new();
+    Data d = data_for(keep, c, n);
+    RefRun r = run_of(&d, n);
+    int64_t count = shape_elems(&rig[0].params.at[0].shape);
+    double *full = outputs(&rig[1], &made[1], &r, y, n * c->units), error = 0, size = 0;
+    for (int64_t i = 0; i < count; i++)
+        d.param[0][i] = round_bf16(d.param[0][i]);
+    r.g = rig[0].g;
+    Check check = {.data = &r, .local = 1, .what = what};
+    CU_ASSERT_EQUAL(compiled_check(&made[0], &check), 0);
+    double *half = outputs(&rig[0], &made[0], &r, y, n * c->units);
+    for (int64_t i = 0; i < n * c->units; i++) {
+        error += (half[i] - full[i]) * (half[i] - full[i]);
+        size += full[i] * full[i];
+    }
+    /* rounding to 8 bits: at most 2^-9 per weight, rms about 1.4e-3 of the output; a few outputs
+     * may be small by chance */
+    double rms = sqrt(error / size);
+    bool many = n * c->units >= 10 && count >= 1000, good = rms < 1e-2;
+    if (many)
+        good = rms < 2e-3 && rms > 5e-4;
+    if (!good)
+        printf("  %s: rms error %.2e of the output\n", what, rms);
+    CU_ASSERT_TRUE(good);
+    free(half);
+    free(full);
+    arena_free(keep);
+}
+
+static void run_bf16(const char *name) {
+    static const PlanOptions options[PLANS] = {{.bf16 = true}, {.bf16 = false}};
+    static Rig rig[NCASES][PLANS];
+    static ValueId y[NCASES];
+    Compiled made[PLANS * NCASES];
+    Arena *keep = arena_new();
+    Target t;
+    if (!compiled_target(keep, name, &t)) {
+        suite_skip(name);
+        arena_free(keep);
+        return;
+    }
+    Emit *e = compiled_begin(keep, &t);
+    memset(rig, 0, sizeof rig);
+    for (int i = 0; i < NCASES; i++)
+        for (int p = 0; p < PLANS; p++) {
+            Rig *r = &rig[i][p];
+            build_inference(r, keep, &cases[i], &y[i]);
+            plan(r, &t, false, &options[p]);
+            CU_ASSERT_EQUAL(r->params.at[0].bf16, p == 0);
+            CU_ASSERT_FALSE(r->params.at[1].bf16);
+            if (p == 1) /* half the bytes, and up to a vector of padding */
+                CU_ASSERT_TRUE(rig[i][0].params.at[0].bytes <= r->params.at[0].bytes / 2 + 32);
+            made[PLANS * i + p] = compiled_add(e, r->g, arena_printf(keep, "case%d_%d", i, p));
+        }
+    bool good = compiled_link(e, made, PLANS * NCASES, 2);
+    CU_ASSERT_TRUE(good);
+    for (int i = 0; i < NCASES && good; i++)
+        for (int k = 0; k < 5 && cases[i].batch[k]; k++) {
+            char what[96];
+            snprintf(what, sizeof what, "bf16, %d units, %d inputs x%d on %s, %d images",
+                     (int)cases[i].units, (int)cases[i].c, (int)cases[i].h, t.name,
+                     (int)cases[i].batch[k]);
+            check_bf16(rig[i], &made[PLANS * i], &cases[i], y[i], cases[i].batch[k], what);
+        }
+    emit_free(e);
+    arena_free(keep);
+}
+
+static void bf16_native(void) {
+    run_bf16("native");
+}
+
+static void bf16_avx2(void) {
+    run_bf16("x86-64-v3");
+}
+
+SUITE_MAIN(TEST(native), TEST(avx2), TEST(bf16_native), TEST(bf16_avx2))

@@ -119,6 +119,28 @@ static void parts(void) {
     }
 }
 
+/* bfloat16: nearest, ties to even; infinity and NaN stay what they are. */
+static void half_precision(void) {
+    static const uint32_t from[] = {0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0xbf807fff,
+                                    0x7f800000, 0x7f800001, 0x7f7fffff, 0x80000000, 0x00007fff};
+    static const uint16_t want[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xbf80,
+                                    0x7f80, 0x7fc0, 0x7f80, 0x8000, 0x0000};
+    enum { COUNT = sizeof from / sizeof *from };
+    rt_layout l = {.rank = 1, .naxes = 1, .dim = {COUNT}, .axis = {{.extent = COUNT, .mult = 1}}};
+    float rows[COUNT], back[COUNT];
+    uint16_t at[COUNT] = {0};
+    memcpy(rows, from, sizeof rows);
+    rt_layout_pack_rows16(&l, rows, at, 0, 4, 1);
+    rt_layout_pack_rows16(&l, rows + 4, at, 4, COUNT - 4, 1);
+    CU_ASSERT_EQUAL(memcmp(at, want, sizeof at), 0);
+    rt_layout_unpack_rows16(&l, at, back, 0, COUNT, 1);
+    for (int i = 0; i < COUNT; i++) {
+        uint32_t bits;
+        memcpy(&bits, &back[i], sizeof bits);
+        CU_ASSERT_EQUAL(bits, (uint32_t)want[i] << 16);
+    }
+}
+
 static void places(void) {
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         const rt_layout *l = all[k];
@@ -175,4 +197,5 @@ static void large(void) {
     free(again);
 }
 
-SUITE_MAIN(TEST(counts), TEST(unpack_and_pack), TEST(parts), TEST(places), TEST(other_types), TEST(large))
+SUITE_MAIN(TEST(counts), TEST(unpack_and_pack), TEST(parts), TEST(half_precision), TEST(places),
+           TEST(other_types), TEST(large))
