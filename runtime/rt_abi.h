@@ -90,7 +90,10 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
              int32_t first; /* kernel to start at */
              int32_t nlive; /* tensors to zero first */
              int32_t live[RT_MAX_LIVE];
-             int32_t pad_; } rule[3]; /* gradient, deconvnet, guided */
+             int32_t rectified; } rule[3]; /* gradient, deconvnet, guided; rectified: the seed is
+                               what the rule of a rectifier makes of it: 0 where the recorded
+                               activation is not positive (gradient, guided), 0 if the seed is
+                               negative (deconvnet, guided) */
     int64_t rf_size[2], rf_jump[2], rf_start[2]; /* receptive field: size (0: the whole image),
                                stride, image coordinate of the first cell's first pixel (negative:
                                padding) */

@@ -62,6 +62,21 @@ static int refuse(const netrt *m, int rule, int seed, rt_error *err) {
                    p->seed[seed].label);
 }
 
+/* The seed of image i as the rule of the layer's rectifier lets it pass (rt_abi.h). */
+static float let_pass(rt_look *l, int rule, int seed, int64_t i, int64_t at, float value) {
+    const rt_seed *s = &look_of(l->m->model)->seed[seed];
+    if (!s->rule[rule].rectified)
+        return value;
+    if (rule != RT_RULE_GRADIENT && !(value > 0))
+        return 0;
+    if (rule == RT_RULE_DECONVNET)
+        return value;
+    rt_tensor_read(l->m, RT_LOOK, s->tensor, i, l->seed);
+    float y = l->seed[at];
+    memset(l->seed, 0, (size_t)l->seed_room * sizeof *l->seed);
+    return y > 0 ? value : 0;
+}
+
 int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const float *value,
                     int64_t n, float *diff, rt_error *err) {
     netrt *m = l->m;
@@ -75,7 +90,7 @@ int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const f
     rt_seed_shape(m->model, seed, chw);
     for (int64_t i = 0; i < n; i++) {
         int64_t at = (unit[i].c * chw[1] + unit[i].y) * chw[2] + unit[i].x;
-        l->seed[at] = value[i];
+        l->seed[at] = let_pass(l, rule, seed, i, at, value[i]);
         rt_tensor_write(m, RT_LOOK, start, i, l->seed);
         l->seed[at] = 0;
     }

@@ -14,6 +14,7 @@
 
 _Static_assert(sizeof(rt_axis) == 32, "rt_axis");
 _Static_assert(sizeof(rt_layout) == 8 + 8 * RT_MAX_DIMS + 32 * RT_MAX_AXES, "rt_layout");
+_Static_assert(sizeof(rt_kernel) == 12 * 8, "rt_kernel: kernel_array writes every field");
 _Static_assert((int)RT_MAX_AXES == (int)LAYOUT_MAX_AXES && (int)RT_MAX_DIMS == (int)SHAPE_MAX_RANK,
                "layout sizes");
 _Static_assert((int)RT_F32 == (int)DT_F32 && (int)RT_I32 == (int)DT_I32 && (int)RT_U8 == (int)DT_U8,
@@ -195,7 +196,7 @@ static Val seed_rule(Program *p, int rule, int seed) {
     put_i32(&f, possible ? info->first_kernel : 0);
     put_i32(&f, nlive);
     put(&f, fixed_i32(p->e, live, RT_MAX_LIVE));
-    put_i32(&f, 0);
+    put_i32(&f, possible && info->rectified);
     return done(&f);
 }
 

@@ -3,8 +3,10 @@
  * requires: fold and dce have run; ctx names the losses (train) or the score and the seeds (look).
  * ensures, train: one SGD node per trainable parameter that a loss depends on, reading the sum of
  * its gradient's parts.  look: per rule a chain from a VK_SEED value of the score's shape down to
- * the image's diff, every seed layer's diff kept and named "<rule>.<layer>"; a rule that some
- * operator on the way does not have leaves ctx->refused[rule] and no nodes.
+ * the image's diff, every seed layer's diff kept and named "<rule>.<layer>"; of a rectified layer
+ * the diff behind its rectifier's rule, which so joins the kernel that makes the signal (a seed is
+ * one number, whose writer can apply the rule); a rule that some operator on the way does not have
+ * leaves ctx->refused[rule] and no nodes.
  * leaves alone: the forward nodes.
  * theory: reverse accumulation, Linnainmaa 1976; Griewank and Walther 2008, section 3.2; the three
  * projections: Zeiler and Fergus 2014, Springenberg et al. 2015, Simonyan et al. 2014.
@@ -106,6 +108,38 @@ static ValueId copy(Reverse *r, ValueId v) {
     return graph_op(r->g, OP_DROPOUT, &a, 1, &v);
 }
 
+static int readers_of(const Reverse *r, ValueId v) {
+    int readers = 0;
+    for (uint32_t o = 0; o < r->nforward; o++)
+        for (int i = 0; i < graph_n(r->g, r->order[o])->nin; i++)
+            readers += graph_n(r->g, r->order[o])->in[i] == v;
+    return readers;
+}
+
+/* The rectifier that made v, if nobody else reads what it rectifies: then the diff of that value is
+ * what the rule made of v's, and nothing else. */
+static NodeId sole_rectifier(const Reverse *r, ValueId v) {
+    const Graph *g = r->g;
+    NodeId relu = graph_v(g, v)->kind == VK_RESULT ? graph_v(g, v)->def : 0;
+    if (!relu || graph_n(g, relu)->op != OP_RELU)
+        return 0;
+    ValueId in = graph_n(g, relu)->in[0];
+    return r->need[in] && readers_of(r, in) == 1 ? relu : 0;
+}
+
+/* The rectifier whose rule a seed in v meets first.  In a deconvnet a normalisation has no rule: the
+ * diffs in front of it and behind are one value. */
+static NodeId next_rectifier(const Reverse *r, ValueId v) {
+    while (r->rule == RULE_DECONVNET && graph_v(r->g, v)->kind == VK_RESULT) {
+        const Node *n = graph_n(r->g, graph_v(r->g, v)->def);
+        if (n->nin != 1 || n->in[0] >= r->nvalue || !r->diff[v] ||
+            r->diff[v] != r->diff[n->in[0]] || readers_of(r, n->in[0]) != 1)
+            break;
+        v = n->in[0];
+    }
+    return sole_rectifier(r, v);
+}
+
 /* The diff of forward value v is complete.  A seed may be written over it, and the seed must not
  * leak into other branches: behind an `add` both branches share one diff, so a seed layer there
  * gets its own copy. */
@@ -113,7 +147,7 @@ static void complete(Reverse *r, ValueId v) {
     if (!r->diff[v] || r->rule == RULE_TRAIN)
         return;
     for (int i = 0; i < r->ctx->nseeds; i++) {
-        if (r->ctx->seeds[i] != v)
+        if (r->ctx->seeds[i] != v || sole_rectifier(r, v))
             continue;
         if (r->diff[v] < r->cap_forked && r->forked[r->diff[v]])
             r->diff[v] = copy(r, r->diff[v]);
@@ -280,8 +314,13 @@ static void project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint
     }
     ctx->refused[rule] = r.refused;
     ctx->image_diff[rule] = good ? r.diff[image] : 0;
-    for (int i = 0; i < ctx->nseeds; i++)
-        ctx->seed_info[rule][i] = (struct SeedInfo){.diff = good ? r.seed_diff[i] : 0};
+    for (int i = 0; i < ctx->nseeds; i++) {
+        NodeId relu = next_rectifier(&r, ctx->seeds[i]);
+        if (relu)
+            r.seed_diff[i] = r.diff[graph_n(g, relu)->in[0]];
+        ctx->seed_info[rule][i] =
+            (struct SeedInfo){.diff = good ? r.seed_diff[i] : 0, .rectified = relu != 0};
+    }
     if (!good) {
         kill_from(g, first_node, first_value);
         return;

@@ -315,6 +315,17 @@ static double *image_by_plan(const Net *n, const Data *d, int rule, int i, const
     return image;
 }
 
+/* What a rectified layer's writer makes of its signal (SeedInfo.rectified). */
+static void rectify(const Net *n, const Data *d, int rule, int i, double *signal, int64_t size) {
+    RefRun r = run_new(n->g, d);
+    BUG_IF(!ref_run(&r), "reference: %s", r.error);
+    const double *y = r.value[n->ctx.seeds[i]];
+    for (int64_t k = 0; k < size; k++)
+        if ((rule != RULE_DECONVNET && !(y[k] > 0)) || (rule != RULE_GRADIENT && !(signal[k] > 0)))
+            signal[k] = 0;
+    ref_run_free(&r);
+}
+
 static double *image_by_cut(Net (*make)(const char *, ParamList *), const Data *d, int rule, int i,
                             const double *signal, int64_t count) {
     Net n = make("look", NULL);
@@ -347,8 +358,10 @@ static int check_starts(Net (*make)(const char *, ParamList *)) {
             int64_t size = shape_elems(&graph_v(n.g, info->diff)->shape) * BATCH;
             double *signal = calloc((size_t)size, sizeof(double)), sum = 0, off = 0;
             ref_fill_distinct(signal, size, 1.0, 31);
-            double *a = image_by_plan(&n, &d, rule, i, signal, count);
             double *b = image_by_cut(make, &d, rule, i, signal, count);
+            if (info->rectified)
+                rectify(&n, &d, rule, i, signal, size);
+            double *a = image_by_plan(&n, &d, rule, i, signal, count);
             for (int64_t p = 0; p < count; p++) {
                 sum += fabs(b[p]);
                 off += fabs(a[p] - b[p]);
@@ -437,9 +450,11 @@ static void fusion_through_kept(void) {
     const Kernel *k = net_kernel(n.g, "c2+sum+r2+p"); /* recorded values are stored on the way */
     CU_ASSERT_PTR_NOT_NULL_FATAL(k);
     CU_ASSERT_EQUAL(kernel_outputs(n.g, k, NULL, 0), 5); /* the switches too */
-    /* a projection may start at r1's diff: the mask behind it is a kernel of its own */
-    has_kernel(n.g, "gradient.relu_bwd.r1");
-    has_kernel(n.g, "guided.relu_bwd.r1+relu");
+    /* a projection that starts at r1 starts behind its mask, which joins the convolution */
+    has_kernel(n.g, "gradient.conv_bwd_data.c2+relu_bwd");
+    has_kernel(n.g, "guided.conv_bwd_data.c2+relu_bwd+relu");
+    CU_ASSERT(n.ctx.seed_info[RULE_GRADIENT][1].rectified);  /* r1 */
+    CU_ASSERT(!n.ctx.seed_info[RULE_GRADIENT][2].rectified); /* c2 */
     for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++)
         for (int i = 0; i < n.ctx.nseeds; i++) {
             const Value *d = graph_v(n.g, n.ctx.seed_info[rule][i].diff);

@@ -163,6 +163,15 @@ static double *project_from(Look *l, Rule rule, int at, const double *seed) {
     CU_ASSERT_NOT_EQUAL_FATAL(info->diff, 0);
     for (int i = 0; i < info->nlive; i++)
         slabs_write(&l->slabs, info->live[i], NULL);
+    if (info->rectified) {
+        int64_t size = count(l, info->diff) * l->data.n;
+        const double *y = read_value(l, l->ctx.seeds[at]);
+        double *passed = arena_array(l->keep, size, sizeof *passed);
+        for (int64_t i = 0; i < size; i++)
+            if ((rule == RULE_DECONVNET || y[i] > 0) && (rule == RULE_GRADIENT || seed[i] > 0))
+                passed[i] = seed[i];
+        seed = passed;
+    }
     slabs_write(&l->slabs, info->diff, seed);
     for (int i = 0; i < l->g->nentries; i++) {
         const Entry *e = &l->g->entry[i];
