@@ -1,8 +1,8 @@
 /* driver_tune.c: what was measured on this machine before, and --tune, which measures now.
  *
- * Winners are kept in $XDG_CACHE_HOME/netc/wisdom-CPU, or in the file NETC_WISDOM names, and used by
- * every later build for target native.  --tune plans the model once for the record of its choices,
- * measures them, and leaves the model itself to be planned with what was learnt.
+ * Winners are kept in $XDG_CACHE_HOME/netc/wisdom-CPU, or in the file NETC_WISDOM names, and used
+ * by every later build for target native.  --tune plans the model once for the record of its
+ * choices, measures them, and leaves the model itself to be planned with what was learnt.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -34,7 +34,8 @@ static const char *cpuinfo(Arena *a, const char *text, const char *key) {
     for (const char *line = text; line && *line; line = strchr(line, '\n')) {
         line += *line == '\n';
         const char *colon = strchr(line, ':');
-        if (strncmp(line, key, n) != 0 || !colon || strspn(line + n, " \t") != (size_t)(colon - line) - n)
+        if (strncmp(line, key, n) != 0 || !colon ||
+            strspn(line + n, " \t") != (size_t)(colon - line) - n)
             continue;
         colon += 1 + strspn(colon + 1, " ");
         return arena_strndup(a, colon, strcspn(colon, "\n\t"));
@@ -285,26 +286,26 @@ static void summarize(const Probe *p, struct Speed *out) {
 bool machine_measure(Arena *a, const Target *t, struct Speed *out) {
     static Probe probe; /* large; one measurement at a time */
     Probe *p = &probe;
-    *p = (Probe){.t = t, .threads = t->speed.threads < THREADS_MAX ? t->speed.threads : THREADS_MAX};
+    *p = (Probe){.t = t, .threads = t->speed.threads};
+    p->threads = p->threads < THREADS_MAX ? p->threads : THREADS_MAX;
     Emit *e = emit_new(a, t, "machine");
     p->nchains = write_chains(e, t);
     write_reads(e, t);
     choose_regions(p);
     size_t size = (size_t)p->region * (size_t)p->threads;
     bool done = find_code(e, p);
-    void *memory = done ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                        : MAP_FAILED;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    void *memory = done ? mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0) : MAP_FAILED;
     done = memory != MAP_FAILED;
     if (done) {
         madvise(memory, size, MADV_HUGEPAGE);
         p->memory = memory;
         done = run_threads(p);
     }
-    if (done) {
+    if (done)
         summarize(p, out);
-        munmap(memory, size);
+    if (done && munmap(memory, size) == 0) /* else threads that wait may still use both */
         emit_free(e);
-    }
     return done;
 }
 
@@ -321,7 +322,8 @@ static bool valid(const struct Speed *s) {
 static bool parse_line(const char *line, const char *name, struct Speed *out) {
     size_t n = strcspn(line, "\t\n");
     struct Speed s = {0};
-    if (line[n] != '\t' || !((n == 1 && line[0] == '*') || (n == strlen(name) && !strncmp(line, name, n))))
+    bool any = n == 1 && line[0] == '*';
+    if (line[n] != '\t' || !(any || (n == strlen(name) && strncmp(line, name, n) == 0)))
         return false;
     if (sscanf(line + n, " flops=%lf l2=%lf l3=%lf dram=%lf dram_one=%lf threads=%d", &s.flops,
                &s.l2, &s.l3, &s.dram, &s.dram_one, &s.threads) != 6 || !valid(&s))

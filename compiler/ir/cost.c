@@ -21,7 +21,8 @@ int64_t plan_batch(const Graph *g) {
 }
 
 double cost_seconds(const Target *t, const Cost *c) {
-    double threads = t->speed.threads > 1 ? t->speed.threads : 1, tasks = c->tasks > 1 ? c->tasks : 1;
+    double threads = t->speed.threads > 1 ? t->speed.threads : 1;
+    double tasks = c->tasks > 1 ? c->tasks : 1;
     /* The thread that does most has ceil(tasks / threads) pieces. */
     double rounds = (double)(int64_t)((tasks + threads - 1) / threads);
     double share = rounds / tasks;

@@ -1,4 +1,4 @@
-/* plan_print.c: the plan as a person reads it: one row per kernel and why it is so; memory at the end.
+/* plan_print.c: the plan as a person reads it: a row per kernel, why it is so, and memory.
  *
  * requires: memplan.  Columns: number, name, algorithm, register tile (rows x pixels x vectors),
  * tasks, MFLOP and KB per image (and fixed part behind a +), FLOP per byte, predicted milliseconds
@@ -165,8 +165,8 @@ static void head(const Graph *g, const Target *t, FILE *out) {
                 t->name, t->vector, t->registers, n, n == 1 ? "" : "s", t->speed.threads,
                 t->speed.flops * 1e-9, t->speed.l2 * 1e-9, t->speed.l3 * 1e-9,
                 t->speed.dram * 1e-9);
-    fprintf(out, "\n%4s %-34s %-12s %9s %10s %12s %14s %7s %9s %4s  %s\n", "#", "kernel", "algorithm",
-            "tile", "tasks", "MFLOP", "KB", "FLOP/B", "ms", "%", "layouts; why");
+    fprintf(out, "\n%4s %-34s %-12s %9s %10s %12s %14s %7s %9s %4s  %s\n", "#", "kernel",
+            "algorithm", "tile", "tasks", "MFLOP", "KB", "FLOP/B", "ms", "%", "layouts; why");
 }
 
 /* What --memory costs: kernels that make results of others again. */
