@@ -564,7 +564,7 @@ static void run(int from) {
 }
 
 int main(int argc, char **argv) {
-    enum { MOST = 400 };
+    enum { MOST = 400, LEAST = 3 };
     dnnl_dims_t image;
     if (argc != 5 || (batch = atoi(argv[2])) < 1) {
         fprintf(stderr, "usage: onednn LAYERS BATCH forward|train|project SECONDS\n");
@@ -577,13 +577,16 @@ int main(int argc, char **argv) {
     CHECK(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags));
     int first = build(image);
     const dnnl_version_t *v = dnnl_version();
+    double warm = omp_get_wtime();
     run(0);
-    run(first);
+    warm = omp_get_wtime() - warm;
+    if (warm < 3)
+        run(first);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     printf("oneDNN-%d.%d.%d %ld", v->major, v->minor, v->patch, usage.ru_maxrss / 1024);
     double begin = omp_get_wtime(), limit = atof(argv[4]);
-    for (int i = 0; i < MOST && (i < 3 || omp_get_wtime() - begin < limit); i++) {
+    for (int i = 0; i < MOST && (i < (warm < 3 ? LEAST : 1) || omp_get_wtime() - begin < limit); i++) {
         double at = omp_get_wtime();
         run(first);
         printf(" %.4f", 1e3 * (omp_get_wtime() - at));
