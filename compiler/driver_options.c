@@ -484,7 +484,7 @@ void options_help_verb(Verb verb, FILE *out) {
     if (COMPILE & 1u << verb)
         fprintf(out,
                 "\nWithout --target-cpu: %s.\n"
-                "Without --batch: training is planned for the spec's batch, all else for one image.\n"
+                "Without --batch: training is planned for the spec's batch, the rest for 1 image.\n"
                 "Programs take any number of images; N is where they are fast.\n",
                 verb == VERB_RUN ? "native" : "x86-64-v3, or aarch64 on such a machine");
 }
