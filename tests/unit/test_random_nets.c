@@ -18,7 +18,7 @@
 #include "ref_cases.h"
 #include "suite.h"
 
-enum { NETS = 300 };
+enum { NETS = 100 };
 static const char *const programs[] = {"forward", "train", "look"};
 static const char *const targets[] = {"native", "x86-64-v3", "x86-64-v2"};
 

@@ -5,6 +5,7 @@
  * kept (update and bias are kernels of their own).  Both against the double-precision loops
  * (compiled.h), and both against each other: the same bits in parameters and momenta after several
  * steps.  Then a whole training step the same way, and the rounding errors of Winograd's sums.
+ * ctest-labels: slow
  */
 #define _GNU_SOURCE
 #include <math.h>

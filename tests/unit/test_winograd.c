@@ -5,6 +5,7 @@
  * double-precision loops, for odd sizes, groups, odd channels, several images per block, three
  * vector widths (compiled.h says what is checked besides the numbers).  How large the rounding
  * errors are is a table that the test prints and bounds.  Also: when Winograd must not be chosen.
+ * ctest-labels: slow
  */
 #define _GNU_SOURCE
 #include <math.h>
