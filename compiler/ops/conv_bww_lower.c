@@ -1,9 +1,9 @@
 /* conv_bww_lower.c: gradients with respect to weights, and their updates (see conv.h).
  *
  * A register tile holds some kernel columns x input channels x output vectors of diff_weights and
- * walks over the pixels: of blocks of rows (small enough to stay in cache while all taps pass), or,
- * for dense layers, over the images.  Between walks the sums rest in scratch (dense: in memory);
- * complete ones are stored, or become the parameter's update at once (Kernel.update).
+ * walks over the pixels of blocks of rows (small enough to stay in cache while all taps pass).
+ * Between walks the sums rest in scratch; complete ones are stored, or become the parameter's update
+ * at once (Kernel.update).  Layers with one output pixel: dense_bww_lower.c.
  * ensures: each element is summed over images, rows, columns in this order by one task, so the
  * result does not depend on threads; padding lanes and rows are zero.
  * theory: LeCun et al. 1998, section II.A; loop order after Georganas et al. (2018), section II-J.
@@ -12,15 +12,12 @@
 
 enum {
     TASKS_WANTED = 16,
-    DENSE_TASKS = 32, /* dense: fewer tasks own less each */
     CANDIDATES = 40,
-    PACKED_IMAGES = 64,    /* dense: images whose diff_dst is packed at a time */
-    ROWS_OF_WEIGHTS = 512, /* dense: rows of diff_weights per task, at least */
 };
 
 /* Tile of a convolution's kernel: oc output vectors per task (of an output tile's), oh kernel rows
  * per task, unroll 1 if a task owns one tile of kernel columns only; ow kernel columns x ic input
- * channels per register tile; rows per visit.  Dense: rows = blocks of input channels per task. */
+ * channels per register tile; rows per visit. */
 typedef struct Bww {
     KernelCtx *k;
     Emit *e;
@@ -28,7 +25,6 @@ typedef struct Bww {
     View src, dd;
     BwwUpdate u;
     BwwTile tile;
-    bool images;
     int full, part;      /* vectors of an output tile; of a task */
     int64_t src_step;    /* floats from channel to channel */
     int64_t tap, row;    /* floats of the sums from tap to tap, from channel to channel */
@@ -41,8 +37,7 @@ typedef struct Bww {
     Val out_at, state_at;        /* where complete sums go; their momentum */
     Val kh_from, kh_to, kw_tile; /* kw_tile: NULL if the task owns all columns */
     Val last_part;               /* behind its vectors lies the tile's padding */
-    Val n0, n1, y0, y1;
-    Val first, last; /* dense: is this the first, the last pass over images? */
+    Val y0, y1;
 } Bww;
 
 /* ---- tiles and tasks ---- */
@@ -50,36 +45,13 @@ static int64_t column_tiles(const ConvProblem *p, int cols) {
     return ceil_div(p->kernel[1], cols);
 }
 
-/* Blocks of input channels per task of a dense layer. */
-static int64_t dense_blocks(const ConvProblem *p, const Target *t, int64_t o_tiles) {
-    int64_t i_block = min64(p->i, t->vector), blocks = ceil_div(p->i, i_block);
-    int64_t want = ceil_div(ROWS_OF_WEIGHTS, i_block * p->kernel[0] * p->kernel[1]);
-    return max64(1, min64(want, blocks * o_tiles * p->groups / (DENSE_TASKS)));
-}
-
 /* Floats of scratch for sums: of the weights, of the bias. */
-static int64_t weight_sums(const ConvProblem *p, const Kernel *k, const Layout *l) {
-    int64_t taps = p->kernel[0] * p->kernel[1] * l->i_block;
-    if (conv_by_images(p)) /* without an update they rest in the gradient */
-        return k->update ? taps * k->tile.rows * l->o_tile : 0;
-    return taps * l->o_tile;
+static int64_t weight_sums(const ConvProblem *p, const Layout *l) {
+    return p->kernel[0] * p->kernel[1] * l->i_block * l->o_tile;
 }
 
 static int64_t scratch_bytes(const ConvProblem *p, const Kernel *k, const Layout *l) {
-    return 4 * (weight_sums(p, k, l) + bias_scratch(k, l->o_tile));
-}
-
-static void choose_dense_tile(const ConvProblem *p, Kernel *k, const Target *t, const Layout *l) {
-    int64_t o_tiles = ceil_div(p->o, l->o_tile), blocks = ceil_div(p->i, l->i_block);
-    BwwTile tile = tile_bww(t, l->o_tile / t->vector, p->kernel[1], l->i_block);
-    k->tile.oc = l->o_tile / t->vector;
-    k->tile.ic = tile.channels;
-    k->tile.ow = tile.cols;
-    k->tile.rows = (int)dense_blocks(p, t, o_tiles);
-    k->tasks_per = p->groups * o_tiles * ceil_div(blocks, k->tile.rows);
-    k->scratch = (int64_t)PACKED_IMAGES * l->o_tile * 4 + scratch_bytes(p, k, l);
-    k->algorithm = "gemm";
-    k->why = "sums run over the images; each weight gradient is written once per 64 images";
+    return 4 * (weight_sums(p, l) + bias_scratch(k, l->o_tile));
 }
 
 /* Share of the peak that the register tile reaches over all taps and channels. */
@@ -169,7 +141,7 @@ void choose_bww(const Graph *g, Kernel *k, const Target *t) {
     weights_conv_bwd_weights(g, k->anchor, -1, t, &l);
     k->tasks_block = 0;
     if (conv_by_images(&p)) {
-        choose_dense_tile(&p, k, t, &l);
+        choose_dense_bwd_weights(g, k, t);
         return;
     }
     Kernel candidate[CANDIDATES] = {best_direct(g, &p, k, t, &l)};
@@ -215,24 +187,12 @@ static void acc_move(const Bww *b, Acc *a, Val dw, bool load) {
             Val *v = &a->acc[i * b->oc + j];
             if (!load)
                 em_store(e, dw, off, *v, true);
-            else if (b->first)
-                *v = em_select(e, b->first, em_vec(e, 0), em_load(e, dw, off, true));
             else
                 *v = em_load(e, dw, off, true);
         }
 }
 
-/* The sums of a visit are complete: the update, straight from the registers. */
-static void acc_update(const Bww *b, const Acc *a, Val at) {
-    Emit *e = b->e;
-    SgdRates rates = sgd_rates(b->k, b->u.weights->attrs);
-    Val param = em_ptr(e, b->out_at, at), state = em_ptr(e, b->state_at, at);
-    for (int i = 0; i < a->n; ++i)
-        for (int j = 0; j < b->oc; ++j)
-            sgd_apply(e, &rates, param, state, a->dw[i] + j * em_width(e), a->acc[i * b->oc + j]);
-}
-
-/* One visit of the accumulators at (kh, kw, i): all pixels of the rows, or all packed images. */
+/* One visit of the accumulators at (kh, kw, i): all pixels of the rows. */
 static void visit(Bww *b, int cols, int channels, Val kh, Val kw, Val i) {
     Emit *e = b->e;
     const ConvProblem *p = b->p;
@@ -246,32 +206,15 @@ static void visit(Bww *b, int cols, int channels, Val kh, Val kw, Val i) {
     off = em_add(e, off, em_mul(e, kw, em_i64(e, p->dilation[1] * b->src.pixel)));
     Val src = em_ptr(e, b->src_at, em_add(e, off, em_mul(e, i, em_i64(e, b->src_step))));
     acc_move(b, &a, dw, true);
-    if (b->images) {
-        Loop l = em_for(e, b->n0, b->n1, 1, "image", a.acc, n);
-        int64_t row = (int64_t)b->oc * em_width(e);
-        Val packed = em_mul(e, em_sub(e, l.i, b->n0), em_i64(e, row));
-        acc_step(b, &a, em_ptr(e, src, em_mul(e, l.i, em_i64(e, b->src.image))),
-                 em_ptr(e, b->k->a.scratch, packed), em_width(e));
-        em_for_end(e, &l, a.acc, n);
-    } else {
-        Loop y = em_for(e, b->y0, b->y1, 1, "y", a.acc, n);
-        Val s = em_ptr(e, src, em_mul(e, y.i, em_i64(e, p->stride[0] * b->src.row)));
-        Val d = em_ptr(e, b->dd_at, em_mul(e, y.i, em_i64(e, b->dd.row)));
-        Loop x = em_for(e, em_i64(e, 0), em_i64(e, p->dst[1]), 1, "x", a.acc, n);
-        acc_step(b, &a, em_ptr(e, s, em_mul(e, x.i, em_i64(e, p->stride[1] * b->src.pixel))),
-                 em_ptr(e, d, em_mul(e, x.i, em_i64(e, b->dd.pixel))), b->dd.cblock);
-        em_for_end(e, &x, a.acc, n);
-        em_for_end(e, &y, a.acc, n);
-    }
-    if (b->last) {
-        If f = em_if(e, b->last);
-        acc_update(b, &a, at);
-        em_else(e, &f);
-        acc_move(b, &a, dw, false);
-        em_endif(e, &f);
-    } else {
-        acc_move(b, &a, dw, false);
-    }
+    Loop y = em_for(e, b->y0, b->y1, 1, "y", a.acc, n);
+    Val s = em_ptr(e, src, em_mul(e, y.i, em_i64(e, p->stride[0] * b->src.row)));
+    Val d = em_ptr(e, b->dd_at, em_mul(e, y.i, em_i64(e, b->dd.row)));
+    Loop x = em_for(e, em_i64(e, 0), em_i64(e, p->dst[1]), 1, "x", a.acc, n);
+    acc_step(b, &a, em_ptr(e, s, em_mul(e, x.i, em_i64(e, p->stride[1] * b->src.pixel))),
+             em_ptr(e, d, em_mul(e, x.i, em_i64(e, b->dd.pixel))), b->dd.cblock);
+    em_for_end(e, &x, a.acc, n);
+    em_for_end(e, &y, a.acc, n);
+    acc_move(b, &a, dw, false);
 }
 
 /* ---- all taps and channels of a block ---- */
@@ -411,65 +354,9 @@ static void sweep(Bww *b) {
         bias_finish(&b->bias);
 }
 
-/* ---- one pixel per image: dense ---- */
-
-static void pack_images(Bww *b) {
-    Emit *e = b->e;
-    int width = em_width(e);
-    Loop l = em_for(e, b->n0, b->n1, 1, "pack", NULL, 0);
-    Val from = em_ptr(e, b->dd_at, em_mul(e, l.i, em_i64(e, b->dd.image)));
-    Val row = em_mul(e, em_sub(e, l.i, b->n0), em_i64(e, (int64_t)b->oc * width));
-    Val to = em_ptr(e, b->k->a.scratch, row);
-    for (int j = 0; j < b->oc; ++j)
-        em_store(e, to, j * width, em_load(e, from, j * b->dd.cblock, true), true);
-    em_for_end(e, &l, NULL, 0);
-}
-
-static void dense_block(Bww *b) {
-    Emit *e = b->e;
-    /* padding must be written, too; a parameter's is zero already */
-    if (!b->u.weights && (b->oc < b->full || b->channels < b->u.w.layout.i_block)) {
-        If f = em_if(e, b->first);
-        em_zero(e, b->sum_at, em_i64(e, b->u.w.block));
-        em_endif(e, &f);
-    }
-    each_tap(b);
-}
-
-static void sweep_images(Bww *b, Val ib_from, Val ib_to) {
-    Emit *e = b->e;
-    Val src = b->src_at, sums = b->sum_at, out = b->out_at, state = b->state_at;
-    Val size = em_i64(e, b->u.w.block);
-    if (b->u.bias)
-        bias_all(&b->bias);
-    Loop n = em_for(e, em_i64(e, 0), b->k->n, PACKED_IMAGES, "images", NULL, 0);
-    b->n0 = n.i;
-    b->n1 = em_imin(e, em_add(e, n.i, em_i64(e, PACKED_IMAGES)), b->k->n);
-    b->first = em_icmp(e, EM_EQ, n.i, em_i64(e, 0));
-    if (b->u.weights)
-        b->last = em_icmp(e, EM_EQ, b->n1, b->k->n);
-    pack_images(b);
-    Loop ib = em_for(e, ib_from, ib_to, 1, "block", NULL, 0);
-    b->src_at = em_ptr(e, src, em_mul(e, ib.i, em_i64(e, b->src.cblock)));
-    Val block = em_mul(e, ib.i, size);
-    b->out_at = em_ptr(e, out, block);
-    b->sum_at = b->out_at;
-    if (b->u.weights) {
-        b->sum_at = em_ptr(e, sums, em_sub(e, block, em_mul(e, ib_from, size)));
-        b->state_at = em_ptr(e, state, block);
-    }
-    with_channels(b, ib.i, dense_block);
-    em_for_end(e, &ib, NULL, 0);
-    em_for_end(e, &n, NULL, 0);
-    b->src_at = src;
-    b->sum_at = sums;
-    b->out_at = out;
-    b->state_at = state;
-}
-
 /* ---- tasks ---- */
 typedef struct BwwTask {
-    Val group, part, ib, ib_end; /* part: `part` output vectors */
+    Val group, part, ib; /* part: `part` output vectors */
 } BwwTask;
 
 static BwwTask decode(Bww *b, Val task) {
@@ -480,17 +367,14 @@ static BwwTask decode(Bww *b, Val task) {
     Val unit = task, kh = em_i64(e, 0);
     b->kh_from = em_i64(e, 0);
     b->kh_to = em_i64(e, p->kernel[0]);
-    if (!b->images && tile->unroll)
+    if (tile->unroll)
         split_index(e, unit, column_tiles(p, tile->ow), &unit, &b->kw_tile);
-    if (!b->images && tile->oh < p->kernel[0]) {
+    if (tile->oh < p->kernel[0]) {
         split_index(e, unit, ceil_div(p->kernel[0], tile->oh), &unit, &kh);
         b->kh_from = em_mul(e, kh, em_i64(e, tile->oh));
         b->kh_to = em_imin(e, em_add(e, b->kh_from, em_i64(e, tile->oh)), b->kh_to);
     }
-    int64_t per = b->images ? tile->rows : 1;
-    split_index(e, unit, ceil_div(b->u.w.i_blocks, per), &unit, &t.ib);
-    t.ib = em_mul(e, t.ib, em_i64(e, per));
-    t.ib_end = em_imin(e, em_add(e, t.ib, em_i64(e, per)), em_i64(e, b->u.w.i_blocks));
+    split_index(e, unit, b->u.w.i_blocks, &unit, &t.ib);
     split_index(e, unit, ceil_div(ceil_div(p->o, em_width(e)), b->part), &t.group, &t.part);
     return t;
 }
@@ -504,8 +388,7 @@ static void run_task(Bww *b, const BwwTask *t) {
     Val cb = em_add(e, em_mul(e, t->group, em_i64(e, ceil_div(b->p->o, width))),
                     em_mul(e, t->part, em_i64(e, b->part)));
     Val src_cb = em_mul(e, t->group, em_i64(e, ceil_div(b->p->i, width)));
-    if (!b->images)
-        src_cb = em_add(e, src_cb, t->ib);
+    src_cb = em_add(e, src_cb, t->ib);
     b->src_at =
         view_at(k, &b->src, zero, src_cb, em_i64(e, -b->p->pad[0]), em_i64(e, -b->p->pad[1]));
     b->dd_at = view_at(k, &b->dd, zero, cb, zero, zero);
@@ -513,8 +396,7 @@ static void run_task(Bww *b, const BwwTask *t) {
     Val out =
         em_add(e, em_mul(e, t->group, em_i64(e, w->group)), em_mul(e, tile, em_i64(e, w->tile)));
     out = em_add(e, out, em_mul(e, sub, em_i64(e, (int64_t)b->part * width)));
-    if (!b->images)
-        out = em_add(e, out, em_mul(e, t->ib, em_i64(e, w->block)));
+    out = em_add(e, out, em_mul(e, t->ib, em_i64(e, w->block)));
     b->out_at = em_ptr(e, w->base, out);
     b->sum_at = b->sums;
     if (b->u.weights)
@@ -524,10 +406,7 @@ static void run_task(Bww *b, const BwwTask *t) {
     if (b->kw_tile)
         owns = em_and(e, owns, em_icmp(e, EM_EQ, b->kw_tile, zero));
     b->bias = (BwwBias){&b->u, &b->dd, b->oc, owns, cb, b->bias_sums};
-    if (b->images)
-        sweep_images(b, t->ib, t->ib_end);
-    else
-        with_channels(b, t->ib, sweep);
+    with_channels(b, t->ib, sweep);
 }
 
 static void open_bww(Bww *b) {
@@ -543,10 +422,9 @@ static void open_bww(Bww *b) {
     b->src_step = b->src.block == 1 ? b->src.cblock : 1;
     b->row = (int64_t)b->part * em_width(e);
     b->tap = b->row * b->u.w.layout.i_block;
-    int64_t packed = b->images ? PACKED_IMAGES * b->row : 0;
-    int64_t sums = weight_sums(b->p, k->k, &b->u.w.layout);
-    b->sums = em_ptr(e, k->a.scratch, em_i64(e, packed));
-    b->bias_sums = em_ptr(e, k->a.scratch, em_i64(e, packed + sums));
+    int64_t sums = weight_sums(b->p, &b->u.w.layout);
+    b->sums = k->a.scratch;
+    b->bias_sums = em_ptr(e, k->a.scratch, em_i64(e, sums));
 }
 
 void lower_conv_bwd_weights(KernelCtx *k) {
@@ -556,7 +434,11 @@ void lower_conv_bwd_weights(KernelCtx *k) {
         lower_winograd_bww(k, &p);
         return;
     }
-    Bww b = {.k = k, .e = e, .p = &p, .images = conv_by_images(&p)};
+    if (conv_by_images(&p)) {
+        lower_dense_bwd_weights(k);
+        return;
+    }
+    Bww b = {.k = k, .e = e, .p = &p};
     open_bww(&b);
     int64_t vectors = ceil_div(p.o, em_width(e)), parts = ceil_div(vectors, b.part);
     int last = (int)(vectors - (parts - 1) * b.part);
@@ -575,8 +457,4 @@ void lower_conv_bwd_weights(KernelCtx *k) {
         em_endif(e, &f);
     }
     task_end(k, &task);
-}
-
-void lower_dense_bwd_weights(KernelCtx *k) {
-    lower_conv_bwd_weights(k);
 }

@@ -450,10 +450,6 @@ void choose_conv_bwd_weights(const Graph *g, Kernel *k, const Target *t) {
     choose_bww(g, k, t);
 }
 
-void choose_dense_bwd_weights(const Graph *g, Kernel *k, const Target *t) {
-    choose_bww(g, k, t);
-}
-
 /* ---- backward weights ---- */
 BwwTile tile_bww(const Target *t, int oc, int64_t kw, int64_t channels) {
     int most = tile_max_pixels(t, oc);

@@ -165,8 +165,8 @@ const OpDef opdef_dense_bwd_weights = {
     .nattrs = COUNT_OF(dense_grad_attrs),
     .infer = infer_bwd_weights,
     .flops = flops_dense,
-    .lower = lower_dense_sums,
+    .lower = lower_dense_bwd_weights,
     .lanes = lanes_conv_bwd_weights,
-    .choose = choose_dense_sums,
+    .choose = choose_dense_bwd_weights,
     .weights = weights_dense_bwd_weights,
 };

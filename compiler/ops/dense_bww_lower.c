@@ -9,8 +9,7 @@
  * stays zero; tasks are ordered so that neighbours share their rows of src in L2.
  * theory: Rumelhart, Hinton, Williams 1986, equation (12); Goto and van de Geijn (2008).
  */
-#include "ops/conv.h"
-#include "ops/optim.h"
+#include "ops/bww_update.h"
 
 enum {
     PACKED_IMAGES = 256, /* images per panel */
@@ -26,9 +25,7 @@ typedef struct DenseBww {
     Emit *e;
     const ConvProblem *p;
     View src, dd;
-    WeightView w;             /* geometry; of the gradient, or of the updated weights */
-    const Node *update;       /* or NULL */
-    Val state;                /* momentum */
+    BwwUpdate u;              /* u.w: geometry of the gradient, or of the updated weights */
     bool merged;              /* rows of weights and numbers of src lie in the same order */
     int64_t units, per, step; /* blocks x taps; of them per task; floats of src from row to row */
     int rows, full;
@@ -53,7 +50,7 @@ static int64_t units_per_task(int64_t units, int64_t i_block, int64_t tiles, int
     return min64(units, ceil_div(want, whole) * whole);
 }
 
-void choose_dense_sums(const Graph *g, Kernel *k, const Target *t) {
+void choose_dense_bwd_weights(const Graph *g, Kernel *k, const Target *t) {
     ConvProblem problem = conv_problem(g, graph_n(g, k->anchor)), *p = &problem;
     Layout forward, *l = &forward;
     conv_forward_layout(g, graph_n(g, k->anchor), t, l);
@@ -81,15 +78,15 @@ typedef struct Finish {
 
 static Finish finish_open(const DenseBww *b, Val at) {
     Finish f = {.w = em_ptr(b->e, b->w_at, at)};
-    if (b->update) {
-        f.rates = sgd_rates(b->k, b->update->attrs);
+    if (b->u.weights) {
+        f.rates = sgd_rates(b->k, b->u.weights->attrs);
         f.m = em_ptr(b->e, b->m_at, at);
     }
     return f;
 }
 
 static void finish(const DenseBww *b, const Finish *f, int64_t off, Val sum) {
-    if (b->update)
+    if (b->u.weights)
         sgd_apply(b->e, &f->rates, f->w, f->m, off, sum);
     else
         em_store(b->e, f->w, off, sum, true);
@@ -97,7 +94,7 @@ static void finish(const DenseBww *b, const Finish *f, int64_t off, Val sum) {
 
 /* Padding vectors of a gradient's row are zero; weights and momentum have had it from the start. */
 static void finish_padding(const DenseBww *b, const Finish *f, int64_t row) {
-    for (int j = b->oc; j < b->full && !b->update; ++j)
+    for (int j = b->oc; j < b->full && !b->u.weights; ++j)
         em_store(b->e, f->w, row + (int64_t)j * em_width(b->e), em_vec(b->e, 0), true);
 }
 
@@ -105,7 +102,7 @@ static void finish_padding(const DenseBww *b, const Finish *f, int64_t row) {
 static void fetch_ahead(const DenseBww *b, int rows, Val at, Val image) {
     enum { LINE = 16 };
     Emit *e = b->e;
-    int64_t lines = rows * b->w.row / LINE, per = ceil_div(lines, FETCH_IMAGES);
+    int64_t lines = rows * b->u.w.row / LINE, per = ceil_div(lines, FETCH_IMAGES);
     Val next = em_add(e, at, em_mul(e, image, em_i64(e, per * LINE)));
     Val w = em_ptr(e, b->w_at, next), m = em_ptr(e, b->m_at, next);
     for (int64_t i = 0; i < per; ++i) {
@@ -119,7 +116,7 @@ static void sum_images(const DenseBww *b, int rows, Val src, Val at, Val *acc) {
     Emit *e = b->e;
     int width = em_width(e), n = rows * b->oc;
     Loop l = em_for(e, em_i64(e, 0), em_sub(e, b->n1, b->n0), 1, "image", acc, n);
-    if (b->update)
+    if (b->u.weights)
         fetch_ahead(b, rows, at, l.i);
     Val dd = em_ptr(e, b->packed, em_mul(e, l.i, em_i64(e, (int64_t)b->oc * width)));
     Val x = em_ptr(e, src, em_mul(e, l.i, em_i64(e, b->src.image)));
@@ -145,8 +142,8 @@ static void tile_whole(DenseBww *b, int rows, Val src, Val at) {
     Finish f = finish_open(b, at);
     for (int r = 0; r < rows; ++r) {
         for (int j = 0; j < b->oc; ++j)
-            finish(b, &f, r * b->w.row + j * em_width(b->e), acc[r * b->oc + j]);
-        finish_padding(b, &f, r * b->w.row);
+            finish(b, &f, r * b->u.w.row + j * em_width(b->e), acc[r * b->oc + j]);
+        finish_padding(b, &f, r * b->u.w.row);
     }
 }
 
@@ -155,10 +152,10 @@ static void tile_panel(DenseBww *b, int rows, Val src, Val at) {
     Emit *e = b->e;
     Val acc[TILE_MAX_ACC], rest = em_ptr(e, b->rest, at);
     for (int i = 0; i < rows * b->oc; ++i)
-        acc[i] = em_load(e, rest, i / b->oc * b->w.row + i % b->oc * em_width(e), true);
+        acc[i] = em_load(e, rest, i / b->oc * b->u.w.row + i % b->oc * em_width(e), true);
     sum_images(b, rows, src, at, acc);
     for (int i = 0; i < rows * b->oc; ++i)
-        em_store(e, rest, i / b->oc * b->w.row + i % b->oc * em_width(e), acc[i], true);
+        em_store(e, rest, i / b->oc * b->u.w.row + i % b->oc * em_width(e), acc[i], true);
 }
 
 /* ---- all rows of a task ---- */
@@ -171,12 +168,12 @@ static void each_tile(DenseBww *b, TileFn fn, Val count, int rest, Val src, Val 
     int64_t known;
     Loop l = em_for(e, em_i64(e, 0), whole, b->rows, "row", NULL, 0);
     fn(b, b->rows, em_ptr(e, src, em_mul(e, l.i, em_i64(e, b->step))),
-       em_add(e, at, em_mul(e, l.i, em_i64(e, b->w.row))));
+       em_add(e, at, em_mul(e, l.i, em_i64(e, b->u.w.row))));
     em_for_end(e, &l, NULL, 0);
     if (!rest)
         return;
     Val s = em_ptr(e, src, em_mul(e, whole, em_i64(e, b->step)));
-    Val w = em_add(e, at, em_mul(e, whole, em_i64(e, b->w.row)));
+    Val w = em_add(e, at, em_mul(e, whole, em_i64(e, b->u.w.row)));
     if (em_const_i64(left, &known)) {
         fn(b, rest, s, w);
         return;
@@ -188,7 +185,7 @@ static void each_tile(DenseBww *b, TileFn fn, Val count, int rest, Val src, Val 
 
 static void each_row(DenseBww *b, TileFn fn) {
     Emit *e = b->e;
-    int64_t block = b->w.layout.i_block;
+    int64_t block = b->u.w.layout.i_block;
     if (b->merged) {
         Val count = em_mul(e, em_sub(e, b->u1, b->u0), em_i64(e, block));
         Val src = em_ptr(e, b->src_at, em_mul(e, b->u0, em_i64(e, block)));
@@ -197,12 +194,12 @@ static void each_row(DenseBww *b, TileFn fn) {
     }
     Loop u = em_for(e, b->u0, b->u1, 1, "unit", NULL, 0);
     Val ib, tap, ky, kx;
-    split_index(e, u.i, b->w.kh * b->w.kw, &ib, &tap);
-    split_index(e, tap, b->w.kw, &ky, &kx);
+    split_index(e, u.i, b->u.w.kh * b->u.w.kw, &ib, &tap);
+    split_index(e, tap, b->u.w.kw, &ky, &kx);
     Val off = em_mul(e, ib, em_i64(e, b->src.cblock));
     off = em_add(e, off, em_mul(e, ky, em_i64(e, b->p->dilation[0] * b->src.row)));
     off = em_add(e, off, em_mul(e, kx, em_i64(e, b->p->dilation[1] * b->src.pixel)));
-    Val at = em_mul(e, em_sub(e, u.i, b->u0), em_i64(e, b->w.tap));
+    Val at = em_mul(e, em_sub(e, u.i, b->u0), em_i64(e, b->u.w.tap));
     each_tile(b, fn, em_i64(e, block), (int)(block % b->rows), em_ptr(e, b->src_at, off), at);
     em_for_end(e, &u, NULL, 0);
 }
@@ -222,12 +219,12 @@ static void pack(const DenseBww *b) {
 }
 
 static Val task_floats(const DenseBww *b) {
-    return em_mul(b->e, em_sub(b->e, b->u1, b->u0), em_i64(b->e, b->w.tap));
+    return em_mul(b->e, em_sub(b->e, b->u1, b->u0), em_i64(b->e, b->u.w.tap));
 }
 
 static void finish_rest(const DenseBww *b) {
     Emit *e = b->e;
-    Loop l = em_for(e, em_i64(e, 0), task_floats(b), b->w.row, "finish", NULL, 0);
+    Loop l = em_for(e, em_i64(e, 0), task_floats(b), b->u.w.row, "finish", NULL, 0);
     Finish f = finish_open(b, l.i);
     for (int j = 0; j < b->oc; ++j)
         finish(b, &f, j * em_width(e), em_load(e, em_ptr(e, b->rest, l.i), j * em_width(e), true));
@@ -250,30 +247,6 @@ static void by_panels(DenseBww *b) {
     finish_rest(b);
 }
 
-/* The bias' gradient and update: vectors of this tile of outputs, by the task of the first rows. */
-static void bias(const DenseBww *b, Val cb) {
-    Emit *e = b->e;
-    KernelCtx *k = b->k;
-    int width = em_width(e);
-    const Node *update = graph_n(k->g, k->k->bias_update);
-    int64_t floats;
-    Val at = em_mul(e, cb, em_i64(e, width)), total[TILE_MAX_VECTORS];
-    Val w = em_ptr(e, flat_at(k, update->in[0], &floats), at);
-    Val m = em_ptr(e, flat_at(k, update->in[2], &floats), at);
-    If first = em_if(e, em_icmp(e, EM_EQ, b->u0, em_i64(e, 0)));
-    for (int j = 0; j < b->oc; ++j)
-        total[j] = em_vec(e, 0);
-    Loop n = em_for(e, em_i64(e, 0), k->n, 1, "bias", total, b->oc);
-    Val from = em_ptr(e, b->dd_at, em_mul(e, n.i, em_i64(e, b->dd.image)));
-    for (int j = 0; j < b->oc; ++j)
-        total[j] = em_fadd(e, total[j], em_load(e, from, j * b->dd.cblock, true));
-    em_for_end(e, &n, total, b->oc);
-    SgdRates rates = sgd_rates(k, update->attrs);
-    for (int j = 0; j < b->oc; ++j)
-        sgd_apply(e, &rates, w, m, j * width, total[j]);
-    em_endif(e, &first);
-}
-
 /* ---- tasks ---- */
 
 static void one_task(DenseBww *b, Val group, Val ot, int oc) {
@@ -287,14 +260,17 @@ static void one_task(DenseBww *b, Val group, Val ot, int oc) {
     b->src_at = view_at(b->k, &b->src, zero, src_cb, em_i64(e, -b->p->pad[0]),
                         em_i64(e, -b->p->pad[1]));
     b->dd_at = view_at(b->k, &b->dd, zero, cb, zero, zero);
-    Val at = em_add(e, em_mul(e, group, em_i64(e, b->w.group)),
-                    em_mul(e, ot, em_i64(e, b->w.tile)));
-    at = em_add(e, at, em_mul(e, b->u0, em_i64(e, b->w.tap)));
-    b->w_at = em_ptr(e, b->w.base, at);
-    if (b->update)
-        b->m_at = em_ptr(e, b->state, at);
-    if (b->k->k->bias_update)
-        bias(b, cb);
+    Val at = em_add(e, em_mul(e, group, em_i64(e, b->u.w.group)),
+                    em_mul(e, ot, em_i64(e, b->u.w.tile)));
+    at = em_add(e, at, em_mul(e, b->u0, em_i64(e, b->u.w.tap)));
+    b->w_at = em_ptr(e, b->u.w.base, at);
+    if (b->u.weights)
+        b->m_at = em_ptr(e, b->u.state, at);
+    if (b->u.bias) { /* by the task of the first rows; nothing is packed yet */
+        Val owns = em_icmp(e, EM_EQ, b->u0, zero);
+        BwwBias bias = {&b->u, &b->dd, oc, owns, cb, b->packed};
+        bias_all(&bias);
+    }
     If f = em_if(e, em_icmp(e, EM_LE, b->k->n, em_i64(e, PACKED_IMAGES)));
     b->n0 = zero;
     b->n1 = b->k->n;
@@ -308,43 +284,40 @@ static void one_task(DenseBww *b, Val group, Val ot, int oc) {
 /* Do the numbers of src follow each other as the rows of the weights do? */
 static bool same_order(const DenseBww *b) {
     const ConvProblem *p = b->p;
-    int64_t run = b->w.layout.i_block;
+    int64_t run = b->u.w.layout.i_block;
     if (b->src.block != run)
         return false;
-    if (b->w.kw > 1 && p->dilation[1] * b->src.pixel != run)
+    if (b->u.w.kw > 1 && p->dilation[1] * b->src.pixel != run)
         return false;
-    if (b->w.kh > 1 && p->dilation[0] * b->src.row != b->w.kw * run)
+    if (b->u.w.kh > 1 && p->dilation[0] * b->src.row != b->u.w.kw * run)
         return false;
-    return b->w.i_blocks == 1 || b->src.cblock == b->w.kh * b->w.kw * run;
+    return b->u.w.i_blocks == 1 || b->src.cblock == b->u.w.kh * b->u.w.kw * run;
 }
 
-void lower_dense_sums(KernelCtx *k) {
+void lower_dense_bwd_weights(KernelCtx *k) {
     Emit *e = k->e;
     ConvProblem problem = conv_problem(k->g, k->node), *p = &problem;
     DenseBww b = {.k = k, .e = e, .p = p, .rows = k->k->tile.ic, .per = k->k->tile.rows};
     b.src = view_of(k, k->node->in[0]);
     b.dd = view_of(k, k->node->in[1]);
-    b.update = k->k->update ? graph_n(k->g, k->k->update) : NULL;
-    b.w = weights_of(k, b.update ? b.update->in[0] : k->node->out[0]);
-    if (b.update)
-        b.state = weights_of(k, b.update->in[2]).base;
-    b.full = b.w.layout.o_tile / em_width(e);
-    b.units = b.w.i_blocks * b.w.kh * b.w.kw;
+    b.u = bww_update_open(k);
+    b.full = b.u.w.layout.o_tile / em_width(e);
+    b.units = b.u.w.i_blocks * b.u.w.kh * b.u.w.kw;
     b.merged = same_order(&b);
     b.step = b.src.block == 1 && !b.merged ? b.src.cblock : 1;
     b.packed = k->a.scratch;
-    b.rest = em_ptr(e, b.packed, em_i64(e, PACKED_IMAGES * b.w.row));
-    int last = (int)(ceil_div(p->o, em_width(e)) - (b.w.o_tiles - 1) * b.full);
+    b.rest = em_ptr(e, b.packed, em_i64(e, PACKED_IMAGES * b.u.w.row));
+    int last = (int)(ceil_div(p->o, em_width(e)) - (b.u.w.o_tiles - 1) * b.full);
     Loop task = task_loop(k);
     Val rest, chunk, group, ot;
-    split_index(e, task.i, b.w.o_tiles, &rest, &ot);
+    split_index(e, task.i, b.u.w.o_tiles, &rest, &ot);
     split_index(e, rest, p->groups, &chunk, &group);
     b.u0 = em_mul(e, chunk, em_i64(e, b.per));
     b.u1 = em_imin(e, em_add(e, b.u0, em_i64(e, b.per)), em_i64(e, b.units));
     if (last == b.full) {
         one_task(&b, group, ot, b.full);
     } else {
-        If f = em_if(e, em_icmp(e, EM_LT, ot, em_i64(e, b.w.o_tiles - 1)));
+        If f = em_if(e, em_icmp(e, EM_LT, ot, em_i64(e, b.u.w.o_tiles - 1)));
         one_task(&b, group, ot, b.full);
         em_else(e, &f);
         one_task(&b, group, ot, last);

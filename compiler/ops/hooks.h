@@ -14,16 +14,13 @@
 #define WEIGHTS(name)                                                                              \
     WEAK bool weights_##name(const Graph *g, NodeId n, int input, const Target *t, Layout *out)
 
-/* conv_lower.c, conv_bww_lower.c, conv_tiles.c: convolution and dense */
+/* conv_lower.c, conv_bww_lower.c, dense_*_lower.c, conv_tiles.c: convolution and dense */
 LOWER(conv); LOWER(conv_bwd_data); LOWER(conv_bwd_weights); LOWER(dense); LOWER(dense_bwd_data);
 LOWER(dense_bwd_weights); LOWER(transpose_weights); LOWER(bias_grad);
 CHOOSE(conv); CHOOSE(conv_bwd_data); CHOOSE(conv_bwd_weights); CHOOSE(dense); CHOOSE(dense_bwd_data);
 CHOOSE(dense_bwd_weights); CHOOSE(transpose_weights); CHOOSE(bias_grad);
 WEIGHTS(conv); WEIGHTS(conv_bwd_data); WEIGHTS(conv_bwd_weights); WEIGHTS(dense);
 WEIGHTS(dense_bwd_data); WEIGHTS(dense_bwd_weights); WEIGHTS(transpose_weights);
-
-/* dense_bww_lower.c: gradients of weights where sums run over images, and their update */
-LOWER(dense_sums); CHOOSE(dense_sums);
 
 /* map_lower.c: standalone elementwise kernels (anchor is itself elementwise); elementwise_lower.c */
 LOWER(map); CHOOSE(map);

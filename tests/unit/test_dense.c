@@ -36,9 +36,9 @@ static const Case cases[] = {
     {10, 1, 9, 8, {3, 18}},
     {12, 3, 5, 4, {1, 11}},
     {130, 20, 4, 4, {300}}, /* several panels of images */
-    {37, 256, 6, 6, {1, 65}},
-    {10, 9216, 0, 0, {1, 40}},
-    {1000, 4608, 0, 0, {3}},
+    {37, 256, 6, 6, {1, 17}},
+    {10, 9216, 0, 0, {1, 20}},
+    {1000, 2304, 0, 0, {3}},
 };
 enum { NCASES = sizeof cases / sizeof *cases, PLANS = 2 };
 
@@ -170,7 +170,7 @@ static void run_case(const Rig rig[PLANS], const Compiled made[PLANS], const Cas
     Arena *keep = arena_new();
     Data d = data_for(keep, c, n);
     RefRun r = run_of(&d, n);
-    bool large = c->units * c->c >= 1000000; /* one plan is enough */
+    bool large = c->units * c->c >= 500000; /* one plan is enough */
     for (int i = 0; i < (large ? 1 : PLANS); i++) {
         r.g = rig[i].g;
         Check check = {.data = &r, .local = 1, .what = what};
