@@ -243,7 +243,8 @@ static int weights_tile(const Graph *g, ValueId v) {
 enum {
     TASKS_WANTED = 128,    /* per image: 16 threads get 8 each, within a few percent the same work */
     TASKS_POOLED = 16,     /* where rows of pooling windows stay together */
-    TASK_PRODUCTS = 250000 /* some microseconds: starting a task costs nothing beside it */
+    TASK_PRODUCTS = 250000, /* some microseconds: starting a task costs nothing beside it */
+    SHARE_PRODUCTS = 50000  /* about one: worth a task if a thread would go without */
 };
 
 /* The register tile in front of a pool: chunks of whole windows in whole tiles that stay in L2 and
@@ -285,12 +286,17 @@ typedef struct Plane {
     int64_t products;   /* per pixel and channel, all phases */
 } Plane;
 
-/* Rows per task when nothing is pooled: as few as leave a task worth starting. */
-static int64_t band_rows(const Target *t, const Kernel *k, const Plane *p, int64_t tiles,
-                         int64_t unit) {
+/* Rows per task when nothing is pooled: as few as leave a task worth starting, or an even share of
+ * a call that is small altogether. */
+static int64_t band_rows(const Graph *g, const Target *t, const Kernel *k, const Plane *p,
+                         int64_t tiles, int64_t unit) {
     int64_t bands = ceil_div(TASKS_WANTED, tiles), band = ceil_div(p->h, min64(bands, p->h));
     int64_t row = p->w * p->products * k->tile.oc * t->vector;
     band = max64(band, min64(p->h, ceil_div(TASK_PRODUCTS, row)));
+    int64_t threads = max64(1, t->speed.threads);
+    int64_t share = ceil_div(p->h, ceil_div(threads, plan_batch(g) * tiles));
+    if (share * row >= SHARE_PRODUCTS)
+        band = min64(band, share);
     if (!k->oc_outer) /* the band of source rows stays in L2 while the tiles of channels pass */
         while (band > unit && (band * p->step + p->span) * p->src_row > t->l2 / 2)
             --band;
@@ -316,7 +322,7 @@ static void choose_direct(const Graph *g, const Target *t, Kernel *k, const Conv
     } else {
         Plane computed = *p;
         computed.h = h;
-        band = band_rows(t, k, &computed, tiles, unit);
+        band = band_rows(g, t, k, &computed, tiles, unit);
     }
     k->tile.rows = (int)band;
     k->tasks_per = tiles * ceil_div(h, band);

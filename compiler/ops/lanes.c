@@ -36,6 +36,37 @@ Val lanes_at(LanesCtx *l, const LanesTensor *t, Val c, Val y, Val x) {
     return t->dtype == DT_U8 ? em_ptr_bytes(e, t->base, i) : em_ptr(e, t->base, i);
 }
 
+/* n vectors of zeros at ptr (u8: n times as many bytes as there are lanes). */
+static void clear_vectors(LanesCtx *l, const LanesTensor *t, Val ptr, int64_t n) {
+    Emit *e = l->e;
+    Loop i;
+    if (n == 0)
+        return;
+    Val at = loop_begin(e, &i, 0, n * t->pixel, t->pixel, "halo");
+    if (t->dtype == DT_U8)
+        em_store_u8(e, em_ptr_bytes(e, ptr, at), 0, em_splat_i32(e, em_i64(e, 0)));
+    else
+        em_store(e, em_ptr(e, ptr, at), 0, em_vec(e, 0), true);
+    loop_end(e, &i);
+}
+
+static void clear_halo(LanesCtx *l, ValueId v) {
+    Emit *e = l->e;
+    LanesTensor t = lanes_tensor(l, v);
+    int64_t row = t.row / t.pixel;
+    Loop lc, ly;
+    Val c = loop_begin(e, &lc, 0, t.c, 1, "halo.c"), left = em_i64(e, -t.halo[2]);
+    clear_vectors(l, &t, lanes_at(l, &t, c, em_i64(e, -t.halo[0]), left), t.halo[0] * row);
+    clear_vectors(l, &t, lanes_at(l, &t, c, em_i64(e, t.h), left), t.halo[1] * row);
+    if (t.halo[2] || t.halo[3]) {
+        Val y = loop_begin(e, &ly, 0, t.h, 1, "halo.y");
+        clear_vectors(l, &t, lanes_at(l, &t, c, y, left), t.halo[2]);
+        clear_vectors(l, &t, lanes_at(l, &t, c, y, em_i64(e, t.w)), t.halo[3]);
+        loop_end(e, &ly);
+    }
+    loop_end(e, &lc);
+}
+
 /* Halos of what the step writes: scratch memory held something else before. */
 static void clear_halos(LanesCtx *l) {
     NodeId node[KERNEL_MAX_NODES];
@@ -45,10 +76,8 @@ static void clear_halos(LanesCtx *l) {
         for (int j = 0; j < n->nout; j++) {
             const LanesPlace *p = &l->plan->place[n->out[j]];
             bool halo = p->halo[0] || p->halo[1] || p->halo[2] || p->halo[3];
-            if (!n->out[j] || p->offset < 0 || !halo)
-                continue;
-            Val at = em_ptr_bytes(l->e, l->k->a.scratch, em_i64(l->e, p->offset));
-            em_zero(l->e, at, em_i64(l->e, p->bytes / 4));
+            if (n->out[j] && p->offset >= 0 && halo)
+                clear_halo(l, n->out[j]);
         }
     }
 }
@@ -421,6 +450,27 @@ Val lanes_gradient(LanesCtx *l, ValueId v, bool *cleared) {
 WeightView lanes_gradient_weights(LanesCtx *l, ValueId v, bool *cleared) {
     WeightView w = weights_of(l->k, v);
     w.base = lanes_gradient(l, v, cleared);
+    return w;
+}
+
+WeightView lanes_gradient_rows(LanesCtx *l, ValueId v, int64_t inputs) {
+    Emit *e = l->e;
+    WeightView w = weights_of(l->k, v);
+    int64_t floats, rest = inputs % w.layout.i_block, rows = w.layout.i_block - rest;
+    Val all = flat_at(l->k, v, &floats);
+    w.base = em_ptr(e, all, em_mul(e, l->slot, em_i64(e, floats / l->plan->slots)));
+    if (rest == 0)
+        return w;
+    Loop tile, tap;
+    If f = em_if(e, l->first);
+    Val t = loop_begin(e, &tile, 0, w.layout.groups * w.o_tiles, 1, "tile");
+    Val k = loop_begin(e, &tap, 0, w.kh * w.kw, 1, "tap");
+    Val at = em_add(e, em_mul(e, t, em_i64(e, w.tile)), em_mul(e, k, em_i64(e, w.tap)));
+    at = em_add(e, at, em_i64(e, (w.i_blocks - 1) * w.block + rest * w.row));
+    em_zero(e, em_ptr(e, w.base, at), em_i64(e, rows * w.row));
+    loop_end(e, &tap);
+    loop_end(e, &tile);
+    em_endif(e, &f);
     return w;
 }
 

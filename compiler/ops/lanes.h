@@ -63,6 +63,9 @@ void lanes_span_end(LanesCtx *l, Loop *loop);
 Val lanes_gradient(LanesCtx *l, ValueId v, bool *cleared);
 /* Same for weights: w->base is the copy. */
 WeightView lanes_gradient_weights(LanesCtx *l, ValueId v, bool *cleared);
+/* For who writes whole rows, padding outputs included: only rows beyond the last of `inputs` input
+ * channels are cleared, and the first block must write the others. */
+WeightView lanes_gradient_rows(LanesCtx *l, ValueId v, int64_t inputs);
 /* What the gradient held at ptr + off before this block: vector or scalar. */
 Val lanes_before(LanesCtx *l, Val ptr, int64_t off, bool cleared, bool scalar);
 /* Sums over the lanes of n <= lanes vectors: lane i of the result is the sum of v[i]. */

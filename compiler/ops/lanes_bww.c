@@ -265,11 +265,12 @@ void lanes_conv_bwd_weights(LanesCtx *l) {
     LanesBww b = {.l = l, .p = conv_problem(l->g, l->node)};
     b.src = lanes_tensor(l, l->node->in[0]);
     b.dst = lanes_tensor(l, l->node->in[1]);
-    b.w = lanes_gradient_weights(l, l->node->out[0], &b.cleared);
     if (conv_by_images(&b.p) && b.p.groups == 1) {
+        b.w = lanes_gradient_rows(l, l->node->out[0], b.p.i);
         dense_weights(&b);
         return;
     }
+    b.w = lanes_gradient_weights(l, l->node->out[0], &b.cleared);
     Loop group;
     b.group = loop_begin(l->e, &group, 0, b.p.groups, 1, "group");
     lanes_tiles(l, b.p.i, b.w.layout.i_block, true, pick_inputs, conv_inputs, &b);

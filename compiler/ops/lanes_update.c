@@ -72,60 +72,98 @@ static Val field(const Update *u, size_t offset) {
     return em_load_i64(u->e, u->row, (int64_t)offset);
 }
 
-/* Sum over the slots of the vector at `first`. */
-static Val sum_slots(const Update *u, Val first, Val slot_bytes) {
+enum { TOGETHER = 4 }; /* vectors whose slots are summed in one go */
+
+/* Sums over the slots of n neighbouring vectors, the first one at `first`. */
+static void sum_slots(const Update *u, Val first, Val slot_bytes, int n, Val *sum) {
     Emit *e = u->e;
-    Val sum[1] = {em_load(e, first, 0, true)};
-    Loop s = em_for(e, em_i64(e, 1), u->slots, 1, "slot", sum, 1);
+    int width = em_width(e);
+    for (int j = 0; j < n; j++)
+        sum[j] = em_load(e, first, j * width, true);
+    Loop s = em_for(e, em_i64(e, 1), u->slots, 1, "slot", sum, n);
     Val at = em_ptr_bytes(e, first, em_mul(e, s.i, slot_bytes));
-    sum[0] = em_fadd(e, sum[0], em_load(e, at, 0, true));
-    em_for_end(e, &s, sum, 1);
-    return sum[0];
+    for (int j = 0; j < n; j++)
+        sum[j] = em_fadd(e, sum[j], em_load(e, at, j * width, true));
+    em_for_end(e, &s, sum, n);
 }
 
-/* Gradient v at float i: slots, parameters, and what elementwise operators make of them. */
-static Val gradient(const Update *u, ValueId v, Val i) {
+/* Gradient v at float i, n vectors: slots, parameters, and what elementwise operators make of them. */
+static void gradient(const Update *u, ValueId v, Val i, int n, Val *out) {
     Emit *e = u->e;
     const Graph *g = u->k->g;
     const Value *x = graph_v(g, v);
     int64_t floats;
-    if (x->kind != VK_RESULT)
-        return em_load(e, em_ptr(e, flat_at(u->k, v, &floats), i), 0, true);
+    if (x->kind != VK_RESULT) {
+        Val at = em_ptr(e, flat_at(u->k, v, &floats), i);
+        for (int j = 0; j < n; j++)
+            out[j] = em_load(e, at, j * em_width(e), true);
+        return;
+    }
     if (x->stored) {
         Val first = em_ptr(e, flat_at(u->k, v, &floats), i);
-        return sum_slots(u, first, em_i64(e, x->bytes / u->plan->slots));
+        sum_slots(u, first, em_i64(e, x->bytes / u->plan->slots), n, out);
+        return;
     }
-    const Node *n = graph_n(g, x->def);
-    ScalarCtx s = {.k = u->k, .e = e, .g = g, .node = n, .attrs = n->attrs};
-    for (int j = 0; j < n->nin; j++)
-        s.in[j] = gradient(u, n->in[j], i);
-    s.n = s.cb = s.y = s.x = em_i64(e, 0);
-    s.height = s.width = 1;
-    return op_def[n->op]->scalar(&s);
+    const Node *node = graph_n(g, x->def);
+    Val in[4][TOGETHER];
+    for (int j = 0; j < node->nin; j++)
+        gradient(u, node->in[j], i, n, in[j]);
+    for (int k = 0; k < n; k++) {
+        ScalarCtx s = {.k = u->k, .e = e, .g = g, .node = node, .attrs = node->attrs};
+        for (int j = 0; j < node->nin; j++)
+            s.in[j] = in[j][k];
+        s.n = s.cb = s.y = s.x = em_i64(e, 0);
+        s.height = s.width = 1;
+        out[k] = op_def[node->op]->scalar(&s);
+    }
 }
 
-/* The row's range; v: the gradient, 0: a plain one, found through the table. */
+typedef struct Rates {
+    Val step, decay, momentum; /* vectors */
+    Val weights, speeds, grads, slot;
+} Rates;
+
+/* n vectors from float i on; v: the gradient, 0: a plain one, found through the table. */
+static void update_vectors(const Update *u, const Rates *r, ValueId v, Val i, int n) {
+    Emit *e = u->e;
+    int width = em_width(e);
+    Val pw = em_ptr(e, r->weights, i), pm = em_ptr(e, r->speeds, i), sum[TOGETHER];
+    if (v)
+        gradient(u, v, i, n, sum);
+    else
+        sum_slots(u, em_ptr(e, r->grads, i), r->slot, n, sum);
+    for (int j = 0; j < n; j++) {
+        Val weight = em_load(e, pw, j * width, true), grad = em_fma(e, r->decay, weight, sum[j]);
+        Val speed = em_fma(e, r->momentum, em_load(e, pm, j * width, true), grad);
+        em_store(e, pm, j * width, speed, true);
+        Val along = u->nesterov ? em_fma(e, r->momentum, speed, grad) : speed;
+        em_store(e, pw, j * width, em_fma(e, r->step, along, weight), true);
+    }
+}
+
+/* The row's range. */
 static void update_range(const Update *u, ValueId v) {
     Emit *e = u->e;
-    KernelCtx *k = u->k;
-    Val w = em_ptr_bytes(e, em_load_ptr(e, k->a.frame, 16), field(u, offsetof(Row, param)));
-    Val m = em_ptr_bytes(e, em_load_ptr(e, k->a.frame, 24), field(u, offsetof(Row, state)));
-    Val g = em_ptr_bytes(e, em_load_ptr(e, k->a.frame, 8), field(u, offsetof(Row, grad)));
-    Val slot = field(u, offsetof(Row, slot));
+    Val frame = u->k->a.frame;
+    int width = em_width(e);
     Val lr_mult = em_load_f32_at(e, u->row, offsetof(Row, lr_mult));
     Val decay_mult = em_load_f32_at(e, u->row, offsetof(Row, decay_mult));
-    Val step = em_splat(e, em_fmul(e, u->lr, em_fneg(e, lr_mult)));
-    Val decay = em_splat(e, em_fmul(e, u->decay, decay_mult));
-    Val momentum = em_splat(e, u->momentum);
-    Loop i = em_for(e, field(u, offsetof(Row, from)), field(u, offsetof(Row, to)), em_width(e), "i",
-                    NULL, 0);
-    Val pw = em_ptr(e, w, i.i), pm = em_ptr(e, m, i.i);
-    Val sum = v ? gradient(u, v, i.i) : sum_slots(u, em_ptr(e, g, i.i), slot);
-    Val weight = em_load(e, pw, 0, true), grad = em_fma(e, decay, weight, sum);
-    Val speed = em_fma(e, momentum, em_load(e, pm, 0, true), grad);
-    em_store(e, pm, 0, speed, true);
-    Val along = u->nesterov ? em_fma(e, momentum, speed, grad) : speed;
-    em_store(e, pw, 0, em_fma(e, step, along, weight), true);
+    Rates r = {.step = em_splat(e, em_fmul(e, u->lr, em_fneg(e, lr_mult))),
+               .decay = em_splat(e, em_fmul(e, u->decay, decay_mult)),
+               .momentum = em_splat(e, u->momentum),
+               .slot = field(u, offsetof(Row, slot))};
+    r.weights = em_ptr_bytes(e, em_load_ptr(e, frame, 16), field(u, offsetof(Row, param)));
+    r.speeds = em_ptr_bytes(e, em_load_ptr(e, frame, 24), field(u, offsetof(Row, state)));
+    r.grads = em_ptr_bytes(e, em_load_ptr(e, frame, 8), field(u, offsetof(Row, grad)));
+    Val from = field(u, offsetof(Row, from)), to = field(u, offsetof(Row, to));
+    Val several = em_i64(e, TOGETHER * width);
+    Val whole = em_mul(e, em_div(e, em_sub(e, to, from), several), several);
+    Val middle = em_add(e, from, whole);
+    Loop i = em_for(e, from, middle, TOGETHER * width, "i", NULL, 0);
+    update_vectors(u, &r, v, i.i, TOGETHER);
+    em_for_end(e, &i, NULL, 0);
+    i = em_for(e, middle, to, width, "rest", NULL, 0);
+    update_vectors(u, &r, v, i.i, 1);
     em_for_end(e, &i, NULL, 0);
 }
 

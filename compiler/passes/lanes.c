@@ -221,6 +221,10 @@ static bool small_enough(const Former *f, int64_t scratch) {
  * because its transforms are not counted. */
 static const double lanes_share = 0.83, ordinary_share = 0.9, winograd_share = 0.6;
 
+static int threads_of(const Target *t) {
+    return t->speed.threads > 1 ? t->speed.threads : 1;
+}
+
 /* Channels that the kernel's vectors hold for each that exists. */
 static double padding(const Graph *g, const Kernel *k, const Target *t) {
     const Node *n = graph_n(g, k->anchor);
@@ -252,14 +256,14 @@ static double ordinary_seconds(const Graph *g, const Target *t) {
                                                      : padding(g, k, t) / ordinary_share);
         seconds += flops / t->speed.flops + k->bytes_image / t->speed.l2;
     }
-    return seconds / t->speed.threads;
+    return seconds / threads_of(t);
 }
 
 static double lanes_seconds(const Graph *g, const Target *t) {
     double flops = 0;
     for (int i = 0; i < g->nkernels; i++)
         flops += g->kernels[i].flops_image;
-    return flops / (lanes_share * t->speed.flops * t->speed.threads);
+    return flops / (lanes_share * t->speed.flops * threads_of(t));
 }
 
 static bool worth_it(const Former *f, int64_t scratch) {
@@ -297,8 +301,8 @@ static void block_kernel(Former *f, Kernel *k, int64_t scratch) {
                              1e6 * f->ordinary, 1e6 * f->seconds);
     /* A block takes as long as if all its lanes had an image, and one thread. */
     int64_t n = plan_batch(f->g), blocks = (n + t->vector - 1) / t->vector;
-    int64_t rounds = (blocks + t->speed.threads - 1) / t->speed.threads;
-    k->seconds = f->seconds * (double)(rounds * t->vector * t->speed.threads);
+    int64_t threads = threads_of(t), rounds = (blocks + threads - 1) / threads;
+    k->seconds = f->seconds * (double)(rounds * t->vector * threads);
 }
 
 static void finish(Former *f, Kernel *k) {

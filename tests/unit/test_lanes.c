@@ -214,4 +214,133 @@ static void random_networks(void) {
         CU_ASSERT_TRUE(blocks_made >= 40);
 }
 
-SUITE_MAIN(TEST(random_networks))
+/* ---- several steps ---- */
+
+typedef struct Trained {
+    Arena *keep;
+    Net net;
+    Emit *e;
+    Compiled c;
+    Slabs slabs;
+} Trained;
+
+/* `steps` steps of a small LeNet on n images, planned with or without blocks. */
+static Trained train(const char *target, const char *force, RefRun *r, int steps, int pieces) {
+    static const PlanOptions direct = {.force = "direct"}, lanes = {.force = "lanes"};
+    Trained t = {.keep = arena_new()};
+    Target *to = ARENA_NEW(t.keep, Target);
+    if (!compiled_target(t.keep, target, to))
+        compiled_target(t.keep, "native", to);
+    t.net = net_lenet("train", NULL);
+    Graph *g = t.net.g;
+    t.net.ctx.target = to;
+    t.net.ctx.options = strcmp(force, "lanes") == 0 ? &lanes : &direct;
+    t.net.ctx.verify = true;
+    passes_run(g, &t.net.ctx);
+    params_place(g->params);
+    CU_ASSERT_EQUAL(has_block(g), strcmp(force, "lanes") == 0);
+    t.e = compiled_begin(t.keep, to);
+    t.c = compiled_add(t.e, g, "train");
+    CU_ASSERT_TRUE_FATAL(compiled_link(t.e, &t.c, 1, 1));
+    r->g = g;
+    double **param = arena_array(t.keep, g->params->count + 1, sizeof *param);
+    for (int i = 0; i < g->params->count; i++) {
+        int64_t count = shape_elems(&g->params->at[i].shape);
+        param[i] = arena_array(t.keep, count, sizeof(double));
+        ref_fill_distinct(param[i], count, 0.2, 5 + (uint32_t)i);
+    }
+    r->param = param;
+    t.slabs = slabs_new(g, r, r->n);
+    for (int s = 0; s < steps; s++) {
+        t.slabs.frame.step = s;
+        for (int k = 0; k < g->nkernels; k++)
+            slabs_run(&t.slabs, &t.c, k, pieces, s % 2 == 1);
+    }
+    return t;
+}
+
+static void finish(Trained *t) {
+    slabs_free(&t->slabs);
+    emit_free(t->e);
+    net_free(&t->net);
+    arena_free(t->keep);
+}
+
+/* Largest difference of a parameter, as a share of the largest number in it. */
+static double apart(const Trained *a, const Trained *b) {
+    double worst = 0;
+    for (ValueId v = 1; v < a->net.g->nvalue; v++) {
+        const Value *x = graph_v(a->net.g, v);
+        if (x->kind != VK_PARAM)
+            continue;
+        int64_t n = shape_elems(&x->shape);
+        double *one = calloc((size_t)n, sizeof *one), *two = calloc((size_t)n, sizeof *two);
+        double most = 1e-9, off = 0;
+        if (!one || !two)
+            abort();
+        slabs_read(&a->slabs, v, one);
+        slabs_read(&b->slabs, graph_find(b->net.g, x->name), two);
+        for (int64_t i = 0; i < n; i++) {
+            most = fmax(most, fabs(one[i]));
+            off = fmax(off, fabs(one[i] - two[i]));
+        }
+        worst = fmax(worst, off / most);
+        free(one), free(two);
+    }
+    return worst;
+}
+
+/* Six steps with momentum and decay: the ordinary plan's weights up to rounding, and the same bits
+ * for one thread, two and three. */
+static void several_steps(void) {
+    static const int64_t batch[] = {1, 5, 16, 17, 64};
+    for (int i = 0; i < 5; i++) {
+        int64_t n = batch[i], cells;
+        Net shape = net_lenet("train", NULL);
+        cells = shape_elems(&graph_v(shape.g, shape.image)->shape) * n;
+        net_free(&shape);
+        double *image = calloc((size_t)cells, sizeof *image);
+        int32_t *label = calloc((size_t)n, sizeof *label);
+        if (!image || !label)
+            abort();
+        ref_fill_distinct(image, cells, 1, 3);
+        for (int64_t k = 0; k < n; k++)
+            label[k] = (int32_t)(k % 5);
+        RefRun r = {.n = n, .input = {image}, .label = {label}, .lr = 0.02, .momentum = 0.9,
+                    .decay = 1e-3, .seed = 7};
+        const char *target = targets[i % 4];
+        Trained direct = train(target, "direct", &r, 6, 1), lanes = train(target, "lanes", &r, 6, 1);
+        Trained two = train(target, "lanes", &r, 6, 2), three = train(target, "lanes", &r, 6, 3);
+        CU_ASSERT_TRUE(apart(&direct, &lanes) < 2e-4);
+        size_t bytes = (size_t)lanes.slabs.param.bytes;
+        CU_ASSERT_EQUAL(memcmp(lanes.slabs.param.at, two.slabs.param.at, bytes), 0);
+        CU_ASSERT_EQUAL(memcmp(lanes.slabs.param.at, three.slabs.param.at, bytes), 0);
+        finish(&direct), finish(&lanes), finish(&two), finish(&three);
+        free(image), free(label);
+    }
+}
+
+/* ---- when ---- */
+
+/* Nothing changes unless somebody asks; then small networks get blocks and large ones do not. */
+static void when(void) {
+    Arena *keep = arena_new();
+    static const PlanOptions direct = {.force = "direct"};
+    Target target;
+    CU_ASSERT_TRUE(compiled_target(keep, "x86-64-v2", &target));
+    for (int way = 0; way < 4; way++) {
+        Net n = way == 3 ? net_new("forward", NULL, 3, 224, 224) : net_tanh("forward", NULL);
+        if (way == 3)
+            net_end(&n, net_dense(&n, "f", net_conv(&n, "c", n.image, 64, 3, 1, 1), 10));
+        n.ctx.target = &target;
+        n.ctx.lanes = way > 0;
+        n.ctx.options = way == 2 ? &direct : NULL;
+        passes_run(n.g, &n.ctx);
+        CU_ASSERT_EQUAL(has_block(n.g), way == 1);
+        CU_ASSERT_EQUAL(n.g->nentries, way == 1 ? 2 : 1);
+        net_free(&n);
+    }
+    arena_free(keep);
+}
+
+SUITE_MAIN(TEST(random_networks), TEST(several_steps), TEST(when))
