@@ -167,8 +167,27 @@ static void sum_level(LanesConv *c, int depth, Val src, Val wgt) {
 
 /* ---- forward ---- */
 
+/* One pixel per tile: the chain in a loop over the channels, which a dense layer's few results can
+ * afford; unrolled it would be most of the layer's code. */
+static void finish_pixel(LanesConv *c, Val channel, Val y, Val x) {
+    Emit *e = c->l->e;
+    int lanes = c->l->t->vector;
+    Val results = em_stack(e, (int64_t)c->channels * lanes);
+    for (int o = 0; o < c->channels; o++)
+        em_store(e, results, o * lanes, c->acc[o], true);
+    Loop o = em_for(e, em_i64(e, 0), em_i64(e, c->channels), 1, "o", NULL, 0);
+    lanes_epi_tile(c->l, &c->ep, em_add(e, channel, o.i), y, x);
+    Val result = em_load(e, em_ptr(e, results, em_mul(e, o.i, em_i64(e, lanes))), 0, true);
+    lanes_epi_emit(c->l, &c->ep, result, 0, 0, 0);
+    em_for_end(e, &o, NULL, 0);
+}
+
 static void finish_tile(LanesConv *c, Val channel, Val y, Val x, int64_t dy, int64_t dx) {
     int pixels = c->rows * c->cols;
+    if (pixels == 1 && c->l->step->nchain > 0 && c->channels > 2) {
+        finish_pixel(c, channel, y, x);
+        return;
+    }
     lanes_epi_tile(c->l, &c->ep, channel, y, x);
     for (int o = 0; o < c->channels; o++) {
         Val result[MOST];
