@@ -82,11 +82,16 @@ static bool plan(Job *j, bool fused) {
     return true;
 }
 
+/* The module that `netc build` makes, equal kernels sharing code; without the projections. */
 static Emit *compile(Job *j) {
-    Emit *e = compiled_begin(j->keep, &j->target);
-    for (int mode = MODEL_FORWARD; mode <= MODEL_TRAIN; mode++)
-        j->compiled[mode] =
-            compiled_add(e, j->model->mode[mode].graph, j->model->mode[mode].graph->name);
+    CodegenInput in = {.model = j->model, .ctx = j->ctx, .target = &j->target,
+                       .symbol = "netc_model", .cpu_needs = "", .parts = 1};
+    j->model->mode[MODEL_LOOK].graph = NULL;
+    Emit *e = codegen_module(j->keep, &in);
+    for (int mode = MODEL_FORWARD; mode <= MODEL_TRAIN; mode++) {
+        Graph *g = j->model->mode[mode].graph;
+        j->compiled[mode] = (Compiled){.g = g, .prefix = g->name};
+    }
     if (compiled_link(e, j->compiled, 2, 1))
         return e;
     emit_free(e);
