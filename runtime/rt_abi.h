@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 2
+#define RT_ABI_VERSION 3
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -72,6 +72,9 @@ typedef struct rt_kernel {
     double flops_image, flops_fixed, bytes_image, bytes_fixed;
     double seconds_image, seconds_fixed; /* predicted for n images: the larger of
                                seconds_image * n and seconds_fixed, which no batch undercuts */
+    int64_t scratch;        /* bytes per thread; they may lie in the slab where nothing lives */
+    int64_t gap, gap_bytes; /* while the kernel runs, per image of capacity: the largest gap ... */
+    int64_t top;            /* ... between living tensors, and the end of the last of them */
 } rt_kernel;
 
 typedef struct rt_entry {
@@ -103,7 +106,7 @@ typedef struct rt_program {
     const char *name;       /* "forward", "train", "look" */
     int64_t act_bytes;      /* per image of capacity */
     int64_t fix_bytes;
-    int64_t scratch_bytes;  /* per thread */
+    int64_t scratch_bytes;  /* per thread, the largest of its kernels */
     int64_t act_lower_bound;
     const rt_kernel *kernel;
     const rt_entry *entry;

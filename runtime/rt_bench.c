@@ -216,7 +216,8 @@ static void json_memory(const Bench *b, rt_text *o) {
                    (long long)(m->state ? m->model->state_bytes : 0),
                    (long long)(m->model->program[b->program].act_bytes * b->n),
                    (long long)m->model->program[b->program].fix_bytes,
-                   (long long)(m->model->program[b->program].scratch_bytes * m->threads),
+                   (long long)(m->space[b->program].need -
+                               m->model->program[b->program].act_bytes * b->n),
                    (long long)inputs);
 }
 

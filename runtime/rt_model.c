@@ -91,18 +91,13 @@ static int check_model(const rt_model *model, rt_error *err) {
 
 static int alloc_pools(netrt *m, rt_error *err) {
     const rt_model *model = m->model;
-    int64_t scratch = 0, logical = 0;
-    for (int i = 0; i < RT_PROGRAMS; i++)
-        if (model->program[i].scratch_bytes > scratch)
-            scratch = model->program[i].scratch_bytes;
+    int64_t logical = 0;
     for (int i = 0; i < model->nparams; i++)
         if (model->param[i].max_rms > 0 && rt_param_count(&model->param[i]) > logical)
             logical = rt_param_count(&model->param[i]);
-    m->scratch_stride = ((size_t)scratch + 4095 + 64) & ~(size_t)4095;
     m->param = rt_slab_alloc((size_t)model->param_bytes + 64, "weights", err);
-    m->scratch = rt_slab_alloc(m->scratch_stride * (size_t)m->threads, "scratch", err);
     m->turn = rt_turn_new(model, m->threads, err);
-    if (!m->param || !m->scratch || !m->turn)
+    if (!m->param || !m->turn)
         return err->code;
     if (logical > 0 && !(m->logical = rt_alloc((size_t)logical, sizeof(float), "constraint", err)))
         return err->code;
@@ -163,7 +158,6 @@ void netrt_close(netrt *m) {
         rt_slab_free(m->act[i], m->act_size[i]);
     for (int i = 0; i < RT_PROGRAMS; i++)
         rt_slab_free(m->space[i].fix, m->space[i].fix_size);
-    rt_slab_free(m->scratch, m->scratch_stride * (size_t)m->threads);
     rt_turn_free(m->turn, m->model, m->threads);
     rt_free(m->logical);
     rt_free(m->no_label);
@@ -190,8 +184,8 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
         cap = m->cap;
     if (cap < m->act_cap[slab])
         cap = m->act_cap[slab];
-    int64_t bytes;
-    if (__builtin_mul_overflow(p->act_bytes, cap, &bytes) || bytes < 0 || bytes > INT64_MAX - 4096)
+    int64_t bytes = rt_slab_bytes(p, m->threads, cap);
+    if (bytes < 0)
         return rt_fail(err, NETRT_ELIMIT, "a batch of %lld images is too large for %s",
                        (long long)cap, m->model->name);
     if (program == RT_TRAIN && need_state(m, err))
@@ -223,6 +217,8 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
         m->no_label_size = cap;
     }
     m->act_cap[slab] = cap;
+    m->space[program].need = bytes;
+    m->space[program].need_cap = cap;
     return NETRT_OK;
 }
 

@@ -20,6 +20,7 @@ typedef struct rt_space {
     char *fix;
     size_t fix_size;
     uint64_t prepared; /* param_version for which "prepare" has run */
+    int64_t need, need_cap; /* bytes of the slab for need_cap images */
 } rt_space;
 
 /* Called after each kernel while observing (bench); seconds spent in it, all threads. */
@@ -38,8 +39,6 @@ struct netrt {
     size_t act_size[2];
     int64_t act_cap[2]; /* images each slab has room for */
     rt_space space[RT_PROGRAMS];
-    char *scratch; /* threads * scratch_stride */
-    size_t scratch_stride;
     rt_frame frame; /* input, label, scalars, seed, step: set before a run */
     double lr, momentum, decay;
     int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */

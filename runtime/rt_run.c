@@ -58,6 +58,41 @@ static bool kernel_alone(const rt_kernel *k, int64_t n) {
     return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < alone_kernel_ns;
 }
 
+/* ---- scratch memory: in the slab, where no tensor lives while the kernel runs ---- */
+
+enum { SCRATCH_PAGE = 4096 }; /* threads share nothing that a prefetcher would fetch */
+
+static int64_t page_up(int64_t bytes) {
+    return (bytes + SCRATCH_PAGE - 1) / SCRATCH_PAGE * SCRATCH_PAGE;
+}
+
+/* Offset of thread 0's scratch in a slab of cap images. */
+static int64_t scratch_at(const rt_kernel *k, int threads, int64_t cap) {
+    int64_t at = page_up(k->gap * cap);
+    bool fits = at + threads * page_up(k->scratch) <= (k->gap + k->gap_bytes) * cap;
+    return fits ? at : page_up(k->top * cap);
+}
+
+static void *scratch_of(const netrt *m, const rt_kernel *k, int t) {
+    return m->frame.act + scratch_at(k, m->threads, m->frame.cap) + t * page_up(k->scratch);
+}
+
+int64_t rt_slab_bytes(const rt_program *p, int threads, int64_t cap) {
+    int64_t most, end;
+    if (__builtin_mul_overflow(p->act_bytes, cap, &most) || most < 0 || most > INT64_MAX / 2)
+        return -1;
+    for (int i = 0; i < p->nkernels; i++) {
+        const rt_kernel *k = &p->kernel[i];
+        if (k->scratch < 0 || __builtin_mul_overflow(page_up(k->scratch), threads, &end) ||
+            __builtin_add_overflow(end, scratch_at(k, threads, cap), &end) || end > INT64_MAX / 2)
+            return -1;
+        most = end > most && k->scratch > 0 ? end : most;
+    }
+    return most;
+}
+
+/* ---- sharing ---- */
+
 /* Where chunk number `chunk` of the tasks lo..hi-1 begins: each chunk is a quarter of what is left,
  * at least 1/64 of all.  Large ones first keep neighbouring tasks together, small ones last let the
  * threads end at the same time (guided self-scheduling, Polychronopoulos and Kuck 1987). */
@@ -73,7 +108,7 @@ static int64_t chunk_start(int64_t lo, int64_t hi, int64_t chunk) {
 /* Thread t's part of a kernel: its own share first, then what others have left. */
 static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, int t, int threads) {
     int64_t tasks = kernel_tasks(k, m->frame.n);
-    void *scratch = m->scratch + (size_t)t * m->scratch_stride;
+    void *scratch = scratch_of(m, k, t);
     for (int i = 0; i < threads; i++) {
         int owner = t + i < threads ? t + i : t + i - threads;
         int64_t lo = tasks * owner / threads, hi = tasks * (owner + 1) / threads;
@@ -94,8 +129,7 @@ static void run_small(const netrt *m, const rt_kernel *k, int count, struct rt_t
     if (atomic_fetch_add_explicit(&row[1].count, 1, memory_order_relaxed) != 0)
         return;
     for (int i = 0; i < count; i++)
-        k[i].fn(&m->frame, 0, kernel_tasks(&k[i], m->frame.n),
-                m->scratch + (size_t)t * m->scratch_stride);
+        k[i].fn(&m->frame, 0, kernel_tasks(&k[i], m->frame.n), scratch_of(m, &k[i], t));
     atomic_fetch_add_explicit(&row[0].count, 1, memory_order_release);
 }
 
@@ -113,7 +147,7 @@ static void wait_for(struct rt_turn *row, int64_t target) {
 
 static void run_alone(netrt *m, const rt_kernel *k, int index) {
     double start = m->observer ? rt_seconds() : 0;
-    k->fn(&m->frame, 0, kernel_tasks(k, m->frame.n), m->scratch);
+    k->fn(&m->frame, 0, kernel_tasks(k, m->frame.n), scratch_of(m, k, 0));
     if (m->observer)
         m->observer(m->observer_context, index, rt_seconds() - start);
 }
@@ -197,11 +231,9 @@ static int no_entry(const netrt *m, const rt_program *p, const char *entry, rt_e
 /* The slab may have been made for the other program that shares it. */
 static bool slab_fits(const netrt *m, int program, int64_t n) {
     int slab = program == RT_LOOK;
-    int64_t bytes;
-    return m->space[program].fix && m->act[slab] && n <= m->act_cap[slab] &&
-           !__builtin_mul_overflow(m->model->program[program].act_bytes, m->act_cap[slab],
-                                   &bytes) &&
-           (uint64_t)bytes + 64 <= m->act_size[slab];
+    const rt_space *s = &m->space[program];
+    return s->fix && m->act[slab] && n <= m->act_cap[slab] && s->need_cap == m->act_cap[slab] &&
+           (uint64_t)s->need + 64 <= m->act_size[slab];
 }
 
 int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n,

@@ -14,7 +14,7 @@
 
 _Static_assert(sizeof(rt_axis) == 32, "rt_axis");
 _Static_assert(sizeof(rt_layout) == 8 + 8 * RT_MAX_DIMS + 32 * RT_MAX_AXES, "rt_layout");
-_Static_assert(sizeof(rt_kernel) == 12 * 8, "rt_kernel: kernel_array writes every field");
+_Static_assert(sizeof(rt_kernel) == 16 * 8, "rt_kernel: kernel_array writes every field");
 _Static_assert((int)RT_MAX_AXES == (int)LAYOUT_MAX_AXES && (int)RT_MAX_DIMS == (int)SHAPE_MAX_RANK,
                "layout sizes");
 _Static_assert((int)RT_F32 == (int)DT_F32 && (int)RT_I32 == (int)DT_I32 && (int)RT_U8 == (int)DT_U8,
@@ -164,6 +164,10 @@ static Val kernel_array(Program *p) {
         put_f64(&f, k->bytes_fixed);
         put_f64(&f, k->seconds_image);
         put_f64(&f, k->seconds_fixed);
+        put_i64(&f, k->scratch);
+        put_i64(&f, k->gap);
+        put_i64(&f, k->gap_bytes);
+        put_i64(&f, k->top);
         item[i] = done(&f);
     }
     return em_c_array(p->e, item, p->g->nkernels);

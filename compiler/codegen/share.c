@@ -138,6 +138,7 @@ static Kernel shape_of(const Kernel *k) {
     s.name = s.label = s.algorithm = s.why = s.others = NULL;
     s.flops_image = s.flops_fixed = s.bytes_image = s.bytes_fixed = 0;
     s.seconds = s.seconds_image = s.seconds_fixed = 0;
+    s.gap = s.gap_bytes = s.top = 0; /* the runtime's matter */
     return s;
 }
 

@@ -779,7 +779,13 @@ static void kernel_fields(Reader *r, Kernel *k) {
             pair(r, &k->bytes_image, &k->bytes_fixed);
         else if (accept(r, "scratch"))
             k->scratch = integer(r);
-        else if (accept(r, "why"))
+        else if (accept(r, "room")) {
+            k->gap = integer(r);
+            expect(r, "+");
+            k->gap_bytes = integer(r);
+            expect(r, ",");
+            k->top = integer(r);
+        } else if (accept(r, "why"))
             k->why = quoted(r);
         else
             fail(r, "unexpected '%.20s' in a kernel", r->at);

@@ -335,6 +335,9 @@ void kernel_print(const Graph *g, const Kernel *k, FILE *out) {
     print_pair(out, "bytes", k->bytes_image, k->bytes_fixed);
     if (k->scratch)
         fprintf(out, " scratch %lld", (long long)k->scratch);
+    if (k->scratch && (k->gap_bytes || k->top))
+        fprintf(out, " room %lld+%lld,%lld", (long long)k->gap, (long long)k->gap_bytes,
+                (long long)k->top);
     print_text(out, "why", k->why);
     fputs(" {\n", out);
     NodeId buffer[KERNEL_MAX_NODES];

@@ -72,6 +72,8 @@ typedef struct Kernel {
     double flops_image, flops_fixed;
     double bytes_image, bytes_fixed; /* read + written */
     int64_t scratch;           /* bytes of per-thread scratch it needs */
+    int64_t gap, gap_bytes;    /* memplan: the largest part of the ACT slab, per image, in which */
+    int64_t top;               /* ... nothing lives meanwhile; beyond `top` nothing lives at all */
     int winograd;              /* output pixels per tile side, F(winograd, kernel); 0: direct */
     double seconds;            /* the cost model's guess for one call of options->batch images */
     double seconds_image, seconds_fixed; /* for n images: the larger of image * n and fixed */

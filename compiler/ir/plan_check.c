@@ -1,9 +1,9 @@
 /* plan_check.c: runs a finished plan on paper and looks for values that are overwritten too early.
  *
  * It knows nothing of lifetimes, and so checks memplan independently: each kernel writes byte
- * ranges, which makes every other value there invalid; whatever is read must be valid.  Entries run
- * as the runtime runs them: prepare, record, then each projection, again in the other order, and
- * again after a second record.
+ * ranges, which makes every other value there invalid, as does its scratch memory; whatever is read
+ * must be valid.  Entries run as the runtime runs them: prepare, record, then each projection, again
+ * in the other order, and again after a second record.
  * requires: check_nodes and check_kernels have accepted the graph.
  */
 #include <string.h>
@@ -54,6 +54,23 @@ static bool in_place(const Graph *g, const Kernel *k, ValueId out, ValueId in) {
            memcmp(&a->layout, &b->layout, sizeof a->layout) == 0;
 }
 
+/* Scratch may lie anywhere in the kernel's gap and from its top on. */
+static bool use_scratch(Paper *p, const Kernel *k, const ValueId *touched, int n) {
+    const Graph *g = p->c->g;
+    for (int i = 0; i < p->nslab; i++) {
+        const Value *x = graph_v(g, p->slab[i]);
+        bool inside = x->pool == POOL_ACT && x->bytes > 0 &&
+                      (x->offset + x->bytes > k->top ||
+                       (x->offset < k->gap + k->gap_bytes && k->gap < x->offset + x->bytes));
+        for (int j = 0; inside && j < n; j++)
+            if (touched[j] == p->slab[i])
+                return check_fail(p->c, "kernel %s has its scratch memory over %s", k->name,
+                                  check_value(p->c, p->slab[i]));
+        p->valid[p->slab[i]] &= !inside;
+    }
+    return true;
+}
+
 static bool run_kernel(Paper *p, int index) {
     Check *c = p->c;
     const Graph *g = c->g;
@@ -81,6 +98,9 @@ static bool run_kernel(Paper *p, int index) {
                 return check_fail(c, "kernel %s writes %s and %s to one place", k->name,
                                   check_value(c, out[o]), check_value(c, out[i]));
     }
+    if (p->placed && k->scratch &&
+        !(use_scratch(p, k, in, nin) && use_scratch(p, k, out, nout)))
+        return false;
     for (int o = 0; o < nout; o++)
         if (in_slab(graph_v(g, out[o])))
             write_value(p, out[o]);

@@ -3,7 +3,7 @@
  * requires: schedule.  ensures: values alive at a common position do not overlap, except a kernel's
  * result over an operand of its chain, of equal layout, that dies there (life.c); offsets and sizes
  * are multiples of 64; g->act_bytes, g->fix_bytes are the slabs, *_lower_bound the largest sums of
- * live bytes, below which no assignment can go.
+ * live bytes, below which no assignment can go; each kernel knows where nothing lives meanwhile.
  * Three greedy best-fit orders are tried (large first, large times long-lived first, early first),
  * each improved by placing again with the topmost buffer first, until the lower bound is met.
  * theory: interval packing is NP-hard (dynamic storage allocation, Garey and Johnson SR2); greedy
@@ -172,6 +172,52 @@ static void plan_pool(Memplan *m, Buffer *buffers, PoolKind pool, int64_t *size,
     *size = place_best(m->tmp, mine, n, *least);
 }
 
+/* ---- room for scratch ---- */
+
+static int by_offset(const void *x, const void *y) {
+    const Buffer *a = *(Buffer *const *)x, *b = *(Buffer *const *)y;
+    return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+/* Where nothing lives while kernel k runs: sorted[] are the buffers of ACT by offset. */
+static void find_room(const Graph *g, Buffer *const *sorted, int n, int k) {
+    Kernel *kernel = &g->kernels[k];
+    int64_t end = 0;
+    kernel->gap = kernel->gap_bytes = 0;
+    for (int i = 0; i <= n; i++) {
+        int64_t from = i < n ? sorted[i]->offset : g->act_bytes;
+        if (i < n && (sorted[i]->to < k || sorted[i]->from > k))
+            continue;
+        if (from - end > kernel->gap_bytes) {
+            kernel->gap = end;
+            kernel->gap_bytes = from - end;
+        }
+        if (i < n && from + sorted[i]->bytes > end)
+            end = from + sorted[i]->bytes;
+    }
+    kernel->top = end;
+}
+
+/* The runtime puts scratch into the slab.  What prepares runs in the middle of other entries when
+ * parameters have changed, whatever lives then. */
+static void scratch_room(Memplan *m, Buffer *buffers) {
+    Graph *g = m->g;
+    Buffer **sorted = ARENA_ARRAY(m->tmp, m->nlife, Buffer *);
+    int n = 0;
+    for (int i = 0; i < m->nlife; i++)
+        if (m->shares[i] == i && buffers[i].pool == POOL_ACT)
+            sorted[n++] = &buffers[i];
+    qsort(sorted, (size_t)n, sizeof *sorted, by_offset);
+    for (int k = 0; k < g->nkernels; k++)
+        find_room(g, sorted, n, k);
+    for (int i = 0; i < g->nentries; i++)
+        for (int k = 0; strcmp(g->entry[i].name, "prepare") == 0 && k < g->entry[i].count; k++) {
+            Kernel *kernel = &g->kernels[g->entry[i].first + k];
+            kernel->gap = kernel->gap_bytes = 0;
+            kernel->top = g->act_bytes;
+        }
+}
+
 static void assign(Memplan *m) {
     Graph *g = m->g;
     Buffer *buffers = ARENA_ARRAY(m->tmp, m->nlife, Buffer);
@@ -187,6 +233,7 @@ static void assign(Memplan *m) {
     }
     plan_pool(m, buffers, POOL_ACT, &g->act_bytes, &g->act_lower_bound);
     plan_pool(m, buffers, POOL_FIX, &g->fix_bytes, &g->fix_lower_bound);
+    scratch_room(m, buffers);
     for (int i = 0; i < m->nlife; i++) {
         Value *x = graph_v(g, m->life[i].value);
         x->pool = m->life[i].pool;

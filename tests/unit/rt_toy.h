@@ -119,15 +119,17 @@ static void toy_update_bias(const rt_frame *f, int64_t lo, int64_t hi, void *scr
 }
 
 #define TOY_KERNELS                                                                                \
-    {toy_load, "load", "image", "copy", 1, 1, 0, 0, 6300, 0, 1e-6, 0},                                      \
-        {toy_score, "fc", "fc", "plain", 1, 1, 15680, 0, 3200, 50000, 1e-6, 0}, {                           \
-        toy_softmax, "softmax+loss", "loss", "plain", 1, 1, 300, 0, 200, 0, 1e-6, 0                         \
+    {toy_load, "load", "image", "copy", 1, 1, 0, 0, 6300, 0, 1e-6, 0, 0, 0, 0, 0},                                \
+        {toy_score, "fc", "fc", "plain", 1, 1, 15680, 0, 3200, 50000, 1e-6, 0, 0, 0, 0, 0}, {                         \
+        toy_softmax, "softmax+loss", "loss", "plain", 1, 1, 300, 0, 200, 0, 1e-6, 0, 0, 0, 0, 0                       \
     }
 static const rt_kernel toy_forward[] = {TOY_KERNELS};
 static const rt_kernel toy_train[] = {
     TOY_KERNELS,
-    {toy_update_weights, "fc.update", "fc", "plain", TOY_SIDE, 0, 15680, 50000, 3200, 150000, 1e-6, 1e-6},
-    {toy_update_bias, "fc.bias.update", "fc", "plain", 1, 0, 10, 50, 64, 200, 0, 1e-6}};
+    {toy_update_weights, "fc.update", "fc", "plain", TOY_SIDE, 0, 15680, 50000, 3200, 150000, 1e-6, 1e-6, 256, 0, 0,
+     TOY_ACT},
+    {toy_update_bias, "fc.bias.update", "fc", "plain", 1, 0, 10, 50, 64, 200, 0, 1e-6, 256, 0, 0,
+     TOY_ACT}};
 static const rt_entry toy_forward_entry[] = {{"forward", 0, 3}};
 static const rt_entry toy_train_entry[] = {{"step", 0, 5}};
 
