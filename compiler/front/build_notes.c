@@ -44,8 +44,6 @@ typedef struct Later {
 } Later;
 /* Operations that the language plans and that are not built. */
 static const Later later[] = {
-    {"bn", "leave it out and train at a lower rate with init = gaussian(0, sqrt(2 / fan_in)); lrn and lcn are built"},
-    {"batchnorm", "leave it out and train at a lower rate with init = gaussian(0, sqrt(2 / fan_in)); lrn and lcn are built"},
     {"deconv", NULL},
     {"global_avgpool", "avgpool(HxW) with the size of its input averages everything"},
     {"global_maxpool", "maxpool(HxW) with the size of its input takes the maximum of everything"},

@@ -255,12 +255,29 @@ static bool infer_data(OpCall *o, Tensor *const *in, int nin) {
 
 /* ---- nodes ---- */
 
+/* An attribute that the compiler sets, or NULL. */
+static void *mode_attr(const OpCall *o, const char *name) {
+    const OpDef *def = op_def[o->bound.op];
+    for (int i = 0; i < def->nattrs && op_is(o->bound.op, OPF_S); i++)
+        if (def->attrs[i].internal && eq(def->attrs[i].name, name))
+            return (char *)o->bound.attrs + def->attrs[i].offset;
+    return NULL;
+}
+
 static void set_mode(OpCall *o) {
-    if (o->bound.op != OP_DROPOUT)
-        return;
-    DropoutAttrs *a = o->bound.attrs;
-    a->key = ++o->b->dropouts;
-    a->infer = o->b->mode != MODEL_TRAIN;
+    int64_t *key = mode_attr(o, "key");
+    bool *infer = mode_attr(o, "infer");
+    if (key)
+        *key = ++o->b->dropouts;
+    if (infer)
+        *infer = o->b->mode != MODEL_TRAIN;
+}
+
+/* A layer whose parameters are frozen works in training as it does elsewhere. */
+static void set_frozen(OpCall *o, const LayerParams *params) {
+    bool *infer = mode_attr(o, "infer");
+    if (infer && params->n > 0 && o->b->m->params.at[params->index[0]].frozen)
+        *infer = true;
 }
 
 static ValueId add_node(OpCall *o, int nin, const ValueId *in) {
@@ -311,6 +328,7 @@ static Tensor *make(OpCall *o) {
         if (!build_params(b, o->s, o->at, &o->bound, o->in[0], o->naming, &params))
             return tensor_poison(b, o->at->loc);
         remember_owner(o, &params);
+        set_frozen(o, &params);
         if (o->bound.share)
             params.count = params.n = 0; /* counted where they were made */
     }

@@ -254,9 +254,13 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
     p->label = label;
     p->loc = loc;
     p->lr_mult = bound->lr_mult;
-    p->decay_mult = bound->decay_mult;
+    p->decay_mult = spec->plain && !bound->has_decay ? 0 : bound->decay_mult;
     bool marked = marked_frozen(b, label);
     p->frozen = (bound->has_frozen ? bound->frozen : spec->frozen) || marked;
+    if (spec->statistic) {
+        p->frozen = true;
+        return true; /* none of its numbers is trained: not counted, `init` is not for it */
+    }
     p->trainable = shape_elems(&p->shape);
     if (links) {
         int64_t maps = p->shape.dim[0] * p->shape.dim[1];
@@ -272,7 +276,7 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
     } else {
         ast = bound->init;
         scope = bound->init_scope;
-        const Setting *all = ast ? NULL : net_setting(b, "train", "init");
+        const Setting *all = ast || spec->plain ? NULL : net_setting(b, "train", "init");
         if (all) {
             ast = all->value;
             scope = all->scope;

@@ -232,6 +232,7 @@ typedef struct Bound {
     const Ast *share_arg;
     bool frozen, has_frozen;
     double lr_mult, decay_mult;
+    bool has_decay;
     const Val *connect; /* AT_TABLE: the list, to be made a ConnTable by the caller */
     Tensor *in[256];
     int nin;

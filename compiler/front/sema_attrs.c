@@ -35,6 +35,8 @@ static bool takes_common(int op, int c) {
         return false;
     if (c == C_CENTERS)
         return op == OP_RBF;
+    if (c == C_SHARE && op_is(op, OPF_S)) /* it keeps statistics of its own input */
+        return false;
     if (op == OP_RBF)
         return c != C_INIT && c != C_BIAS_INIT;
     return true;
@@ -206,6 +208,7 @@ static bool set_common(Binder *x, int c, const Ast *value, Scope *scope) {
         o->has_frozen = true;
         return expr_bool(x->b, &v, "frozen", &o->frozen);
     default:
+        o->has_decay |= c == C_DECAY;
         v = expr_eval(x->b, scope, value);
         return expr_num(x->b, &v, common_name[c], c == C_LR ? &o->lr_mult : &o->decay_mult);
     }

@@ -32,6 +32,8 @@ enum {
     OPF_W = 1 << 10, /* window op: .window gives kernel, stride, pad for receptive fields */
     OPF_X = 1 << 11, /* effect: updates a parameter; never dead */
     OPF_C = 1 << 12, /* commutes: its two inputs may trade places */
+    OPF_K = 1 << 13, /* elementwise, but inputs from 1 on may be vectors: one number per channel,
+                        for all images (not batched) or for each */
 };
 
 typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE, AT_STR } AttrType;
@@ -84,6 +86,8 @@ typedef struct ParamSpec {
     Shape shape, split;    /* split: see Param.split */
     int64_t fan_in, fan_out;
     bool frozen;
+    bool statistic;        /* written by training, but not trained: saved, not counted */
+    bool plain;            /* train { init = .. } is not meant for it; not decayed unless said */
     InitKind init;         /* default rule if the spec says nothing */
     double init_a, init_b;
 } ParamSpec;
@@ -120,6 +124,8 @@ typedef struct OpDef {
     bool (*infer)(Infer *);                                        /* false: .bad is filled */
     int (*params)(const void *attrs, const Shape *in, ParamSpec out[4]);
     bool (*vjp)(Vjp *);       /* false: this rule is undefined for this op (tanh + deconvnet) */
+    /* composites have no code: after grad the node becomes another one (and new ones before it) */
+    void (*expand)(Graph *, NodeId);
     double (*flops)(const Graph *, NodeId);                        /* per image */
     bool (*window)(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]);
     struct LLVMOpaqueValue *(*scalar)(ScalarCtx *);                /* OPF_E */

@@ -49,6 +49,12 @@ typedef struct NormAttrs { /* LRN, LCN and gradients, across maps at one positio
     int alpha_per;         /* 0: alpha as in the paper (per sum); 1: alpha / size (Caffe, PyTorch) */
 } NormAttrs;
 
+typedef struct BnAttrs { /* BN, INSTANCENORM and their parts */
+    double eps, momentum;
+    bool infer;            /* running statistics; the layer changes nothing */
+    int64_t cells;         /* parts only: numbers per image and channel (BN_RUNNING: 0 = a mean) */
+} BnAttrs;
+
 typedef struct DropoutAttrs { /* DROPOUT, DROPOUT_BWD */
     double rate;
     int scale;   /* 0 train: kept values / (1 - rate) while training; 1 test: values * (1 - rate) at test */

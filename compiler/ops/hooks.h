@@ -40,6 +40,12 @@ CHOOSE(sgd); CHOOSE(rbf_bwd_centers);
 CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
 WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
 
+/* norm_batch_lower.c: moments: one task per image and channel block */
+LOWER(moments); LOWER(bn_combine); LOWER(bn_scale); LOWER(bn_running); LOWER(bn_bwd_sums);
+LOWER(bn_bwd_coef);
+CHOOSE(moments); CHOOSE(bn_combine); CHOOSE(bn_vectors);
+SCALAR(scale_shift); SCALAR(channel_mul); SCALAR(bn_bwd_data);
+
 /* conv_tail.c: can the kernel's anchor pool its own output (fuse asks; absent or false: no
  * Kernel.tail)? */
 WEAK bool conv_accepts_tail(const Graph *g, const struct Kernel *k, NodeId pool);

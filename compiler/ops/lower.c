@@ -84,6 +84,13 @@ View view_of(KernelCtx *k, ValueId id) {
     return w;
 }
 
+View operand_of(KernelCtx *k, ValueId v, ValueId of) {
+    View w = view_of(k, v);
+    if (graph_v(k->g, v)->shape.rank < graph_v(k->g, of)->shape.rank)
+        w.row = w.pixel = 0;
+    return w;
+}
+
 Val view_at(KernelCtx *k, const View *v, Val n, Val cb, Val y, Val x) {
     Emit *e = k->e;
     Val index = em_mul(e, n, em_i64(e, v->image));
@@ -152,7 +159,7 @@ static void epi_add(KernelCtx *k, Epi *ep, ValueId v) {
     if (ep->n == EPI_MAX)
         BUG("kernel %s: more than %d tensors in the fused chain", k->k->name, EPI_MAX);
     ep->t[ep->n].value = v;
-    ep->t[ep->n].view = view_of(k, v);
+    ep->t[ep->n].view = operand_of(k, v, k->node->out[0]);
     ep->n++;
 }
 

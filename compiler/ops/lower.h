@@ -86,6 +86,11 @@ void epi_emit(KernelCtx *k, Epi *ep, Val acc, int64_t dn, int64_t dcb, int64_t d
 /* Zeroes the halo rows/columns of value v that belong to row y of (n, cb..cb+ncb): epi_row's core. */
 void halo_row(KernelCtx *k, const View *v, Val n, Val cb, int64_t ncb, Val y);
 
+enum { SCALAR_INPUTS = 5 };
+/* v as the operand of an elementwise op with result `of`: a vector beside an image is the same in
+ * all rows and columns. */
+View operand_of(KernelCtx *k, ValueId v, ValueId of);
+
 /* What an elementwise op's .scalar hook sees: its inputs as vectors, and where they are. */
 struct ScalarCtx {
     KernelCtx *k;
@@ -93,7 +98,7 @@ struct ScalarCtx {
     const Graph *g;
     const Node *node;
     const void *attrs;
-    Val in[4];           /* vectors (f32) */
+    Val in[SCALAR_INPUTS]; /* vectors (f32) */
     Val n, cb, y, x;     /* image, channel block, row, column of the vector, for random numbers;
                             all i64 */
     int64_t width, height; /* of the tensor, to number its elements */

@@ -48,7 +48,7 @@ static void lower_flat(KernelCtx *k) {
     if (k->k->nchain)
         BUG("kernel %s: a flat map takes no chain", k->k->name);
     int64_t floats;
-    Val dst = flat_at(k, node->out[0], &floats), src[4];
+    Val dst = flat_at(k, node->out[0], &floats), src[SCALAR_INPUTS];
     for (int j = 0; j < node->nin; j++) {
         int64_t size;
         src[j] = flat_at(k, node->in[j], &size);
@@ -59,7 +59,7 @@ static void lower_flat(KernelCtx *k) {
     Val from = em_mul(e, task.i, em_i64(e, FLAT_CHUNK));
     Val to = em_imin(e, em_add(e, from, em_i64(e, FLAT_CHUNK)), em_i64(e, floats));
     Loop i = em_for(e, from, to, em_width(e), "i", NULL, 0);
-    Val in[4], zero = em_i64(e, 0);
+    Val in[SCALAR_INPUTS], zero = em_i64(e, 0);
     for (int j = 0; j < node->nin; j++)
         in[j] = em_load(e, em_ptr(e, src[j], i.i), 0, true);
     em_store(e, em_ptr(e, dst, i.i), 0, apply(k, node, in, zero, zero, zero, zero), true);
@@ -69,7 +69,7 @@ static void lower_flat(KernelCtx *k) {
 
 typedef struct MapRow {
     Epi epi;
-    View src[4];
+    View src[SCALAR_INPUTS];
     int64_t width;
 } MapRow;
 
@@ -78,7 +78,7 @@ static void map_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
     Emit *e = k->e;
     epi_row(k, &m->epi, n, cb, 1, y);
     Loop x = em_for(e, em_i64(e, 0), em_i64(e, m->width), 1, "x", NULL, 0);
-    Val in[4];
+    Val in[SCALAR_INPUTS];
     for (int j = 0; j < k->node->nin; j++)
         in[j] = em_load(e, view_at(k, &m->src[j], n, cb, y, x.i), 0, m->src[j].aligned);
     epi_tile(k, &m->epi, n, cb, y, x.i);
@@ -96,7 +96,7 @@ void lower_map(KernelCtx *k) {
     if (!op_is(k->node->op, OPF_Z))
         m.epi.must_mask = true;
     for (int j = 0; j < k->node->nin; j++)
-        m.src[j] = view_of(k, k->node->in[j]);
+        m.src[j] = operand_of(k, k->node->in[j], k->node->out[0]);
     int64_t c, h;
     shape_chw(&graph_v(k->g, k->node->out[0])->shape, &c, &h, &m.width);
     rows_for_each(k, (c + em_width(k->e) - 1) / em_width(k->e), h, map_row, &m);

@@ -39,9 +39,17 @@ static bool is_barrier(const Fuse *f, ValueId v) {
     return graph_v(f->g, v)->keep && f->section[v] >= SECTION_PROJECT;
 }
 
-/* An operand that the kernel can load: in memory, same shape, made before the kernel's anchor. */
-static bool loadable(const Fuse *f, ValueId v, ValueId like) {
+/* One number per channel beside `like`? */
+static bool per_channel(const Value *a, const Value *like) {
+    return a->shape.rank == 1 && a->shape.dim[0] == like->shape.dim[0];
+}
+
+/* An operand that the kernel can load: in memory, same shape or (input of `op`) a number per channel,
+ * made before the kernel's anchor. */
+static bool loadable(const Fuse *f, int op, ValueId v, ValueId like) {
     const Value *a = graph_v(f->g, v), *b = graph_v(f->g, like);
+    if (op_is(op, OPF_K) && per_channel(a, b))
+        return a->kind == VK_PARAM || (a->kind == VK_RESULT && f->position[a->def] < f->k_anchor);
     if (!shape_equal(&a->shape, &b->shape) || a->batched != b->batched || a->dtype != DT_F32)
         return false;
     if (a->kind == VK_SEED)
@@ -62,7 +70,7 @@ static bool joins(const Fuse *f, NodeId u, ValueId v, int *at) {
             if (*at >= 0)
                 return false; /* x + x: both operands are the running value */
             *at = i;
-        } else if (!loadable(f, n->in[i], v)) {
+        } else if (!loadable(f, n->op, n->in[i], v)) {
             return false;
         }
     }
@@ -321,8 +329,34 @@ static void order_by_kernel(Graph *g) {
     BUG_IF(n != g->norder, "kernels hold %u of %u nodes", n, g->norder);
 }
 
+/* Made of parameters alone, for operators that take a number per channel? */
+static bool is_prepared(const Graph *g, const UseTable *uses, NodeId id) {
+    const Node *n = graph_n(g, id);
+    bool wanted = false;
+    for (int i = 0; i < n->nin; i++)
+        if (graph_v(g, n->in[i])->kind != VK_PARAM)
+            return false;
+    for (int k = 0; k < n->nout && !op_is(n->op, OPF_X); k++)
+        for (uint32_t u = uses->first[n->out[k]]; n->out[k] && u < uses->first[n->out[k] + 1]; u++)
+            wanted |= op_is(graph_n(g, uses->user[u])->op, OPF_K);
+    return wanted;
+}
+
+/* What parameters alone make comes before everything, so that every chain may read it. */
+static void prepared_first(Graph *g, Arena *tmp) {
+    UseTable uses = graph_use_table(g, tmp);
+    NodeId *order = ARENA_ARRAY(tmp, g->norder, NodeId);
+    uint32_t n = 0;
+    for (int late = 0; late < 2; late++)
+        for (uint32_t o = 0; o < g->norder; o++)
+            if (!is_prepared(g, &uses, g->order[o]) == late)
+                order[n++] = g->order[o];
+    memcpy(g->order, order, n * sizeof *order);
+}
+
 void pass_fuse(Graph *g, PassCtx *ctx) {
     graph_toposort(g);
+    prepared_first(g, ctx->tmp);
     Fuse f = {.g = g,
               .ctx = ctx,
               .uses = graph_use_table(g, ctx->tmp),

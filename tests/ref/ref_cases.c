@@ -251,6 +251,49 @@ static RefCase norm_family(Arena *keep, int op, int i) {
     return r;
 }
 
+/* ---- normalisation over the batch or over an image ---- */
+
+static const Shape bn_src[] = {S3(1, 1, 2), S3(3, 4, 5),  S3(16, 3, 2), S3(17, 2, 5), S3(5, 1, 7),
+                               S3(2, 9, 8), S3(1, 40, 9), S3(33, 1, 3), S1(1),        S1(10),
+                               S1(16),      S1(37)};
+enum { BN_IMAGES = 8 }; /* of these are images */
+
+/* What an operator of the family reads: one letter per input, the data's first.  d data, c a number
+ * per channel and image, w a parameter per channel, f one without a gradient. */
+static const char *bn_inputs(int op, int i) {
+    bool each = i % 2; /* of every image, as instancenorm has them; else of the batch */
+    switch (op) {
+    case OP_BN: return "dwwff";
+    case OP_MOMENTS: return "d";
+    case OP_INSTANCENORM: return "dww";
+    case OP_BN_COMBINE: return "ccww";
+    case OP_BN_SCALE: return each ? "ccww" : "wfww";
+    case OP_BN_RUNNING: return "ww";
+    case OP_SCALE_SHIFT: return each ? "dcc" : "dww";
+    case OP_CHANNEL_MUL: return each ? "dc" : "dw";
+    case OP_BN_BWD_SUMS: return each ? "ddcc" : "ddwf";
+    case OP_BN_BWD_COEF: return each ? "ccccw" : "wwwfw";
+    default: return each ? "ddccc" : "ddwww";
+    }
+}
+
+static RefCase bn_family(Arena *keep, int op, int i) {
+    RefCase r = {.what = "channels"};
+    Shape s = bn_src[i];
+    if (op_def[op]->attr_size > 0) {
+        BnAttrs *a = ARENA_NEW(keep, BnAttrs);
+        *a = (BnAttrs){.eps = i % 3 ? 1e-5 : 0.1, .momentum = i % 3 ? 0.1 : 0.3, .cells = i % 4};
+        if (op == OP_BN_BWD_COEF)
+            a->cells++;
+        a->infer = op == OP_BN && i % 4 == 3;
+        r.attrs = a;
+    }
+    for (const char *p = bn_inputs(op, i); *p; p++)
+        add_input(&r, *p == 'w' ? REF_WEIGHT : *p == 'f' ? REF_FIXED : REF_DATA,
+                  *p == 'd' ? s : (Shape)S1(s.dim[0]));
+    return r;
+}
+
 /* ---- elementwise, softmax, moves ---- */
 
 static const Shape any_shape[] = {S1(1),       S1(10),      S1(16),      S1(37),     S3(1, 1, 1),
@@ -362,6 +405,17 @@ static const struct {
     [OP_LRN_BWD] = {norm_family, COUNT(norm_case)},
     [OP_LCN] = {norm_family, COUNT(norm_case)},
     [OP_LCN_BWD] = {norm_family, COUNT(norm_case)},
+    [OP_BN] = {bn_family, COUNT(bn_src)},
+    [OP_INSTANCENORM] = {bn_family, BN_IMAGES},
+    [OP_MOMENTS] = {bn_family, COUNT(bn_src)},
+    [OP_BN_COMBINE] = {bn_family, COUNT(bn_src)},
+    [OP_BN_SCALE] = {bn_family, COUNT(bn_src)},
+    [OP_BN_RUNNING] = {bn_family, COUNT(bn_src)},
+    [OP_SCALE_SHIFT] = {bn_family, COUNT(bn_src)},
+    [OP_CHANNEL_MUL] = {bn_family, COUNT(bn_src)},
+    [OP_BN_BWD_SUMS] = {bn_family, COUNT(bn_src)},
+    [OP_BN_BWD_COEF] = {bn_family, COUNT(bn_src)},
+    [OP_BN_BWD_DATA] = {bn_family, COUNT(bn_src)},
     [OP_RELU] = {map_family, COUNT(any_shape)},
     [OP_RELU_BWD] = {map_family, COUNT(any_shape)},
     [OP_TANH] = {map_family, COUNT(any_shape)},
@@ -425,7 +479,7 @@ RefCaseGraph ref_case_graph(Arena *keep, int op, const RefCase *c) {
         r.param[i] = -1;
         if (c->kind[i] == REF_CLASS) {
             r.in[i] = graph_input(r.g, VK_LABEL, DT_I32, c->in[i], true, 0, NULL);
-        } else if (c->kind[i] == REF_WEIGHT || c->kind[i] == REF_MASK) {
+        } else if (ref_unbatched(c->kind[i])) {
             r.param[i] = params->count;
             r.in[i] = ref_param(r.g, arena_printf(keep, "p%d", i), c->in[i]);
         } else {
@@ -460,6 +514,12 @@ void ref_fill_distinct(double *at, int64_t n, double reach, uint32_t seed) {
         at[i] = at[j];
         at[j] = swap;
     }
+}
+
+void ref_fill_positive(double *at, int64_t n, uint32_t seed) {
+    ref_fill_distinct(at, n, 0.5, seed);
+    for (int64_t i = 0; i < n; i++)
+        at[i] += 1;
 }
 
 void ref_fill_int(double *at, int64_t n, int lo, int hi, uint32_t seed) {

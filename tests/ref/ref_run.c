@@ -86,7 +86,8 @@ static RefTensor tensor_of(const RefRun *r, ValueId v) {
 }
 
 static void keep_update(RefRun *r, const Node *node, double *new_momentum) {
-    int64_t slot = ((const SgdAttrs *)node->attrs)->param;
+    int64_t slot = node->op == OP_SGD ? ((const SgdAttrs *)node->attrs)->param
+                                      : graph_v(r->g, node->in[0])->slot;
     if (slot < 0 || slot >= r->g->params->count) {
         free(new_momentum);
         return;
@@ -110,7 +111,7 @@ static void run_node(RefRun *r, const Node *node) {
         if (v) {
             r->value[v] = zeros(ref_value_elems(r, v));
             out[k] = tensor_of(r, v);
-        } else { /* only maxpool: switches, shaped like output 0 */
+        } else { /* switches of maxpool, statistics: as large as output 0 */
             out[k] = out[0];
             out[k].at = spare[k] = zeros(ref_elems(&out[0]));
         }
@@ -121,7 +122,7 @@ static void run_node(RefRun *r, const Node *node) {
     if (node->op == OP_SGD)
         call.new_momentum = zeros(ref_elems(&in[0]));
     ref_op[node->op](&call);
-    if (node->op == OP_SGD)
+    if (op_is(node->op, OPF_X))
         keep_update(r, node, call.new_momentum);
     for (int k = 0; k < nout; k++)
         free(spare[k]);

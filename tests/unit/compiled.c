@@ -390,10 +390,10 @@ static const char *value_name(const Checker *t, ValueId v) {
 }
 
 static bool close_to(double got, double want, double bound, bool exact) {
-    if (exact)
+    if (isnan(want))
+        return isnan(got);
+    if (exact || isinf(want))
         return got == want;
-    if (isnan(want) || isinf(want))
-        return isnan(want) ? isnan(got) : got == want;
     return fabs(got - want) <= bound;
 }
 
@@ -456,6 +456,8 @@ static bool is_sum(int op) {
     case OP_DENSE: case OP_DENSE_BWD_DATA: case OP_DENSE_BWD_WEIGHTS:
     case OP_BIAS_GRAD: case OP_SUBSAMPLE: case OP_SUBSAMPLE_BWD_DATA: case OP_SUBSAMPLE_BWD_COEF:
     case OP_AVGPOOL: case OP_AVGPOOL_BWD: case OP_MAXPOOL_BWD: case OP_ADD:
+    case OP_MOMENTS: case OP_BN_COMBINE: case OP_BN_SCALE: case OP_BN_BWD_SUMS: case OP_BN_BWD_COEF:
+    case OP_SCALE_SHIFT: case OP_BN_BWD_DATA:
     case OP_SGD:
         return true;
     default:
@@ -465,7 +467,7 @@ static bool is_sum(int op) {
 
 /* The same sums over magnitudes: what their rounding errors are measured by. */
 static void find_reach(Checker *t, const Node *n, const RefTensor *in, const RefTensor *out) {
-    RefTensor size[MAX_VALUES], sum = out[0];
+    RefTensor size[MAX_VALUES], sum = out[0], sums[4];
     if (!is_sum(n->op))
         return;
     for (int i = 0; i < n->nin; i++) {
@@ -475,24 +477,30 @@ static void find_reach(Checker *t, const Node *n, const RefTensor *in, const Ref
         for (int64_t j = 0; j < count; j++)
             size[i].at[j] = fabs(in[i].at[j]);
     }
-    sum.at = numbers(ref_elems(&sum));
+    for (int k = 0; k < op_nout[n->op]; k++) {
+        sums[k] = out[k];
+        sums[k].at = numbers(ref_elems(&out[k]));
+    }
     RefCall call = {.attrs = n->attrs, .n = t->how->data->n, .nin = n->nin, .in = size,
-                    .out = &sum};
+                    .out = sums};
     ref_op[n->op](&call);
+    sum.at = sums[0].at;
     if (n->op == OP_SGD) /* w - lr v */
         memcpy(sum.at, size[0].at, (size_t)ref_elems(&sum) * sizeof *sum.at);
-    for (int64_t j = 0; j < ref_elems(&sum); j++)
-        t->reach = fmax(t->reach, sum.at[j]);
+    for (int k = 0; k < op_nout[n->op]; k++)
+        for (int64_t j = 0; j < ref_elems(&sums[k]); j++)
+            t->reach = fmax(t->reach, fabs(sums[k].at[j]));
     for (int i = 0; i < n->nin; i++)
         free(size[i].at);
-    free(sum.at);
+    for (int k = 0; k < op_nout[n->op]; k++)
+        free(sums[k].at);
 }
 
 /* The reference loop of one node on t->cur. */
 static void evaluate(Checker *t, const Node *n) {
     const RefRun *d = t->how->data;
     RefTensor in[MAX_VALUES], out[4];
-    double *spare = NULL;
+    double *spare[4] = {NULL};
     for (int i = 0; i < n->nin; i++)
         in[i] = tensor_of(t, n->in[i]);
     for (int k = 0; k < op_nout[n->op]; k++) {
@@ -503,7 +511,7 @@ static void evaluate(Checker *t, const Node *n) {
             out[k] = tensor_of(t, v);
         } else {
             out[k] = out[0];
-            out[k].at = spare = numbers(ref_elems(&out[0]));
+            out[k].at = spare[k] = numbers(ref_elems(&out[0]));
         }
     }
     /* float, as in the frame: their rounding is not the kernel's fault */
@@ -517,7 +525,8 @@ static void evaluate(Checker *t, const Node *n) {
     }
     ref_op[n->op](&call);
     find_reach(t, n, in, out);
-    free(spare);
+    for (int k = 0; k < 4; k++)
+        free(spare[k]);
 }
 
 /* ---- after a kernel ---- */
@@ -638,9 +647,10 @@ static void check_kernel(Checker *t, int index) {
             check_output(t, out[i], t->cur[out[i]], bound);
     for (int i = 0; i < nodes; i++) {
         const Node *sgd = graph_n(g, node[i]);
-        if (sgd->op != OP_SGD)
+        if (!op_is(sgd->op, OPF_X))
             continue;
-        check_momentum(t, sgd, bound);
+        if (sgd->op == OP_SGD)
+            check_momentum(t, sgd, bound);
         free(t->got[sgd->in[0]]);
         t->got[sgd->in[0]] = NULL; /* new parameter */
     }

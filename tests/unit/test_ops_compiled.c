@@ -25,7 +25,7 @@ typedef struct Build {
     RefCase c;
     bool loaded;             /* the first image comes through load_input */
     ValueId seed[INPUTS];    /* VK_SEED values and how to fill them */
-    RefInput kind[INPUTS];
+    RefInput kind[INPUTS], param_kind[INPUTS];
     int nseeds;
     int64_t channels;        /* image behind load_input: VK_INPUT slot 0 */
     bool has_image;
@@ -50,8 +50,10 @@ static ValueId input(Build *b, int i) {
     Graph *g = b->g;
     if (c->kind[i] == REF_CLASS)
         return graph_input(g, VK_LABEL, DT_I32, c->in[i], true, 0, NULL);
-    if (c->kind[i] == REF_WEIGHT || c->kind[i] == REF_MASK)
+    if (ref_unbatched(c->kind[i])) {
+        b->param_kind[g->params->count] = c->kind[i];
         return ref_param(g, arena_printf(b->keep, "p%d", i), c->in[i]);
+    }
     if (i == 0 && b->loaded && c->in[0].rank == 3) {
         ValueId image = graph_input(g, VK_INPUT, DT_F32, c->in[0], true, 0, NULL);
         b->has_image = true;
@@ -137,7 +139,7 @@ static void widen_groups(Build *b, int op) {
 static void build_case(Build *b, int op) {
     ParamList *params = ARENA_NEW(b->keep, ParamList);
     b->g = graph_new(b->keep, "case", op_name[op], params);
-    ValueId in[4];
+    ValueId in[REF_INPUTS];
     widen_groups(b, op);
     if (op == OP_LOAD_INPUT) {
         build_load(b);
@@ -151,6 +153,8 @@ static void build_case(Build *b, int op) {
         in[i] = input(b, i);
     if (op == OP_CONV2D_BWD_DATA || op == OP_DENSE_BWD_DATA)
         build_bwd_data(b, op, in[0], in[1]);
+    else if (op_is(op, OPF_X))
+        graph_node(b->g, op, b->c.attrs, b->c.nin, in);
     else
         keep_result(b, graph_node(b->g, op, b->c.attrs, b->c.nin, in));
 }
@@ -158,9 +162,9 @@ static void build_case(Build *b, int op) {
 static void plan(Build *b) {
     static const PlanOptions direct = {.exact = true}; /* Winograd's kernels: test_winograd.c */
     PassCtx ctx = {.tmp = arena_new(), .target = b->t, .verify = true, .options = &direct};
-    static const char *const pass[] = {"fuse", "layout", "schedule", "memplan"};
+    static const char *const pass[] = {"expand", "fuse", "layout", "schedule", "memplan"};
     graph_toposort(b->g);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         CU_ASSERT_TRUE_FATAL(pass_run_one(b->g, &ctx, pass[i]));
     params_place(b->g->params);
     arena_free(ctx.tmp);
@@ -174,6 +178,8 @@ static void fill(double *at, int64_t n, RefInput kind, int64_t limit, bool whole
         ref_fill_int(at, n, 0, (int)limit - 1, number);
     else if (kind == REF_MASK)
         ref_fill_int(at, n, 0, 1, number);
+    else if (kind == REF_FIXED)
+        ref_fill_positive(at, n, number);
     else if (whole)
         ref_fill_int(at, n, -5, 5, number);
     else
@@ -206,7 +212,8 @@ static int run_case(const Build *b, const Compiled *c, int64_t n, bool whole,
     double **state = arena_array(keep, g->params->count + 1, sizeof *state);
     double **seeds = arena_array(keep, g->nvalue, sizeof *seeds);
     for (int p = 0; p < g->params->count; p++) {
-        param[p] = filled(keep, &g->params->at[p].shape, 1, REF_WEIGHT, b, whole, number++);
+        RefInput kind = b->param_kind[p] == REF_FIXED ? REF_FIXED : REF_WEIGHT;
+        param[p] = filled(keep, &g->params->at[p].shape, 1, kind, b, whole, number++);
         state[p] = filled(keep, &g->params->at[p].shape, 1, REF_WEIGHT, b, whole, number++);
     }
     for (int i = 0; i < b->nseeds; i++)
@@ -243,6 +250,8 @@ static bool exact_op(int op, const RefCase *c) {
     case OP_TANH: case OP_TANH_BWD: case OP_STANH: case OP_STANH_BWD:
     case OP_SIGMOID: case OP_SIGMOID_BWD: case OP_DROPOUT: case OP_DROPOUT_BWD:
     case OP_SOFTMAX: case OP_SOFTMAX_BWD: case OP_CROSS_ENTROPY: case OP_CROSS_ENTROPY_BWD:
+    case OP_BN: case OP_INSTANCENORM: case OP_MOMENTS: case OP_BN_COMBINE: case OP_BN_SCALE:
+    case OP_BN_RUNNING: case OP_BN_BWD_SUMS: case OP_BN_BWD_COEF:
     case OP_MSE: case OP_MSE_BWD: case OP_LENET_MAP: case OP_LENET_MAP_BWD:
         return false;
     default:

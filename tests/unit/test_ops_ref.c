@@ -76,8 +76,8 @@ static void every_op_has_its_facts(void) {
 static void every_op_has_its_code(void) {
     FOR_OPS(op) {
         const OpDef *d = op_def[op];
-        CHECK(d->lower != NULL, "%s has no lowering", op_name[op]);
-        CHECK(d->choose != NULL, "%s has no task split", op_name[op]);
+        CHECK((d->lower != NULL) == (d->expand == NULL), "%s: a lowering or parts", op_name[op]);
+        CHECK(d->choose != NULL || d->expand, "%s has no task split", op_name[op]);
         CHECK((d->scalar != NULL) == op_is(op, OPF_E), "%s: scalar and flag E", op_name[op]);
     }
 }
@@ -96,15 +96,14 @@ typedef struct Run {
     RefCase c;
     RefCaseGraph g;
     RefRun r;
-    double *data[4];     /* numbers of each input, whatever its kind */
+    double *data[REF_INPUTS]; /* numbers of each input, whatever its kind */
     double **params;
     int32_t label[BATCH];
 } Run;
 
 static int64_t input_elems(const Run *x, int i) {
     int64_t n = shape_elems(&x->c.in[i]);
-    bool batched = x->c.kind[i] != REF_WEIGHT && x->c.kind[i] != REF_MASK;
-    return batched ? n * BATCH : n;
+    return ref_unbatched(x->c.kind[i]) ? n : n * BATCH;
 }
 
 static void run_open(Run *x, int op, int i) {
@@ -126,6 +125,8 @@ static void run_open(Run *x, int op, int i) {
         x->r.input[k] = x->data[k];
         if (x->c.kind[k] == REF_DATA || x->c.kind[k] == REF_WEIGHT)
             ref_fill_distinct(x->data[k], n, 1.9, seed);
+        else if (x->c.kind[k] == REF_FIXED)
+            ref_fill_positive(x->data[k], n, seed);
         else
             ref_fill_int(x->data[k], n, 0, x->c.kind[k] == REF_MASK ? 1 : (int)x->c.limit - 1,
                          seed);
@@ -207,8 +208,8 @@ static void gradient_case(int op, int i, Rule rule) {
     run_open(&x, op, i);
     run_open(&forward, op, i);
     Graph *g = x.g.g;
-    ValueId out = run_out(&x, 0), dy[4] = {0}, dx[4] = {0};
-    bool need[4], loss = op_is(op, OPF_L);
+    ValueId out = run_out(&x, 0), dy[4] = {0}, dx[REF_INPUTS] = {0};
+    bool need[REF_INPUTS], loss = op_is(op, OPF_L);
     double *signal = NULL;
     for (int k = 0; k < x.c.nin; k++)
         need[k] = x.c.kind[k] == REF_DATA || x.c.kind[k] == REF_WEIGHT;
