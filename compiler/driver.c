@@ -485,7 +485,7 @@ int driver_run(Arena *arena, const Options *options) {
     static int (*const run[VERB_COUNT])(Compile *) = {
         [VERB_CHECK] = verb_check, [VERB_DESCRIBE] = verb_describe, [VERB_BUILD] = verb_build,
         [VERB_RUN] = verb_run,     [VERB_EMIT] = verb_emit,         [VERB_EXPLAIN] = verb_explain,
-        [VERB_HELP] = verb_help,
+        [VERB_HELP] = verb_help,   [VERB_IMPORT] = verb_import,
     };
     int status = check_pass_names(options);
 

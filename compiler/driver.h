@@ -14,7 +14,8 @@
 #include "front/model.h"
 
 typedef enum Verb {
-    VERB_CHECK, VERB_DESCRIBE, VERB_BUILD, VERB_RUN, VERB_EMIT, VERB_EXPLAIN, VERB_HELP, VERB_COUNT
+    VERB_CHECK, VERB_DESCRIBE, VERB_BUILD, VERB_RUN, VERB_EMIT, VERB_IMPORT, VERB_EXPLAIN, VERB_HELP,
+    VERB_COUNT
 } Verb;
 
 typedef enum ColorMode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } ColorMode;
@@ -54,6 +55,8 @@ typedef struct Options {
     int batch;                  /* images per call to plan for; 0: each program's default */
     int tune;                   /* measure candidates on this machine */
     const char *dump, *stop_after, *run_pass;
+    const char *prototxt, *input_size, *mean; /* import: what the file does not say */
+    int order, plain;           /* ImportOrder; no folding into blocks */
     int time_passes;
 
     int want_help, want_version, want_help_passes;

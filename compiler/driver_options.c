@@ -51,6 +51,11 @@ static const VerbRow verbs[VERB_COUNT] = {
                    "  netc emit --as=plan --mode=train lenet5.net\n"
                    "  netc emit --as=obj lenet5.net -o lenet5.o\n",
                    1, 1},
+    [VERB_IMPORT] = {"import", "FILE", "a network or weights of other programs: Caffe, ONNX, numpy",
+                     "  netc import lenet.caffemodel          makes lenet.net and lenet.safetensors\n"
+                     "  netc import net.onnx -o nets/         the same, in a folder\n"
+                     "  netc import weights.npz               makes weights.safetensors\n",
+                     1, 1},
     [VERB_EXPLAIN] = {"explain", "[CODE|OPERATION]...", "what an error code or an operation means",
                       "  netc explain E0104\n"
                       "  netc explain conv\n"
@@ -122,7 +127,7 @@ static const OptionRow table[] = {
     {"include", 'I', OPT_INCLUDE, SPEC, "DIR", NULL, 0, "look for included files in DIR too"},
     {"net", 0, OPT_TEXT, SPEC, "NAME", NULL, FIELD(net), "the net meant when a file has several"},
     {"variant", 0, OPT_TEXT, SPEC, "V.NAME", NULL, FIELD(variant), "a variant of the net"},
-    {"output", 'o', OPT_TEXT, V(BUILD) | V(EMIT), "FILE", NULL, FIELD(output),
+    {"output", 'o', OPT_TEXT, V(BUILD) | V(EMIT) | V(IMPORT), "FILE", NULL, FIELD(output),
      "write FILE; - is standard output"},
     {"target-cpu", 0, OPT_TEXT, COMPILE, "CPU", NULL, FIELD(target),
      "native, x86-64-v2, -v3, -v4 or aarch64"},
@@ -145,6 +150,16 @@ static const OptionRow table[] = {
     {"mode", 0, OPT_CHOICE, V(EMIT), "MODE", "forward|train|look", FIELD(mode),
      "which program: forward, train or look"},
     {"json", 0, OPT_FLAG, V(DESCRIBE), NULL, NULL, FIELD(json), "JSON instead of a table"},
+    {"prototxt", 0, OPT_TEXT, V(IMPORT), "FILE", NULL, FIELD(prototxt),
+     "Caffe: the network's description"},
+    {"input", 0, OPT_TEXT, V(IMPORT), "CxHxW", NULL, FIELD(input_size),
+     "the input's size, where the file has none"},
+    {"mean", 0, OPT_TEXT, V(IMPORT), "R,G,B", NULL, FIELD(mean),
+     "subtracted from pixels 0..255"},
+    {"order", 0, OPT_CHOICE, V(IMPORT), "ORDER", "file|rgb|bgr", FIELD(order),
+     "of the colour planes: file, rgb or bgr"},
+    {"plain", 0, OPT_FLAG, V(IMPORT), NULL, NULL, FIELD(plain),
+     "one line per layer, no blocks"},
     {"Werror", 'W', OPT_FLAG, SPEC, NULL, NULL, FIELD(werror), "warnings are errors"},
     {"strict-shapes", 0, OPT_FLAG, SPEC, NULL, NULL, FIELD(strict_shapes),
      "discarded input cells are errors"},
@@ -175,10 +190,10 @@ typedef struct Parse {
     int argc, at;
     char **argv;
     bool have_verb;
-    unsigned used; /* bit per row of table, for "not an option of this verb" */
+    uint64_t used; /* bit per row of table, for "not an option of this verb" */
 } Parse;
 
-_Static_assert(OPTION_COUNT <= 32, "one bit per option");
+_Static_assert(OPTION_COUNT <= 64, "one bit per option");
 
 static int usage(const char *hint, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -259,7 +274,7 @@ static int store(Parse *p, const OptionRow *row, const char *value) {
     char *base = (char *)p->options;
     int index;
 
-    p->used |= 1u << (row - table);
+    p->used |= UINT64_C(1) << (row - table);
     switch (row->kind) {
     case OPT_FLAG:
         *(int *)(void *)(base + row->offset) = 1;
@@ -360,7 +375,7 @@ static int parse_operand(Parse *p, const char *arg) {
                        (length > 4 && strcmp(arg + length - 4, ".net") == 0) || strchr(arg, '/');
         if (!is_file) {
             const char *near = verb_nearest(arg);
-            const char *hint = "verbs are check, describe, build, run, emit, explain and help";
+            const char *hint = "verbs are check, describe, build, run, emit, import, explain and help";
             if (near)
                 return usage(hint, "unknown verb '%s'; did you mean '%s'?", arg, near);
             return usage(hint, "unknown verb '%s'", arg);
@@ -377,7 +392,7 @@ static int check_operands(const Parse *p) {
     const char *hint = arena_printf(p->arena, "netc %s --help shows examples", verb->name);
 
     for (int i = 0; i < OPTION_COUNT; i++)
-        if ((p->used & 1u << i) && table[i].verbs && !(table[i].verbs & 1u << o->verb))
+        if ((p->used & UINT64_C(1) << i) && table[i].verbs && !(table[i].verbs & 1u << o->verb))
             return usage(hint, "--%s is not an option of 'netc %s'", table[i].name, verb->name);
     if (o->operand_count < verb->least)
         return usage(hint, "'netc %s' needs a file", verb->name);

@@ -69,6 +69,8 @@ const char *stage_nearest_op(const char *word);
 const char *cache_path(const Compile *c, const char *name);
 bool cache_has(const char *program); /* is it there?  Marks it as used. */
 
+int verb_import(Compile *c); /* driver_import.c */
+
 void stage_host(FILE *out); /* "host: ..." lines of --version */
 
 #endif

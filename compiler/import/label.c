@@ -1,0 +1,193 @@
+/* label.c: names of layers that the language takes, as near to the file's as it allows.
+ *
+ * "features.0" and "fire2/squeeze1x1" are paths already: features[0], fire2.squeeze1x1.  What no
+ * path can hold becomes "_"; words of the language get a "_" behind; equal names are numbered.  The
+ * name in weights files is the path with dots, so PyTorch's names stay what they were.
+ */
+#include "import/im.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ir/op.h"
+
+static bool is_reserved(const char *word) {
+    static const char *const words[] = {
+        "include",
+        "const",
+        "block",
+        "net",
+        "variants",
+        "extends",
+        "input",
+        "output",
+        "param",
+        "repeat",
+        "if",
+        "else",
+        "in",
+        "out",
+        "remove",
+        "freeze",
+        "replace",
+        "insert",
+        "loss",
+        "metric",
+        "set",
+        "defaults",
+        "data",
+        "train",
+        "predict",
+        "visualize",
+        "of",
+        "as",
+        "with",
+        "after",
+        "before",
+        "yes",
+        "no",
+        "true",
+        "false",
+        "weight",
+        "bias",
+        "image",
+        "label",
+        "prob",
+        "batchnorm",
+        "global_avgpool",
+        "global_maxpool",
+        "crop",
+        "transpose",
+        "reshape",
+        "lstm",
+        "gelu",
+        "hinge",
+        "min",
+        "abs",
+        "floor",
+        "ceil",
+        "round",
+        "sqrt",
+        "exp",
+        "log",
+        "pow",
+        "len",
+        "channels",
+        "height",
+        "width",
+        "bitmaps",
+        "ce",
+        "err",
+        "argmax",
+        "argmin",
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(word, words[i]) == 0)
+            return true;
+    for (int i = 0; i < IM_OPS; i++)
+        if (strcmp(word, im_spelling[i]) == 0)
+            return true;
+    for (int i = OP_NONE + 1; i < OP_COUNT; i++)
+        if (strcmp(word, op_name[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_index(const char *text, size_t n) {
+    if (n < 1 || n > 6 || (n > 1 && text[0] == '0'))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isdigit((unsigned char)text[i]))
+            return false;
+    return true;
+}
+
+/* One component of a path. */
+static void put_component(StrBuf *out, const char *text, size_t n, bool first) {
+    if (is_index(text, n)) {
+        sb_puts(out, first ? "layer." : "");
+        sb_write(out, text, n);
+        return;
+    }
+    size_t start = out->length;
+    if (isdigit((unsigned char)text[0]))
+        sb_putc(out, '_');
+    for (size_t i = 0; i < n; i++)
+        sb_putc(out, isalnum((unsigned char)text[i]) ? text[i] : '_');
+    if (first && is_reserved(out->text + start)) /* behind a dot every word is a name */
+        sb_putc(out, '_');
+}
+
+static const char *sanitised(Im *im, const char *name) {
+    StrBuf out = sb_new(im->arena);
+    bool first = true;
+    size_t total = strlen(name);
+    for (size_t i = 0; i < total;) {
+        size_t n = strcspn(name + i, "./");
+        if (n > 0) {
+            if (!first)
+                sb_putc(&out, '.');
+            put_component(&out, name + i, n, first);
+            first = false;
+        }
+        i += n + 1;
+    }
+    return out.length ? out.text : NULL;
+}
+
+/* "features.0" is features[0] in a spec. */
+const char *im_label_text(Im *im, const char *label) {
+    StrBuf out = sb_new(im->arena);
+    for (const char *p = label; *p;) {
+        size_t n = strcspn(p, ".");
+        bool index = p > label && is_index(p, n);
+        if (p > label && !index)
+            sb_putc(&out, '.');
+        if (index)
+            sb_putc(&out, '[');
+        sb_write(&out, p, n);
+        if (index)
+            sb_putc(&out, ']');
+        p += n + (p[n] == '.');
+    }
+    return out.text;
+}
+
+/* A path must not be another one's beginning: "a" and "a.b" cannot both be labels of a reader who
+ * thinks of blocks, but the language allows it; only equal ones are told apart. */
+static const char *unique(Im *im, Map *taken, const char *label) {
+    const char *tried = label;
+    for (int i = 2; map_has(taken, tried); i++)
+        tried = arena_printf(im->arena, "%s_%d", label, i);
+    map_put(taken, tried, NULL);
+    return tried;
+}
+
+void im_label(Im *im, ImNet *net) {
+    Map taken = map_new(im->arena);
+    int numbers[IM_OPS] = {0};
+    net->layer.data[0].label = "image";
+    for (int i = 1; i < net->layer.len; i++) {
+        ImLayer *l = &net->layer.data[i];
+        const char *label = sanitised(im, l->name);
+        if (!label || strlen(label) > 200) {
+            const char *word = im_spelling[l->op];
+            label = arena_printf(im->arena, "%s%d", word, ++numbers[l->op]);
+        }
+        l->label = unique(im, &taken, label);
+    }
+}
+
+void im_net_weights(Im *im, ImNet *net, ImOut *out) {
+    for (int i = 0; i < net->layer.len; i++) {
+        const ImLayer *l = &net->layer.data[i];
+        for (int p = 0; p < l->params; p++) {
+            const ImParam *param = &l->param[p];
+            bool same = strcmp(l->name, l->label) == 0;
+            ImOutTensor t = {arena_printf(im->arena, "%s.%s", l->label, param->suffix),
+                             same ? NULL : l->name, param->tensor, param->statistic};
+            vec_push(im->arena, &out->tensor, t);
+        }
+    }
+}

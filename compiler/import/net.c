@@ -1,0 +1,384 @@
+/* net.c: the network under construction: layers, shapes, and what follows from them.
+ *
+ * requires: readers add layers in an order in which inputs come first.  ensures: behind im_infer
+ * every layer has a shape that its weights fit; a file whose shapes contradict each other is
+ * refused with the layer's name.  Sizes follow LANGUAGE.md, "Sizes"; the clipping of padded pools
+ * is Caffe's.
+ */
+#include "import/im.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *const im_spelling[IM_OPS] = {
+    [IM_NONE] = "?",
+#define IM_OP(NAME, spelling, flags) [IM_##NAME] = spelling,
+#include "import/im_ops.def"
+#undef IM_OP
+};
+const unsigned char im_flags[IM_OPS] = {
+#define IM_OP(NAME, spelling, flags) [IM_##NAME] = flags,
+#include "import/im_ops.def"
+#undef IM_OP
+};
+
+void im_net_begin(Im *im, ImNet *net) {
+    *net = (ImNet){.name = "", .prob = -1, .prep = {.scale = 1, .std = {1, 1, 1, 1}}};
+    ImLayer *input = vec_add(im->arena, &net->layer);
+    input->op = IM_INPUT;
+    input->name = "image";
+    input->rank = 3;
+}
+
+ImLayer *im_at(ImNet *net, int layer) {
+    BUG_IF(layer < 0 || layer >= net->layer.len, "layer %d of %d", layer, net->layer.len);
+    return &net->layer.data[layer];
+}
+
+int im_add(Im *im, ImNet *net, ImOp op, const char *name, int nin, const int *in) {
+    if (net->layer.len >= IM_MAX_LAYERS) {
+        im_fail(im, NETC_LIMIT, "more than %d layers", IM_MAX_LAYERS);
+        return 0;
+    }
+    ImLayer *l = vec_add(im->arena, &net->layer);
+    *l = (ImLayer){.op = op,
+                   .name = name ? name : "",
+                   .nin = nin,
+                   .groups = 1,
+                   .stride = {1, 1},
+                   .dilation = {1, 1},
+                   .kernel = {1, 1}};
+    l->in = ARENA_ARRAY(im->arena, nin, int);
+    for (int i = 0; i < nin; i++)
+        l->in[i] = in[i];
+    return net->layer.len - 1;
+}
+
+void im_param(ImLayer *l, const char *suffix, const ImTensor *t) {
+    BUG_IF(l->params == IM_MAX_PARAMS, "too many parameters");
+    bool statistic = strncmp(suffix, "running_", 8) == 0;
+    l->param[l->params++] = (ImParam){suffix, *t, statistic};
+}
+
+const char *im_shape_text(Im *im, int rank, const int64_t *dim) {
+    StrBuf text = sb_new(im->arena);
+    for (int i = 0; i < rank; i++)
+        sb_printf(&text, "%s%lld", i ? "x" : "", (long long)dim[i]);
+    return rank ? text.text : "one number";
+}
+
+static bool bad_layer(Im *im, const ImLayer *l, const char *why) {
+    return im_fail(im, NETC_DATA, "layer '%s' (%s): %s", l->name, im_spelling[l->op], why);
+}
+
+/* The parameter must have these dimensions; -1 is any. */
+static bool has_shape(Im *im, const ImLayer *l, const char *suffix, int rank, const int64_t *dim) {
+    for (int p = 0; p < l->params; p++) {
+        const ImTensor *t = &l->param[p].tensor;
+        if (strcmp(l->param[p].suffix, suffix) != 0)
+            continue;
+        bool same = t->rank == rank;
+        for (int i = 0; same && i < rank; i++)
+            same = dim[i] < 0 || t->dim[i] == dim[i];
+        if (same)
+            return true;
+        return bad_layer(im, l,
+                         arena_printf(im->arena, "%s is %s, %s is wanted", suffix,
+                                      im_shape_text(im, t->rank, t->dim),
+                                      im_shape_text(im, rank, dim)));
+    }
+    return true;
+}
+
+static int64_t product(const ImLayer *l) {
+    int64_t n = 1;
+    for (int i = 0; i < l->rank; i++)
+        n *= l->dim[i]; /* each was checked to be at most IM_MAX_SIDE or a weight's dimension */
+    return n;
+}
+
+static bool sensible(int64_t n, int64_t least) {
+    return n >= least && n <= IM_MAX_SIDE;
+}
+
+/* Window along one axis: size of the result; -1 when it does not fit. */
+static int64_t window_size(ImLayer *l, int64_t n, int a) {
+    int64_t k = l->kernel[a], s = l->stride[a], d = l->dilation[a];
+    int64_t before = l->pad[2 * a], after = l->pad[2 * a + 1];
+    if (!sensible(k, 1) || !sensible(s, 1) || !sensible(d, 1) || !sensible(before, 0) ||
+        !sensible(after, 0))
+        return -1;
+    int64_t room = n + before + after - ((k - 1) * d + 1);
+    if (room < 0)
+        return -1;
+    int64_t out = room / s + 1, rest = room % s;
+    if (rest > after)
+        l->ragged = true; /* real cells are left over */
+    if (rest && l->ceil && out * s < n + before)
+        out++;
+    return out;
+}
+
+static bool infer_window(Im *im, ImLayer *l, const ImLayer *src) {
+    if (src->rank != 3)
+        return bad_layer(im, l, "its input is no image");
+    l->ragged = false;
+    l->rank = 3;
+    for (int a = 0; l->global && a < 2; a++) {
+        l->kernel[a] = src->dim[1 + a];
+        l->stride[a] = 1;
+    }
+    l->dim[0] = l->op == IM_CONV ? l->maps : src->dim[0];
+    for (int a = 0; a < 2; a++) {
+        l->dim[1 + a] = window_size(l, src->dim[1 + a], a);
+        if (l->dim[1 + a] < 1 || l->dim[1 + a] > IM_MAX_SIDE)
+            return bad_layer(im, l,
+                             arena_printf(im->arena, "window %lldx%lld does not fit %s",
+                                          (long long)l->kernel[0], (long long)l->kernel[1],
+                                          im_shape_text(im, 3, src->dim)));
+    }
+    if (l->op != IM_CONV)
+        return true;
+    if (l->groups < 1 || l->maps < 1 || src->dim[0] % l->groups || l->maps % l->groups)
+        return bad_layer(im, l, "its groups do not divide the maps");
+    int64_t w[4] = {l->maps, src->dim[0] / l->groups, l->kernel[0], l->kernel[1]};
+    return has_shape(im, l, "weight", 4, w) && has_shape(im, l, "bias", 1, w);
+}
+
+static bool infer_deconv(Im *im, ImLayer *l, const ImLayer *src) {
+    if (src->rank != 3)
+        return bad_layer(im, l, "its input is no image");
+    if (l->groups < 1 || l->maps < 1 || src->dim[0] % l->groups || l->maps % l->groups)
+        return bad_layer(im, l, "its groups do not divide the maps");
+    l->rank = 3;
+    l->dim[0] = l->maps;
+    for (int a = 0; a < 2; a++) {
+        int64_t k = l->kernel[a], s = l->stride[a], d = l->dilation[a], more = l->out_pad[a];
+        int64_t before = l->pad[2 * a], after = l->pad[2 * a + 1];
+        if (!sensible(k, 1) || !sensible(s, 1) || !sensible(d, 1) || !sensible(more, 0) ||
+            !sensible(before, 0) || !sensible(after, 0))
+            return bad_layer(im, l, "a window of no sensible size");
+        int64_t n = (src->dim[1 + a] - 1) * s + (k - 1) * d + 1 + more - before - after;
+        if (n < 1 || n > IM_MAX_SIDE)
+            return bad_layer(im, l, "its padding leaves nothing");
+        l->dim[1 + a] = n;
+    }
+    int64_t w[4] = {src->dim[0], l->maps / l->groups, l->kernel[0], l->kernel[1]};
+    return has_shape(im, l, "weight", 4, w) && has_shape(im, l, "bias", 1, &l->maps);
+}
+
+static bool infer_dense(Im *im, ImLayer *l, const ImLayer *src) {
+    int64_t w[2] = {l->maps, product(src)};
+    l->rank = 1;
+    l->dim[0] = l->maps;
+    if (l->maps < 1)
+        return bad_layer(im, l, "it has no units");
+    return has_shape(im, l, "weight", 2, w) && has_shape(im, l, "bias", 1, w);
+}
+
+static bool infer_join(Im *im, ImNet *net, ImLayer *l) {
+    const ImLayer *first = im_at(net, l->in[0]);
+    l->rank = first->rank;
+    memcpy(l->dim, first->dim, sizeof l->dim);
+    for (int i = 1; i < l->nin; i++) {
+        const ImLayer *next = im_at(net, l->in[i]);
+        bool same = next->rank == l->rank;
+        for (int d = l->op == IM_CONCAT; same && d < l->rank; d++)
+            same = next->dim[d] == l->dim[d];
+        if (!same)
+            return bad_layer(im, l,
+                             arena_printf(im->arena, "it joins %s and %s",
+                                          im_shape_text(im, first->rank, first->dim),
+                                          im_shape_text(im, next->rank, next->dim)));
+        if (l->op == IM_CONCAT)
+            l->dim[0] += next->dim[0]; /* each at most IM_MAX_ELEMENTS, at most IM_MAX_LAYERS */
+    }
+    return true;
+}
+
+static bool infer_same(Im *im, ImLayer *l, const ImLayer *src) {
+    l->rank = src->rank;
+    memcpy(l->dim, src->dim, sizeof l->dim);
+    if (l->op == IM_PRELU) {
+        int64_t one = 1;
+        return l->param[0].tensor.count == 1 ? has_shape(im, l, "weight", 1, &one)
+                                             : has_shape(im, l, "weight", 1, src->dim);
+    }
+    return has_shape(im, l, "weight", 1, src->dim) && has_shape(im, l, "bias", 1, src->dim) &&
+           has_shape(im, l, "running_mean", 1, src->dim) &&
+           has_shape(im, l, "running_var", 1, src->dim);
+}
+
+static bool infer_resized(Im *im, ImLayer *l, const ImLayer *src) {
+    if (src->rank != 3)
+        return bad_layer(im, l, "its input is no image");
+    l->rank = 3;
+    l->dim[0] = src->dim[0];
+    for (int a = 0; a < 2; a++) {
+        int64_t n = src->dim[1 + a];
+        if (l->op == IM_UPSAMPLE)
+            n *= sensible(l->stride[a], 1) ? l->stride[a] : 0;
+        else if (__builtin_add_overflow(n, l->pad[2 * a], &n) ||
+                 __builtin_add_overflow(n, l->pad[2 * a + 1], &n))
+            n = 0;
+        if (n < 1 || n > IM_MAX_SIDE)
+            return bad_layer(im, l, "its size is out of range");
+        l->dim[1 + a] = n;
+    }
+    return true;
+}
+
+static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
+    const ImLayer *src = l->nin ? im_at(net, l->in[0]) : NULL;
+    switch (l->op) {
+    case IM_INPUT:
+        return true;
+    case IM_CONV:
+    case IM_MAXPOOL:
+    case IM_AVGPOOL:
+        return infer_window(im, l, src);
+    case IM_DECONV:
+        return infer_deconv(im, l, src);
+    case IM_DENSE:
+        return infer_dense(im, l, src);
+    case IM_FLATTEN:
+        l->rank = 1;
+        l->dim[0] = product(src);
+        return true;
+    case IM_UPSAMPLE:
+    case IM_PAD:
+        return infer_resized(im, l, src);
+    default:
+        return im_flags[l->op] & IM_JOIN ? infer_join(im, net, l) : infer_same(im, l, src);
+    }
+}
+
+bool im_infer(Im *im, ImNet *net, int i) {
+    ImLayer *l = im_at(net, i);
+    if (im->code || !infer_one(im, net, l))
+        return false;
+    return (l->dim[0] >= 1 && l->dim[0] <= (l->rank == 3 ? IM_MAX_MAPS : IM_MAX_ELEMENTS)) ||
+           bad_layer(im, l, "its size is out of range");
+}
+
+bool im_infer_all(Im *im, ImNet *net) {
+    for (int i = 0; i < net->layer.len; i++)
+        if (!im_infer(im, net, i))
+            return false;
+    return true;
+}
+
+int im_affine(Im *im, ImNet *net, const char *name, int in, const float *scale, const float *shift,
+              int64_t channels) {
+    int layer = im_add(im, net, IM_CONV, name, 1, &in);
+    int64_t dim[4] = {channels, 1, 1, 1};
+    float *w, *b;
+    ImLayer *l = im_at(net, layer);
+    l->maps = l->groups = channels;
+    ImTensor weight = im_tensor_new(im, 4, dim, &w);
+    for (int64_t c = 0; c < channels; c++)
+        w[c] = scale ? scale[c] : 1;
+    im_param(l, "weight", &weight);
+    if (shift) {
+        ImTensor bias = im_tensor_new(im, 1, dim, &b);
+        memcpy(b, shift, (size_t)channels * sizeof *b);
+        im_param(l, "bias", &bias);
+        l->bias = true;
+    }
+    return layer;
+}
+
+/* ---- the input's size ---- */
+bool im_parse_size(Im *im, const char *text, int64_t dim[3]) {
+    const char *p = text;
+    for (int i = 0; i < 3; i++) {
+        char *end;
+        dim[i] = *p >= '0' && *p <= '9' ? strtoll(p, &end, 10) : 0;
+        if (dim[i] < 1 || dim[i] > IM_MAX_SIDE || *end != (i < 2 ? 'x' : 0)) {
+            im_fail(im, NETC_USAGE, "'%s' is no size of an image",
+                    im_clean(im, text, strlen(text)));
+            im_help(im, "write channels x height x width: --input=3x224x224");
+            return false;
+        }
+        p = end + 1;
+    }
+    return true;
+}
+
+/* How well a square input of side n fits: -1 not at all, else the number of windows that leave real
+ * cells over. */
+static int fit(Im *im, ImNet *net, int64_t n) {
+    Im quiet = *im;
+    int ragged = 0;
+    net->layer.data[0].dim[1] = net->layer.data[0].dim[2] = n;
+    if (!im_infer_all(&quiet, net))
+        return -1;
+    for (int i = 0; i < net->layer.len; i++)
+        ragged += net->layer.data[i].ragged;
+    return ragged;
+}
+
+bool im_deduce_input(Im *im, ImNet *net, int64_t channels) {
+    static const int64_t usual[] = {28, 32, 224, 227, 64, 96, 48, 128, 256, 299, 160, 192};
+    enum { USUAL = sizeof usual / sizeof *usual, LARGEST = 1024 };
+    int64_t side = 0, best = 0;
+    int least = -1;
+    bool dense = false;
+    ImLayer *input = im_at(net, 0);
+    input->dim[0] = channels;
+    for (int i = 0; i < net->layer.len; i++)
+        dense |= net->layer.data[i].op == IM_DENSE;
+    for (int i = 0; dense && i < USUAL && !side; i++)
+        if (fit(im, net, usual[i]) >= 0)
+            side = usual[i];
+    for (int64_t n = 1; dense && !side && n <= LARGEST; n++) {
+        int ragged = fit(im, net, n);
+        if (ragged >= 0 && (least < 0 || ragged < least)) {
+            least = ragged;
+            best = n;
+        }
+    }
+    side = side ? side : best;
+    if (side == 0) {
+        im_fail(im, NETC_DATA, "the file does not say how large its input is");
+        im_help(im, "give the size, for example --input=%lldx224x224%s", (long long)channels,
+                im->options->prototxt ? "" : ", or the network's --prototxt=FILE");
+        return false;
+    }
+    input->dim[1] = input->dim[2] = side;
+    im_note(im,
+            "the file does not say how large its input is: %lldx%lldx%lld fits the dense layers; "
+            "--input=CxHxW says otherwise",
+            (long long)channels, (long long)side, (long long)side);
+    return true;
+}
+
+/* ---- what nobody needs ---- */
+static void mark(const ImNet *net, bool *live, int layer) {
+    live[layer] = true;
+    for (int i = layer; i > 0; i--) /* inputs come before their readers */
+        for (int k = 0; live[i] && k < net->layer.data[i].nin; k++)
+            live[net->layer.data[i].in[k]] = true;
+}
+
+void im_prune(Im *im, ImNet *net) {
+    bool *live = ARENA_ARRAY(im->arena, net->layer.len, bool);
+    int *place = ARENA_ARRAY(im->arena, net->layer.len, int), n = 0;
+    live[0] = true;
+    mark(net, live, net->score);
+    if (net->prob >= 0)
+        mark(net, live, net->prob);
+    for (int i = 0; i < net->layer.len; i++) {
+        if (!live[i])
+            continue;
+        ImLayer l = net->layer.data[i];
+        for (int k = 0; k < l.nin; k++)
+            l.in[k] = place[l.in[k]];
+        place[i] = n;
+        net->layer.data[n++] = l;
+    }
+    net->layer.len = n;
+    net->score = place[net->score];
+    if (net->prob >= 0)
+        net->prob = place[net->prob];
+}
