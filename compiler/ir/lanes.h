@@ -25,6 +25,7 @@ typedef struct Lanes {
     Kernel *step;         /* what runs per block, one after the other */
     int nsteps;
     LanesPlace *place;    /* per ValueId */
+    int64_t *work;        /* per step: offset of its work space */
     int slots;            /* training: copies of every weights' gradient */
     bool update;          /* training's second kernel; `step` holds its SGD nodes */
     bool again;           /* other kernels of the program compute the same for another entry */

@@ -69,6 +69,11 @@ LANES_HALO(conv); LANES_HALO(conv_bwd_data);
 /* Can the step's convolution pool its own register tiles (else its tail is a step of its own)? */
 WEAK bool lanes_pools(const Graph *g, const struct Kernel *step, const Target *t);
 struct Lanes;
+/* m of F(m x m, kernel) by which a convolution or a gradient of it goes in a block, 0: directly; its
+ * vector instructions for each of the direct way; bytes of work space while it runs. */
+WEAK int lanes_winograd(const Graph *g, const Node *n);
+WEAK double lanes_work(const Graph *g, const Node *n);
+WEAK int64_t lanes_workspace(const Graph *g, const Node *n, const Target *t);
 WEAK int64_t lanes_update_tasks(const Graph *g, const struct Lanes *update);
 
 #undef LANES

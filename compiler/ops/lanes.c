@@ -366,6 +366,7 @@ static void run_steps(LanesCtx *l) {
         l->step = &l->plan->step[i];
         l->node = graph_n(l->g, l->step->anchor);
         l->attrs = l->node->attrs;
+        l->work = l->plan->work[i];
         l->k->node = (Node *)l->node;
         l->k->attrs = l->attrs;
         clear_halos(l);

@@ -21,6 +21,7 @@ typedef struct LanesCtx {
     const void *attrs;
     Val image, count;   /* first image of the block; images in it, 1 .. lanes */
     Val index;          /* i32 vector: the image of each lane; the last one repeats */
+    int64_t work;       /* the step's work space: bytes into scratch memory */
     Val slot, first;    /* training: where the task's gradients go; is it the task's first block? */
 } LanesCtx;
 
@@ -84,6 +85,17 @@ typedef struct LanesPool {
 void lanes_pool_open(LanesCtx *l, LanesPool *p);
 void lanes_pool_tile(LanesCtx *l, const LanesPool *p, const Val *result, int rows, int cols, Val c,
                      Val y, Val x);
+
+/* ---- which register tile (lanes_conv.c, lanes_bww.c) ---- */
+/* Channels per tile of n in a row, for tiles of so many pixels, at *cost cycles; 0: none fits. */
+int lanes_pick_channels(const Target *t, int64_t n, int pixels, double *cost);
+/* Outer products: na of `a` beside nb of `b` accumulators, exact tiles. */
+void lanes_pick_pair(const Target *t, int64_t a, int64_t b, int *na, int *nb);
+
+/* ---- Winograd (lanes_winograd.c), where lanes_winograd() is not 0 ---- */
+void lanes_winograd_conv(LanesCtx *l);
+void lanes_winograd_bwd_data(LanesCtx *l, ValueId weights);
+void lanes_winograd_bwd_weights(LanesCtx *l);
 
 void lower_lanes_update(KernelCtx *k);
 

@@ -55,6 +55,25 @@ static int pick_beside(const Target *t, int64_t n, int other) {
     return best;
 }
 
+void lanes_pick_pair(const Target *t, int64_t a, int64_t b, int *na, int *nb) {
+    double least = 0;
+    *na = *nb = 1;
+    for (int i = 1; i <= a; i++)
+        for (int j = 1; j <= b && fits(t, i, j); j++) {
+            double now = 0;
+            for (int rest = 0; rest < 4; rest++) { /* whole and last tiles of both */
+                int64_t x = rest & 1 ? a % i : i, y = rest & 2 ? b % j : j;
+                double tiles = (double)((rest & 1 ? 1 : a / i) * (rest & 2 ? 1 : b / j));
+                now += x && y ? tiles * step_cycles((int)x, (int)y) : 0;
+            }
+            if (least > 0 && now >= least)
+                continue;
+            least = now;
+            *na = i;
+            *nb = j;
+        }
+}
+
 /* ---- convolution ---- */
 
 static int pick_outputs(const void *user, int64_t n) {
@@ -262,6 +281,10 @@ static void dense_weights(LanesBww *b) {
 }
 
 void lanes_conv_bwd_weights(LanesCtx *l) {
+    if (lanes_winograd(l->g, l->node)) {
+        lanes_winograd_bwd_weights(l);
+        return;
+    }
     LanesBww b = {.l = l, .p = conv_problem(l->g, l->node)};
     b.src = lanes_tensor(l, l->node->in[0]);
     b.dst = lanes_tensor(l, l->node->in[1]);

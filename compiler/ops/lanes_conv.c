@@ -54,8 +54,8 @@ static double step_cycles(int channels, int pixels) {
 }
 
 /* Channels per tile of n in a row, for tiles of so many pixels. */
-static int pick_channels(const Target *t, int64_t n, int pixels, double *cost) {
-    int most = pixels_fit(t, pixels), best = 1;
+int lanes_pick_channels(const Target *t, int64_t n, int pixels, double *cost) {
+    int most = pixels_fit(t, pixels), best = most < 1 ? 0 : 1;
     *cost = 0;
     for (int c = 1; c <= most && c <= n && c * pixels <= MOST; c++) {
         double now = (double)ceil_div(n, c) * step_cycles(c, pixels);
@@ -70,7 +70,7 @@ static int pick_channels(const Target *t, int64_t n, int pixels, double *cost) {
 static int pick(const void *user, int64_t n) {
     const LanesConv *c = user;
     double cost;
-    return pick_channels(c->l->t, n, c->rows * c->cols, &cost);
+    return lanes_pick_channels(c->l->t, n, c->rows * c->cols, &cost);
 }
 
 /* Taps visited along one side: each tile of `step` rows meets those that touch it. */
@@ -106,7 +106,7 @@ static void pick_tile(const ConvProblem *p, const Target *t, int64_t channels, b
             double cost;
             if (pixels_fit(t, (int)(h * w)) < 1)
                 continue;
-            pick_channels(t, channels, (int)(h * w), &cost);
+            lanes_pick_channels(t, channels, (int)(h * w), &cost);
             cost *= side_taps(p, 0, (int)h, backward) * side_taps(p, 1, (int)w, backward);
             if (best > 0 && cost >= best * 0.999)
                 continue;
@@ -266,11 +266,18 @@ bool lanes_pools(const Graph *g, const Kernel *step, const Target *t) {
         return false;
     ConvProblem p = conv_problem(g, n);
     const PoolAttrs *a = graph_n(g, step->tail)->attrs;
+    int m = lanes_winograd(g, n);
+    if (m)
+        return poolable(g, step, &p) && m % a->kernel[0] == 0 && m % a->kernel[1] == 0;
     return poolable(g, step, &p) && pixels_fit(t, (int)(a->kernel[0] * a->kernel[1])) >= 1;
 }
 
 void lanes_conv(LanesCtx *l) {
     Emit *e = l->e;
+    if (lanes_winograd(l->g, l->node)) {
+        lanes_winograd_conv(l);
+        return;
+    }
     LanesConv c = {.l = l, .p = conv_problem(l->g, l->node), .pools = l->step->tail != 0};
     c.src = lanes_tensor(l, l->node->in[0]);
     c.w = weights_of(l->k, l->node->in[1]);
@@ -296,7 +303,7 @@ static void backward_tile(const ConvProblem *p, const Target *t, int *rows, int 
 void lanes_halo_conv_bwd_data(const Graph *g, NodeId n, int input, const Target *t, int halo[4]) {
     ConvProblem p = conv_problem(g, graph_n(g, n));
     int rows, cols;
-    if (input != 0)
+    if (input != 0 || lanes_winograd(g, graph_n(g, n)))
         return;
     backward_tile(&p, t, &rows, &cols);
     halo[0] = halo[1] = rows - 1;
@@ -390,6 +397,10 @@ static ValueId forward_weights(const Graph *g, ValueId v) {
 
 void lanes_conv_bwd_data(LanesCtx *l) {
     Emit *e = l->e;
+    if (lanes_winograd(l->g, l->node)) {
+        lanes_winograd_bwd_data(l, forward_weights(l->g, l->node->in[1]));
+        return;
+    }
     LanesConv c = {.l = l, .p = conv_problem(l->g, l->node), .backward = true};
     c.src = lanes_tensor(l, l->node->in[0]);
     c.w = weights_of(l->k, forward_weights(l->g, l->node->in[1]));

@@ -78,7 +78,8 @@ static bool possible(const Graph *g, const PassCtx *ctx) {
 
 static Kernel *add_step(Former *f, NodeId anchor, const Kernel *of) {
     Kernel *s = &f->block->step[f->block->nsteps++];
-    *s = (Kernel){.anchor = anchor, .label = of->label, .name = of->name};
+    *s = (Kernel){.anchor = anchor, .label = of->label, .name = of->name,
+                  .winograd = lanes_winograd(f->g, graph_n(f->g, anchor))};
     f->step_of[anchor] = f->block->nsteps;
     return s;
 }
@@ -142,11 +143,11 @@ static void place_value(Former *f, ValueId v, Life *life) {
     life->bytes = p->bytes;
 }
 
-/* Places in scratch for everything that goes from one step to another. */
+/* Places in scratch for everything that goes from one step to another, and for the work of each. */
 static int64_t place_values(Former *f) {
     Graph *g = f->g;
-    Life *lives = ARENA_ARRAY(f->ctx->tmp, g->nvalue, Life);
-    int n = 0;
+    int n = 0, steps = f->block->nsteps;
+    Life *lives = ARENA_ARRAY(f->ctx->tmp, g->nvalue + (uint32_t)steps, Life);
     f->block->place = ARENA_ARRAY(g->keep, g->nvalue, LanesPlace);
     for (ValueId v = 1; v < g->nvalue; v++) {
         const Value *x = graph_v(g, v);
@@ -155,10 +156,20 @@ static int64_t place_values(Former *f) {
             f->step_of[x->def] && leaves_step(f, v))
             place_value(f, v, &lives[n++]);
     }
+    for (int i = 0; i < steps; i++) {
+        const Node *anchor = graph_n(g, f->block->step[i].anchor);
+        int64_t work = lanes_workspace(g, anchor, f->block->target);
+        if (work)
+            lives[n++] = (Life){.from = i, .to = i, .bytes = align(work)};
+    }
     int64_t *offset = ARENA_ARRAY(f->ctx->tmp, n, int64_t);
     int64_t bytes = memplan_pack(f->ctx->tmp, lives, n, offset);
+    f->block->work = ARENA_ARRAY(g->keep, steps, int64_t);
     for (int i = 0; i < n; i++)
-        f->block->place[lives[i].value].offset = offset[i];
+        if (lives[i].value)
+            f->block->place[lives[i].value].offset = offset[i];
+        else
+            f->block->work[lives[i].from] = offset[i];
     return bytes;
 }
 
@@ -262,7 +273,7 @@ static double ordinary_seconds(const Graph *g, const Target *t) {
 static double lanes_seconds(const Graph *g, const Target *t) {
     double flops = 0;
     for (int i = 0; i < g->nkernels; i++)
-        flops += g->kernels[i].flops_image;
+        flops += g->kernels[i].flops_image * lanes_work(g, graph_n(g, g->kernels[i].anchor));
     return flops / (lanes_share * t->speed.flops * threads_of(t));
 }
 
