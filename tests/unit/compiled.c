@@ -741,8 +741,9 @@ static void check_global(Checker *t) {
         const Value *x = graph_v(t->g, v);
         if (!t->got[v] || x->dtype != DT_F32 || !r->value[v] || (t->how->kinky && back[v]))
             continue;
-        /* what cancels entirely is judged by the size of what went in */
-        t->floor = back[v] ? 1e-3 * floor[1] : 0.1 * floor[0];
+        /* what cancels entirely (a bias in front of a normalisation) is judged by the size of what
+         * went in */
+        t->floor = back[v] ? 2e-3 * floor[1] : 0.1 * floor[0];
         compare(t, v, t->got[v], r->value[v], back[v] ? t->how->backward : t->how->forward,
                 t->how->exact, "global");
     }

@@ -69,6 +69,7 @@ static int with_params(Gen *r, const char *name, int op, const void *attrs, Valu
         int slot = find_param(r, full, spec[i].shape, spec[i].split);
         r->params->at[slot].decay_mult = i == 0;
         r->params->at[slot].lr_mult = i == 0 ? 1 : 2;
+        r->params->at[slot].frozen = spec[i].statistic;
         in[1 + i] = graph_input(r->g, VK_PARAM, DT_F32, spec[i].shape, false, slot, full);
     }
     return 1 + n;
@@ -172,7 +173,25 @@ static ValueId pool(Gen *r, ValueId src) {
     return layer(r, name, op, &a, n, in);
 }
 
+/* Over the batch; a frozen one, or one of each image, now and then. */
+static ValueId batch_norm(Gen *r, ValueId src) {
+    const Shape *s = shape(r, src);
+    bool each = s->rank == 3 && s->dim[1] * s->dim[2] > 3 && chance(r, 25);
+    int op = each ? OP_INSTANCENORM : OP_BN;
+    bool frozen = chance(r, 15);
+    BnAttrs a = {.eps = chance(r, 50) ? 1e-3 : 0.1, .momentum = each ? 0 : 0.1,
+                 .infer = !each && (r->infer || frozen)};
+    const char *name = label(r, op_name[op]);
+    ValueId in[5] = {src};
+    int n = with_params(r, name, op, &a, in);
+    for (int i = 1; i < n && frozen; i++)
+        r->params->at[graph_v(r->g, in[i])->slot].frozen = true;
+    return layer(r, name, op, &a, n, in);
+}
+
 static ValueId norm(Gen *r, ValueId src) {
+    if (chance(r, 55))
+        return batch_norm(r, src);
     NormAttrs a = {.size = 1 + 2 * pick(r, 4), .k = 1 + (double)pick(r, 2),
                    .alpha = chance(r, 50) ? 1e-4 : 0.5, .beta = chance(r, 60) ? 0.75 : 0.5,
                    .alpha_per = chance(r, 50)};
@@ -197,6 +216,8 @@ static ValueId dropout(Gen *r, ValueId src) {
 static ValueId residual(Gen *r, ValueId src) {
     int64_t maps = shape(r, src)->dim[0];
     ValueId x = conv_same(r, src, maps);
+    if (chance(r, 40))
+        x = batch_norm(r, x);
     if (chance(r, 60))
         x = layer(r, label(r, "relu"), OP_RELU, NULL, 1, &x);
     if (chance(r, 40))
@@ -257,6 +278,8 @@ static ValueId head(Gen *r, ValueId x, int64_t classes) {
     int hidden = (int)pick(r, 5) / 2;
     for (int i = 0; i < hidden; i++) {
         x = dense(r, x, units[pick(r, 5)]);
+        if (chance(r, 20))
+            x = batch_norm(r, x);
         if (chance(r, 80))
             x = function(r, x);
         if (chance(r, 15))
@@ -359,6 +382,8 @@ RandomData random_data(Arena *keep, const RandomNet *net, const ParamList *param
             bool linked = !p->links || p->links[k / taps];
             d.param[i][k] = p->table ? p->table[k] : linked ? d.param[i][k] : 0;
             d.state[i][k] = linked ? d.state[i][k] : 0;
+            if (strstr(p->name, ".running_var"))
+                d.param[i][k] += 1;
         }
         round_to_float(d.param[i], count);
         round_to_float(d.state[i], count);

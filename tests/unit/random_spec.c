@@ -32,6 +32,13 @@ static void begin(Gen *r, const char *kind) {
     sb_printf(&r->out, "  %s: ", r->last);
 }
 
+/* In one layer of eight; then the layer in front needs no bias. */
+static void normalise(Gen *r) {
+    if (chance(r, 13))
+        sb_printf(&r->out, " -> %s",
+                  r->h * r->w > 8 && chance(r, 25) ? "instancenorm" : "bn(eps = 0.01)");
+}
+
 static void function(Gen *r) {
     static const char *const name[] = {"relu", "relu", "relu", "relu", "tanh", "stanh", "sigmoid"};
     if (chance(r, 75))
@@ -62,6 +69,7 @@ static void conv(Gen *r) {
     r->c = n;
     r->h = (r->h + 2 * pad - k) / stride + 1;
     r->w = (r->w + 2 * pad - k) / stride + 1;
+    normalise(r);
     function(r);
     sb_puts(&r->out, "\n");
 }
@@ -84,9 +92,10 @@ static void pool(Gen *r) {
 /* x + conv(relu(conv(x))), after the residual block of He et al. 2016. */
 static void residual(Gen *r) {
     const char *from = r->last;
+    const char *norm = chance(r, 40) ? " -> bn(eps = 0.01)" : "";
     begin(r, "a");
-    sb_printf(&r->out, "conv(%lld, 3x3, pad = 1) -> relu -> conv(%lld, 3x3, pad = 1)\n",
-              (long long)r->c, (long long)r->c);
+    sb_printf(&r->out, "conv(%lld, 3x3, pad = 1)%s -> relu -> conv(%lld, 3x3, pad = 1)%s\n",
+              (long long)r->c, norm, (long long)r->c, norm);
     const char *inner = r->last;
     begin(r, "s");
     sb_printf(&r->out, "add(%s, %s) -> relu\n", from, inner);
@@ -125,6 +134,8 @@ static void head(Gen *r, int64_t classes) {
     if (chance(r, 50)) {
         begin(r, "f");
         sb_printf(&r->out, "dense(%lld)", (long long)units[pick(r, 4)]);
+        r->h = r->w = 1;
+        normalise(r);
         function(r);
         sb_puts(&r->out, "\n");
     }

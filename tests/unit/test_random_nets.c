@@ -110,7 +110,7 @@ static int same_updates(const TestModel *m, const Sums *sums, const RefRun *plai
                 want[i] += plain->value[sums->part[p][l]][i];
                 any = true;
             }
-        if (param->constant || !any)
+        if (param->constant || param->frozen || !any)
             continue;
         for (int64_t i = 0; i < n; i++) {
             double w = plain->param[p][i];
