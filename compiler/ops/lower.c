@@ -248,7 +248,7 @@ void epi_tile(KernelCtx *k, Epi *ep, Val n, Val cb, Val y, Val x) {
     ep->origin_y = y;
     ep->origin_x = x;
     for (int i = 0; i < ep->n; i++)
-        ep->t[i].at = view_at(k, &ep->t[i].view, n, cb, y, x);
+        ep->t[i].at = em_opaque(k->e, view_at(k, &ep->t[i].view, n, cb, y, x));
     if (ep->has_sink)
         ep->sink_at = view_at(k, &ep->sink, em_i64(k->e, 0), em_sub(k->e, cb, ep->sink_cb),
                               em_sub(k->e, y, ep->sink_y), x);

@@ -282,6 +282,7 @@ static void put_transformed(WinoBww *w, const WinoMatrix *matrix, const Val *in,
                             int64_t step, int64_t next) {
     Emit *e = w->e;
     Val out[WINO_MAX * WINO_MAX];
+    to = em_opaque(e, to);
     wino_apply2(e, matrix, in, out);
     for (int i = 0; i < w->w.products; ++i) {
         em_store(e, to, i * step, out[i] ? out[i] : em_vec(e, 0), true);
@@ -297,6 +298,7 @@ static void input_tile(WinoBww *w, const TileAt *at, int rows, int cols) {
     Val cb = em_add(e, mul_add(e, w->group, p->blocks, w->i_from), at->channels);
     Val from = view_at(w->k, s, at->n, cb, mul_add(e, at->ty, p->m, em_i64(e, -w->p->pad[0])),
                        mul_add(e, at->tx, p->m, em_i64(e, -w->p->pad[1])));
+    from = em_opaque(e, from);
     /* What only outputs beyond the edge would read may lie outside the value. */
     for (int i = 0; i < p->products; ++i) {
         int y = i / p->n, x = i % p->n;
@@ -316,6 +318,7 @@ static void output_tile(WinoBww *w, const TileAt *at, int rows, int cols) {
     Val tile = em_add(e, mul_add(e, w->group, p->o_tiles, w->o_from), at->channels);
     Val from = view_at(w->k, d, at->n, em_mul(e, tile, em_i64(e, w->oc)),
                        em_mul(e, at->ty, em_i64(e, p->m)), em_mul(e, at->tx, em_i64(e, p->m)));
+    from = em_opaque(e, from);
     Val slot = mul_add(e, at->channels, p->slots, at->slot);
     Val to = em_ptr(e, w->d, em_mul(e, slot, em_i64(e, p->o_tile)));
     for (int j = 0; j < w->oc; ++j) {
@@ -384,14 +387,15 @@ static void weights_row(WinoBww *w, const SgdRates *rates, Val from, Val off) {
     const BwwPlan *p = &w->w;
     Val in[WINO_MAX * WINO_MAX], out[WINO_MAX * WINO_MAX];
     Loop j = em_for(e, em_i64(e, 0), em_i64(e, p->o_tile), em_width(e), "vector", NULL, 0);
-    Val sums = em_ptr(e, from, j.i), to = em_add(e, off, j.i);
+    Val sums = em_opaque(e, em_ptr(e, from, j.i)), to = em_add(e, off, j.i);
     for (int i = 0; i < p->products; ++i)
         in[i] = em_load(e, sums, i * p->u, true);
     wino_apply2(e, &w->x.gt, in, out);
-    Val weights = em_ptr(e, w->u.w.base, to);
+    Val weights = em_opaque(e, em_ptr(e, w->u.w.base, to));
+    Val state = w->u.weights ? em_opaque(e, em_ptr(e, w->u.state, to)) : NULL;
     for (int i = 0; i < p->r * p->r; ++i)
         if (w->u.weights)
-            sgd_apply(e, rates, weights, em_ptr(e, w->u.state, to), i * w->u.w.tap, out[i]);
+            sgd_apply(e, rates, weights, state, i * w->u.w.tap, out[i]);
         else
             em_store(e, weights, i * w->u.w.tap, out[i], true);
     em_for_end(e, &j, NULL, 0);

@@ -111,6 +111,7 @@ static void input_tile(Wino *w, const TileAt *at, void *user) {
     Val from = view_at(w->k, s, at->n, em_add(e, w->first_cb, block),
                        mul_add(e, at->ty, p->m, em_i64(e, -p->pad[0])),
                        mul_add(e, at->tx, p->m, em_i64(e, -p->pad[1])));
+    from = em_opaque(e, from);
     /* What only outputs beyond the edge would read may lie outside the value. */
     for (int i = 0; i < p->products; ++i) {
         int y = i / p->n, x = i % p->n;
@@ -121,7 +122,7 @@ static void input_tile(Wino *w, const TileAt *at, void *user) {
     Val group, place;
     split_index(e, at->slot, p->group, &group, &place);
     Val to = mul_add(e, group, p->v_group, em_mul(e, place, em_i64(e, s->block)));
-    to = em_ptr(e, w->v, mul_add(e, block, p->v_block, to));
+    to = em_opaque(e, em_ptr(e, w->v, mul_add(e, block, p->v_block, to)));
     for (int i = 0; i < p->products; ++i)
         em_store(e, to, i * p->v, out[i] ? out[i] : em_vec(e, 0), true);
 }
@@ -149,12 +150,12 @@ static void transform_weights(Wino *w, Val from, Val count) {
     Val weights = em_ptr(e, w->w_at, em_mul(e, em_add(e, from, block.i), em_i64(e, w->w.block)));
     Val u = em_ptr(e, w->u, em_mul(e, block.i, em_i64(e, w->w.tap)));
     Loop at = em_for(e, em_i64(e, 0), em_i64(e, w->w.tap), width, "weight", NULL, 0);
-    Val g = em_ptr(e, weights, at.i);
+    Val g = em_opaque(e, em_ptr(e, weights, at.i));
     int taps = p->r * p->r;
     for (int i = 0; i < taps; ++i)
         in[i] = em_load(e, g, (w->turned ? taps - 1 - i : i) * w->w.tap, true);
     wino_apply2(e, &w->x.g, in, out);
-    Val to = em_ptr(e, u, at.i);
+    Val to = em_opaque(e, em_ptr(e, u, at.i));
     for (int i = 0; i < p->products; ++i)
         em_store(e, to, i * p->u, out[i], true);
     em_for_end(e, &at, NULL, 0);
@@ -269,7 +270,7 @@ static void output_tile(Wino *w, const TileAt *at, void *user) {
     Loop vector;
     Val j = loop_begin(e, &vector, 0, w->vectors, 1, "vector");
     Val lane = em_mul(e, j, em_i64(e, width));
-    Val from = em_ptr(e, w->sums, mul_add(e, at->slot, p->o_tile, lane));
+    Val from = em_opaque(e, em_ptr(e, w->sums, mul_add(e, at->slot, p->o_tile, lane)));
     for (int i = 0; i < p->products; ++i)
         in[i] = em_load(e, from, i * p->m_, true);
     int one = w->x.one * (p->n + 1);
