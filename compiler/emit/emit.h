@@ -95,6 +95,8 @@ Val em_fmin(Emit *e, Val a, Val b);
 Val em_fabs(Emit *e, Val a);
 Val em_sqrt(Emit *e, Val a);
 Val em_fcmp(Emit *e, EmPred p, Val a, Val b);  /* ordered */
+Val em_ford(Emit *e, Val a, Val b);            /* neither is NaN */
+Val em_fgt_or_nan(Emit *e, Val a, Val b);      /* a > b, or one of them is NaN */
 Val em_select(Emit *e, Val cond, Val a, Val b);
 Val em_splat(Emit *e, Val scalar);         /* broadcast to a vector */
 Val em_extract(Emit *e, Val vec, int lane);

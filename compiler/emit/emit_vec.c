@@ -62,6 +62,14 @@ Val em_fcmp(Emit *e, EmPred p, Val a, Val b) {
     return LLVMBuildFCmp(e->b, map[p], a, b, emit_name(e));
 }
 
+Val em_ford(Emit *e, Val a, Val b) {
+    return LLVMBuildFCmp(e->b, LLVMRealORD, a, b, emit_name(e));
+}
+
+Val em_fgt_or_nan(Emit *e, Val a, Val b) {
+    return LLVMBuildFCmp(e->b, LLVMRealUGT, a, b, emit_name(e));
+}
+
 Val em_select(Emit *e, Val cond, Val a, Val b) {
     return LLVMBuildSelect(e->b, cond, a, b, emit_name(e));
 }

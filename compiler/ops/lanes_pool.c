@@ -5,9 +5,11 @@
  */
 #include <math.h>
 
+#include "base/bug.h"
 #include "ops/lanes.h"
+#include "ops/pool.h"
 
-enum { UNROLLED_TAPS = 16 };
+enum { UNROLLED_TAPS = 16, TILE_CELLS = 64 };
 
 typedef struct Window {
     const PoolAttrs *a;
@@ -27,9 +29,7 @@ static void take(LanesCtx *l, bool max, Val x, Val tap, Val state[2]) {
         state[0] = em_fadd(e, state[0], x);
         return;
     }
-    Val wins = em_fcmp(e, EM_GT, x, state[0]);
-    state[0] = em_select(e, wins, x, state[0]);
-    state[1] = em_select(e, wins, em_splat_i32(e, tap), state[1]);
+    pool_take_max(e, x, tap, state);
 }
 
 /* ---- behind a convolution, in registers ---- */
@@ -48,16 +48,20 @@ void lanes_pool_tile(LanesCtx *l, const LanesPool *p, const Val *result, int row
                      Val y, Val x) {
     Emit *e = l->e;
     int kh = (int)p->a->kernel[0], kw = (int)p->a->kernel[1];
+    BUG_IF(kh * kw > TILE_CELLS, "a window of %d x %d in registers", kh, kw);
     Val oy = em_div(e, y, em_i64(e, kh)), ox = em_div(e, x, em_i64(e, kw));
     Val at = lanes_at(l, &p->dst, c, oy, ox);
     Val switches = p->record ? lanes_at(l, &p->switches, c, oy, ox) : NULL;
     for (int wy = 0; wy < rows / kh; wy++)
         for (int wx = 0; wx < cols / kw; wx++) {
-            Val state[2] = {em_vec(e, p->max ? -INFINITY : 0), zero_taps(l)};
+            Val state[2] = {em_vec(e, 0), NULL}, cell[TILE_CELLS];
             for (int k = 0; k < kh * kw; k++)
-                take(l, p->max, result[(wy * kh + k / kw) * cols + wx * kw + k % kw],
-                     em_i64(e, k), state);
-            if (!p->max)
+                cell[k] = result[(wy * kh + k / kw) * cols + wx * kw + k % kw];
+            for (int k = 0; k < kh * kw && !p->max; k++)
+                state[0] = em_fadd(e, state[0], cell[k]);
+            if (p->max)
+                pool_max_of(e, cell, kh * kw, p->record, state);
+            else
                 state[0] = em_fmul(e, state[0], em_vec(e, 1.0 / (kh * kw)));
             em_store(e, at, wy * p->dst.row + wx * p->dst.pixel, state[0], true);
             if (p->record)
@@ -104,10 +108,16 @@ static void window(LanesCtx *l, const Window *w, Val c, Val oy, Val ox, Val stat
     state[0] = em_vec(e, w->max ? -INFINITY : 0);
     state[1] = zero_taps(l);
     if (inner(w) && a->kernel[0] * a->kernel[1] <= UNROLLED_TAPS) {
-        for (int64_t k = 0; k < a->kernel[0] * a->kernel[1]; k++) {
+        Val cell[UNROLLED_TAPS];
+        int64_t n = a->kernel[0] * a->kernel[1];
+        for (int64_t k = 0; k < n; k++) {
             int64_t off = k / a->kernel[1] * w->src.row + k % a->kernel[1] * w->src.pixel;
-            take(l, w->max, em_load(e, corner, off, true), em_i64(e, k), state);
+            cell[k] = em_load(e, corner, off, true);
+            if (!w->max)
+                state[0] = em_fadd(e, state[0], cell[k]);
         }
+        if (w->max)
+            pool_max_of(e, cell, (int)n, w->record, state);
         return;
     }
     Val ylo, yhi, xlo, xhi;

@@ -1,4 +1,4 @@
-/* pool.h: a pool fused behind another kernel's chain (Kernel.tail): what that kernel's lowering
+/* pool.h: the maximum of a window, and a pool fused behind another kernel's chain (Kernel.tail): what that kernel's lowering
  * calls.
  *
  * The kernel leaves rows of the pool's source somewhere in memory, then asks for the pooled rows
@@ -8,6 +8,13 @@
 #define OPS_POOL_H
 
 #include "ops/lower.h"
+
+/* A NaN wins over every number, for good: a maximum never hides one.  state: value and tap (i32);
+ * start with -infinity and 0.  A tap that nobody reads costs nothing. */
+void pool_take_max(Emit *e, Val x, Val tap, Val state[2]);
+/* The same of all n cells of a window at once, taps 0 .. n - 1 in scan order; state is only
+ * written.  Without `taps` (state[1] is left alone) half as many comparisons. */
+void pool_max_of(Emit *e, const Val *x, int n, bool taps, Val state[2]);
 
 typedef struct PoolTail PoolTail;
 

@@ -54,15 +54,37 @@ static void inner_range(const Pool *p, int64_t *from, int64_t *to) {
         *from = *to = 0;
 }
 
+void pool_take_max(Emit *e, Val x, Val tap, Val state[2]) {
+    Val wins = em_and(e, em_fgt_or_nan(e, x, state[0]), em_ford(e, state[0], state[0]));
+    state[0] = em_select(e, wins, x, state[0]);
+    state[1] = em_select(e, wins, em_splat_i32(e, tap), state[1]);
+}
+
+void pool_max_of(Emit *e, const Val *x, int n, bool taps, Val state[2]) {
+    Val numbers = NULL; /* lanes without a NaN; two cells at a time */
+    state[0] = x[0];
+    if (taps)
+        state[1] = em_splat_i32(e, em_i64(e, 0));
+    for (int i = 1; i < n && taps; i++)
+        pool_take_max(e, x[i], em_i64(e, i), state);
+    if (taps)
+        return;
+    for (int i = 1; i < n; i++)
+        state[0] = em_fmax(e, x[i], state[0]);
+    for (int i = 0; i < n; i += 2) {
+        Val pair = em_ford(e, x[i], x[i + 1 < n ? i + 1 : i]);
+        numbers = numbers ? em_and(e, numbers, pair) : pair;
+    }
+    state[0] = em_select(e, numbers, state[0], em_vec(e, NAN));
+}
+
 static void take(KernelCtx *k, const Pool *p, Val x, Val tap, Val state[2]) {
     Emit *e = k->e;
     if (!p->max) {
         state[0] = em_fadd(e, state[0], x);
         return;
     }
-    Val wins = em_fcmp(e, EM_GT, x, state[0]);
-    state[0] = em_select(e, wins, x, state[0]);
-    state[1] = em_select(e, wins, em_splat_i32(e, tap), state[1]);
+    pool_take_max(e, x, tap, state);
 }
 
 /* Do all windows lie inside the real rows? */
@@ -83,6 +105,14 @@ static void taps_of_row(KernelCtx *k, const Pool *p, Val row, Val tap, Val state
 /* A whole window without any loop. */
 static void small_window(KernelCtx *k, const Pool *p, Val corner, Val state[2]) {
     Emit *e = k->e;
+    int n = (int)(p->a->kernel[0] * p->a->kernel[1]), kw = (int)p->a->kernel[1];
+    if (p->max) {
+        Val x[UNROLLED_TAPS];
+        for (int i = 0; i < n; i++)
+            x[i] = em_load(e, corner, i / kw * p->src.row + i % kw * p->src.pixel, p->src.aligned);
+        pool_max_of(e, x, n, p->record, state);
+        return;
+    }
     for (int64_t ky = 0; ky < p->a->kernel[0]; ky++)
         taps_of_row(k, p, em_ptr(e, corner, em_i64(e, ky * p->src.row)),
                     em_i64(e, ky * p->a->kernel[1]), state);

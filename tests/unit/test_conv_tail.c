@@ -6,6 +6,7 @@
  * not be fused.
  */
 #define _GNU_SOURCE
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,6 +298,65 @@ static bool make_code(Emit *e, Compiled *at, int count) {
     return good;
 }
 
+/* A pool's windows over numbers of which some are NaN: the maximum is NaN, its switch the first. */
+static void run_nan(const char *name) {
+    static Rig rig[NCASES][2];
+    Compiled made[2 * NCASES];
+    int count = 0;
+    Case cases[NCASES];
+    Arena *keep = arena_new();
+    Target t;
+    memset(rig, 0, sizeof rig);
+    if (!compiled_target(keep, name, &t)) {
+        suite_skip(name);
+        arena_free(keep);
+        return;
+    }
+    Emit *e = compiled_begin(keep, &t);
+    for (int i = 0; i < NCASES; i++) {
+        Case *c = &cases[count];
+        *c = fused[i];
+        c->chain = ADD_RELU; /* the addend reaches single cells of single maps */
+        c->flags &= ~HALO;
+        if (c->flags & AVERAGE || c->stride != 1 || c->kernel != 2 * c->pad + 1)
+            continue;
+        for (int plain = 0; plain < 2; plain++) {
+            build(&rig[count][plain], keep, c);
+            plan(&rig[count][plain], &t, plain);
+            made[2 * count + plain] = compiled_add(e, rig[count][plain].g,
+                                                   arena_printf(keep, "nan%d_%d", count, plain));
+        }
+        count++;
+    }
+    bool good = make_code(e, made, 2 * count);
+    CU_ASSERT_TRUE(good && count > 10);
+    for (int i = 0; i < count && good; i++) {
+        Data d = data_for(keep, &rig[i][0], &cases[i], 2);
+        for (int64_t at = 5; at < 2 * cases[i].o * cases[i].h * cases[i].w; at += at % 3 ? 1 : 41)
+            d.other[at] = NAN;
+        RefRun r = {.n = 2, .input = {d.image, d.other}, .param = d.param};
+        for (int plain = 0; plain < 2; plain++) {
+            r.g = rig[i][plain].g;
+            Check check = {.data = &r, .local = 1, .what = arena_printf(keep, "NaN, case %d", i)};
+            CU_ASSERT_EQUAL(compiled_check(&made[2 * i + plain], &check), 0);
+        }
+    }
+    emit_free(e);
+    arena_free(keep);
+}
+
+static void nan_native(void) {
+    run_nan("native");
+}
+
+static void nan_avx2(void) {
+    run_nan("x86-64-v3");
+}
+
+static void nan_sse(void) {
+    run_nan("x86-64-v2");
+}
+
 static void run_target(const char *name) {
     static const int64_t batch[] = {1, 2, 5};
     static Rig rig[NCASES][2];
@@ -357,4 +417,5 @@ static void not_fused(void) {
     arena_free(keep);
 }
 
-SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_fused))
+SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_fused),
+           TEST(nan_native), TEST(nan_avx2), TEST(nan_sse))

@@ -155,6 +155,18 @@ static int same_as_few(const Compiled *c, RefRun *r, const char *what) {
     return bad;
 }
 
+/* Cells of the last image that are NaN: what the reference makes NaN is NaN, and nothing else. */
+static int check_nan(const Compiled *c, RefRun *r, double *image, const char *what) {
+    const Graph *g = r->g;
+    int64_t cells = 0;
+    for (ValueId v = 1; v < g->nvalue && !cells; v++)
+        if (graph_v(g, v)->kind == VK_INPUT)
+            cells = shape_elems(&graph_v(g, v)->shape);
+    for (int64_t i = cells / 2; i < cells; i += 7)
+        image[(r->n - 1) * cells + i] = NAN;
+    return check_run(c, r, "forward", what);
+}
+
 static bool has_block(const Graph *g) {
     for (int k = 0; k < g->nkernels; k++)
         if (g->kernels[k].lanes)
@@ -192,7 +204,7 @@ static int run_seed(uint32_t seed, const char *name) {
         CU_ASSERT_TRUE_FATAL(compiled_link(e, c, 2, 1));
         int64_t n = batch[seed % 8];
         RandomData d = random_data(keep, &net[0], &params, n, seed + 1000);
-        for (int p = 0; p < 2; p++) {
+        for (int p = 1; p >= 0; p--) { /* forward last: it spoils the image */
             RefRun r = {.g = net[p].g, .n = n, .input = {d.image}, .label = {d.label},
                         .param = d.param, .state = d.state, .lr = 0.125, .momentum = 0.875,
                         .decay = 0.0009765625, .seed = 77 * (seed + 1), .step = 11};
@@ -201,6 +213,8 @@ static int run_seed(uint32_t seed, const char *name) {
             bad += check_run(&c[p], &r, entries[p], what);
             if (p == 0 && direct_only(net[p].g))
                 bad += same_as_few(&c[p], &r, what);
+            if (p == 0)
+                bad += check_nan(&c[p], &r, d.image, what);
             blocks_made++;
         }
         emit_free(e);
