@@ -78,6 +78,14 @@ bool planned_operation(Build *b, LocRange loc, const char *name) {
     return false;
 }
 
+/* What other tools call operations that are built. */
+static const Later elsewhere[] = {
+    {"batchnorm", "bn"},
+    {"batch_norm", "bn"},
+    {"batchnormalization", "bn"},
+    {"instance_norm", "instancenorm"},
+};
+
 void unknown_operation(Build *b, const Ast *at, const char *name) {
     LocRange loc = at->kind == AST_CALL ? at->call.callee->loc : at->loc;
     if (planned_operation(b, loc, name))
@@ -89,5 +97,10 @@ void unknown_operation(Build *b, const Ast *at, const char *name) {
     for (int i = 0; i < b->blocks.count; i++)
         vec_push(b->arena, &all, b->blocks.entries[i].key);
     Diag *d = diag_error(b->diag, loc, "E0104", "unknown operation '%s'", name);
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (eq(name, elsewhere[i].name)) {
+            diag_help(d, "it is called `%s`", elsewhere[i].instead);
+            return;
+        }
     diag_suggest(d, loc, nearest_name(name, all.data, all.len));
 }
