@@ -3,7 +3,8 @@
  * Activations lie as [channel][row][column][lane] in the thread's scratch memory and never leave
  * the caches; every step is what would else be a kernel of its own (anchor, chain, tail).  Training
  * has two such kernels: the block kernel leaves gradients, one copy per task ("slot"), and the
- * update adds the copies in order and applies SGD.
+ * update adds the copies in order and applies SGD; gradients that sum over images rather than pixels
+ * are made there.
  * requires: made by passes/lanes.c; ensures: read by ops/lanes*.c and the printers only.
  */
 #ifndef IR_LANES_H
@@ -27,6 +28,8 @@ typedef struct Lanes {
     LanesPlace *place;    /* per ValueId */
     int64_t *work;        /* per step: offset of its work space */
     int slots;            /* training: copies of every weights' gradient */
+    const Kernel *late;   /* update: ordinary kernels that run as parts of it */
+    int nlate;
     bool update;          /* training's second kernel; `step` holds its SGD nodes */
     bool again;           /* other kernels of the program compute the same for another entry */
 } Lanes;

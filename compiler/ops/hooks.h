@@ -74,6 +74,8 @@ struct Lanes;
 WEAK int lanes_winograd(const Graph *g, const Node *n);
 WEAK double lanes_work(const Graph *g, const Node *n);
 WEAK int64_t lanes_workspace(const Graph *g, const Node *n, const Target *t);
+/* Can this kernel, a gradient with its update, be a part of the update of all? */
+WEAK bool lanes_late(const Graph *g, const struct Kernel *k);
 WEAK int64_t lanes_update_tasks(const Graph *g, const struct Lanes *update);
 
 #undef LANES

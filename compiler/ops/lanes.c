@@ -348,14 +348,76 @@ static void keep_value(LanesCtx *l, ValueId v) {
     em_for_end(e, &lane, NULL, 0);
 }
 
+/* Channels [c, c + n) of all lanes, a full block, at one pixel: rows of `lanes` channels per image. */
+static void keep_channels(LanesCtx *l, const LanesTensor *t, const View *out, Val cb, int64_t from,
+                          Val y, Val x) {
+    Emit *e = l->e;
+    int lanes = l->t->vector;
+    Val c = em_add(e, em_mul(e, cb, em_i64(e, out->block)), em_i64(e, from)), row[64];
+    Val at = lanes_at(l, t, c, y, x);
+    int64_t known, left = lanes;
+    if (em_const_i64(c, &known))
+        left = t->c - known;
+    for (int i = 0; i < lanes; i++)
+        row[i] = i < left ? em_load(e, at, i * t->plane, true) : em_vec(e, 0);
+    if (left > 0)
+        em_transpose(e, row);
+    Val to = em_ptr(e, view_at(l->k, out, l->image, cb, y, x), em_i64(e, from));
+    for (int i = 0; i < lanes; i++)
+        em_store(e, to, i * out->image, row[i], true);
+}
+
+/* The same for a full block and channels that lie in blocks of whole vectors. */
+static void keep_block(LanesCtx *l, ValueId v) {
+    Emit *e = l->e;
+    LanesTensor t = lanes_tensor(l, v);
+    View out = view_of(l->k, v);
+    int64_t whole = t.c / out.block;
+    for (int last = 0; last < 2; last++) {
+        Loop lc, ly, lx;
+        if (last ? whole * out.block == t.c : whole == 0)
+            continue;
+        Val cb = last ? em_i64(e, whole) : loop_begin(e, &lc, 0, whole, 1, "cb");
+        Val y = loop_begin(e, &ly, 0, t.h, 1, "y"), x = loop_begin(e, &lx, 0, t.w, 1, "x");
+        for (int64_t from = 0; from < out.block; from += l->t->vector)
+            keep_channels(l, &t, &out, cb, from, y, x);
+        loop_end(e, &lx);
+        loop_end(e, &ly);
+        if (!last)
+            loop_end(e, &lc);
+    }
+}
+
+static void keep(LanesCtx *l, ValueId v) {
+    Emit *e = l->e;
+    View out = view_of(l->k, v);
+    const int *halo = out.layout.halo;
+    bool rows = out.layout.kind == LAYOUT_BLOCKED && out.block % l->t->vector == 0 && out.aligned;
+    if (!rows || halo[0] || halo[1] || halo[2] || halo[3]) {
+        keep_value(l, v);
+        return;
+    }
+    If f = em_if(e, em_icmp(e, EM_EQ, l->count, em_i64(e, l->t->vector)));
+    keep_block(l, v);
+    em_else(e, &f);
+    keep_value(l, v);
+    em_endif(e, &f);
+}
+
+/* For the runtime; in training also for the update. */
+static bool leaves_block(const LanesCtx *l, ValueId v) {
+    const Value *x = graph_v(l->g, v);
+    return lanes_stored(l, v) && (x->keep || (l->plan->slots && x->stored && x->batched));
+}
+
 static void keep_results(LanesCtx *l) {
     NodeId node[KERNEL_MAX_NODES];
     int count = kernel_nodes(l->step, node);
     for (int i = 0; i < count; i++) {
         const Node *n = graph_n(l->g, node[i]);
         for (int j = 0; j < n->nout; j++)
-            if (n->out[j] && graph_v(l->g, n->out[j])->keep && lanes_stored(l, n->out[j]))
-                keep_value(l, n->out[j]);
+            if (n->out[j] && leaves_block(l, n->out[j]))
+                keep(l, n->out[j]);
     }
 }
 

@@ -13,7 +13,8 @@ enum { CHUNK = 2048 }; /* floats per task */
 
 typedef struct Row { /* of the table; bytes from the pools' begin */
     int64_t param, state, grad, from, to; /* floats from..to */
-    int64_t kind;                         /* 0: plain; else 1 + index of the SGD node */
+    int64_t kind;                         /* 0: plain; 1 + index of the SGD node; -1 - index of a
+                                             late kernel, whose tasks are from..to */
     int64_t slot;                         /* bytes between copies of the gradient */
     float lr_mult, decay_mult;
 } Row;
@@ -22,8 +23,19 @@ static int64_t floats_of(const Graph *g, const Node *sgd) {
     return g->params->at[graph_v(g, sgd->in[0])->slot].bytes / 4;
 }
 
+bool lanes_late(const Graph *g, const Kernel *k) {
+    const Node *n = graph_n(g, k->anchor);
+    if (n->op != OP_DENSE_BWD_WEIGHTS && n->op != OP_CONV2D_BWD_WEIGHTS)
+        return false;
+    ConvProblem p = conv_problem(g, n);
+    return conv_by_images(&p) && k->update && k->tasks_block == 0 && k->nchain == 0 && !k->tail &&
+           (k->bias_grad == 0) == (k->bias_update == 0);
+}
+
 int64_t lanes_update_tasks(const Graph *g, const Lanes *update) {
     int64_t tasks = 0;
+    for (int i = 0; i < update->nlate; i++)
+        tasks += update->late[i].tasks_per;
     for (int i = 0; i < update->nsteps; i++)
         tasks += ceil_div(floats_of(g, graph_n(g, update->step[i].anchor)), CHUNK);
     return tasks;
@@ -34,9 +46,31 @@ static bool is_leaf(const Graph *g, ValueId v) {
     return x->kind == VK_RESULT && x->stored;
 }
 
+/* Each source of rows is spread over the whole table, so that every thread's share, the same in each
+ * step, has its part of all: what it changed is still in its cache. */
+typedef struct Spread {
+    Row *row;
+    double *key;
+    int64_t n;
+} Spread;
+
+static void spread(Spread *s, int64_t index, int64_t of, Row row) {
+    double key = ((double)index + 0.5) / (double)of;
+    int64_t at = s->n++;
+    for (; at > 0 && s->key[at - 1] > key; at--) {
+        s->key[at] = s->key[at - 1];
+        s->row[at] = s->row[at - 1];
+    }
+    s->key[at] = key;
+    s->row[at] = row;
+}
+
 static Row *make_table(KernelCtx *k, const Lanes *plan, int64_t rows) {
     const Graph *g = k->g;
-    Row *table = ARENA_ARRAY(g->keep, rows, Row), *r = table;
+    Spread s = {.row = ARENA_ARRAY(g->keep, rows, Row), .key = ARENA_ARRAY(g->keep, rows, double)};
+    for (int i = 0; i < plan->nlate; i++)
+        for (int64_t t = 0; t < plan->late[i].tasks_per; t++)
+            spread(&s, t, plan->late[i].tasks_per, (Row){.from = t, .to = t + 1, .kind = -1 - i});
     for (int i = 0; i < plan->nsteps; i++) {
         const Node *n = graph_n(g, plan->step[i].anchor);
         const SgdAttrs *a = n->attrs;
@@ -45,7 +79,8 @@ static Row *make_table(KernelCtx *k, const Lanes *plan, int64_t rows) {
         int64_t floats = floats_of(g, n);
         bool plain = is_leaf(g, n->in[1]);
         for (int64_t from = 0; from < floats; from += CHUNK)
-            *r++ = (Row){.param = p->offset,
+            spread(&s, from / CHUNK, ceil_div(floats, CHUNK),
+                   (Row){.param = p->offset,
                          .state = p->state_offset,
                          .grad = plain ? grad->offset : 0,
                          .from = from,
@@ -53,9 +88,9 @@ static Row *make_table(KernelCtx *k, const Lanes *plan, int64_t rows) {
                          .kind = plain ? 0 : 1 + i,
                          .slot = p->bytes,
                          .lr_mult = (float)a->lr_mult,
-                         .decay_mult = (float)a->decay_mult};
+                         .decay_mult = (float)a->decay_mult});
     }
-    return table;
+    return s.row;
 }
 
 typedef struct Update {
@@ -167,6 +202,17 @@ static void update_range(const Update *u, ValueId v) {
     em_for_end(e, &i, NULL, 0);
 }
 
+/* Tasks from..to of the row's late kernel, written as it always is. */
+static void run_late(const Update *u, const Kernel *late) {
+    KernelCtx k = *u->k;
+    k.k = late;
+    k.node = graph_n(k.g, late->anchor);
+    k.attrs = k.node->attrs;
+    k.a.lo = field(u, offsetof(Row, from));
+    k.a.hi = field(u, offsetof(Row, to));
+    op_def[k.node->op]->lower(&k);
+}
+
 void lower_lanes_update(KernelCtx *k) {
     Emit *e = k->e;
     const Lanes *plan = k->k->lanes;
@@ -183,6 +229,11 @@ void lower_lanes_update(KernelCtx *k) {
     Loop task = task_loop(k);
     u.row = em_ptr_bytes(e, table, em_mul(e, task.i, em_i64(e, sizeof(Row))));
     Val kind = field(&u, offsetof(Row, kind));
+    for (int i = 0; i < plan->nlate; i++) {
+        If f = em_if(e, em_icmp(e, EM_EQ, kind, em_i64(e, -1 - i)));
+        run_late(&u, &plan->late[i]);
+        em_endif(e, &f);
+    }
     for (int i = 0; i < plan->nsteps; i++) {
         const Node *n = graph_n(k->g, plan->step[i].anchor);
         bool leaf = is_leaf(k->g, n->in[1]);

@@ -1,9 +1,9 @@
-/* lanes_winograd.c: small-filter convolutions inside a block kernel after Winograd: F(m x m, r x r),
- * forward, backward data and backward weights.
+/* lanes_winograd.c: small-filter convolutions inside a block kernel after Winograd: F(m x m, r x
+ * r), forward, backward data and backward weights.
  *
  * Images are in the lanes, so transforms are plain vector sums over the cells of a tile.  Forward,
- * per row of tiles: V = BT d B, M = sum over input channels of U V with one number of U = G g GT for
- * all images, Y = AT M A.  Backward data is its adjoint, tile by tile: diff_dst's tile becomes
+ * per row of tiles: V = BT d B, M = sum over input channels of U V with one number of U = G g GT
+ * for all images, Y = AT M A.  Backward data is its adjoint, tile by tile: diff_dst's tile becomes
  * A dy AT, meets the same U, and B M BT is added where the tile had read.  Backward weights sum
  * (BT d B) (A dy AT) over the tiles, then over the lanes, and GT dU G ends it.
  * requires: stride 1, output sides that are multiples of m.
@@ -175,8 +175,7 @@ static void each_weight(LanesWino *c, WeightFn fn) {
     split_index(e, i, w->layout.i_block, &block, &inside);
     Val t = loop_begin(e, &lt, 0, w->o_tiles, 1, "otile");
     Val v = loop_begin(e, &lv, 0, w->layout.o_tile, c->l->t->vector, "o");
-    Val at = em_add(e, em_mul(e, block, em_i64(e, w->block)),
-                    em_mul(e, inside, em_i64(e, w->row)));
+    Val at = em_add(e, em_mul(e, block, em_i64(e, w->block)), em_mul(e, inside, em_i64(e, w->row)));
     at = em_add(e, at, em_add(e, em_mul(e, t, em_i64(e, w->tile)), v));
     Val u = em_add(e, em_mul(e, i, em_i64(e, c->at.outputs)),
                    em_add(e, em_mul(e, t, em_i64(e, w->layout.o_tile)), v));
@@ -218,13 +217,13 @@ static void transform_row(LanesWino *c) {
     int64_t pad[2] = {c->backward ? 0 : c->p.pad[0], c->backward ? 0 : c->p.pad[1]};
     Loop lc, lx;
     Val y = em_sub(e, em_mul(e, c->ty, em_i64(e, m)), em_i64(e, pad[0]));
-    Val ch = loop_begin(e, &lc, 0, c->summed, 1, "c"), tx = loop_begin(e, &lx, 0, c->at.tw, 1, "tx");
+    Val ch = loop_begin(e, &lc, 0, c->summed, 1, "c"),
+        tx = loop_begin(e, &lx, 0, c->at.tw, 1, "tx");
     Val x = em_sub(e, em_mul(e, tx, em_i64(e, m)), em_i64(e, pad[1]));
     Val to = em_add(e, em_mul(e, ch, em_i64(e, c->at.tw)), tx);
     transform_cells(c, t, lanes_at(c->l, t, ch, y, x), c->backward ? m : c->at.w.n,
                     c->backward ? &c->at.w.a : &c->at.w.bt,
-                    em_ptr(e, c->x, em_mul(e, to, em_i64(e, lanes))),
-                    c->summed * c->at.tw * lanes);
+                    em_ptr(e, c->x, em_mul(e, to, em_i64(e, lanes))), c->summed * c->at.tw * lanes);
     loop_end(e, &lx);
     loop_end(e, &lc);
 }
@@ -369,8 +368,8 @@ static void finish_sums(LanesWino *c) {
     Val i = loop_begin(e, &li, 0, p->i, 1, "i"), y = loop_begin(e, &ly, 0, p->src[0], 1, "y");
     Val x = loop_begin(e, &lx, 0, p->src[1], 1, "x");
     Val row = em_add(e, em_mul(e, i, em_i64(e, c->at.rows)), em_add(e, y, em_i64(e, p->pad[0])));
-    Val at = em_add(e, em_mul(e, row, em_i64(e, c->at.columns)),
-                    em_add(e, x, em_i64(e, p->pad[1])));
+    Val at =
+        em_add(e, em_mul(e, row, em_i64(e, c->at.columns)), em_add(e, x, em_i64(e, p->pad[1])));
     Val sum = em_load(e, em_ptr(e, c->rest, em_mul(e, at, em_i64(e, lanes))), 0, true);
     lanes_epi_tile(c->l, &c->ep, i, y, x);
     lanes_epi_emit(c->l, &c->ep, sum, 0, 0, 0);
@@ -405,7 +404,8 @@ static void transform_source(LanesWino *c) {
     int64_t lanes = c->l->t->vector, tiles = c->at.th * c->at.tw;
     int m = c->at.w.m;
     Loop ly, lx, li;
-    Val ty = loop_begin(e, &ly, 0, c->at.th, 1, "ty"), tx = loop_begin(e, &lx, 0, c->at.tw, 1, "tx");
+    Val ty = loop_begin(e, &ly, 0, c->at.th, 1, "ty"),
+        tx = loop_begin(e, &lx, 0, c->at.tw, 1, "tx");
     Val y = em_sub(e, em_mul(e, ty, em_i64(e, m)), em_i64(e, c->p.pad[0]));
     Val x = em_sub(e, em_mul(e, tx, em_i64(e, m)), em_i64(e, c->p.pad[1]));
     Val i = loop_begin(e, &li, 0, c->p.i, 1, "i");
@@ -432,7 +432,8 @@ static void transform_diff(LanesWino *c, Val a, Val first, int count) {
     for (int q = 0; q < w->m; q++)
         factor[q] = em_bcast(e, row, q);
     Val o = loop_begin(e, &lo, 0, count, 1, "o");
-    Val ty = loop_begin(e, &ly, 0, c->at.th, 1, "ty"), tx = loop_begin(e, &lx, 0, c->at.tw, 1, "tx");
+    Val ty = loop_begin(e, &ly, 0, c->at.th, 1, "ty"),
+        tx = loop_begin(e, &lx, 0, c->at.tw, 1, "tx");
     Val from = lanes_at(c->l, &c->dst, em_add(e, first, o), em_mul(e, ty, em_i64(e, w->m)),
                         em_mul(e, tx, em_i64(e, w->m)));
     for (int x = 0; x < w->m; x++)
@@ -485,8 +486,7 @@ static void sum_inputs(LanesCtx *l, void *user, Val block, Val input, int inputs
             acc[i * s->count + o] = em_fma(e, x, y[o], acc[i * s->count + o]);
     }
     em_for_end(e, &t, acc, n);
-    Val at = em_mul(e, em_add(e, em_mul(e, k, em_i64(e, c->p.i)), input),
-                    em_i64(e, c->at.outputs));
+    Val at = em_mul(e, em_add(e, em_mul(e, k, em_i64(e, c->p.i)), input), em_i64(e, c->at.outputs));
     Val to = em_ptr(e, c->u, em_add(e, at, s->first));
     for (int from = 0; from < n; from += (int)lanes) {
         int some = n - from < lanes ? n - from : (int)lanes;

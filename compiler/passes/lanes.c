@@ -28,6 +28,9 @@ typedef struct Former {
     Lanes *block, *update;
     UseTable uses;
     int *step_of; /* per node: 1 + step of the block; 0: none */
+    bool *late;   /* per node: part of the update */
+    Kernel *wait; /* kernels of these nodes */
+    int nwait;
     int64_t weights, gradients; /* bytes */
     double seconds, ordinary;   /* per image, all threads at work */
 } Former;
@@ -84,8 +87,27 @@ static Kernel *add_step(Former *f, NodeId anchor, const Kernel *of) {
     return s;
 }
 
+/* Gradients that sum over images rather than pixels wait for the update: all images are summed at
+ * once and meet their weights in registers.  A copy per task would be written, read back and, worse,
+ * carried from core to core. */
+static bool waits(Former *f, const Kernel *k) {
+    NodeId node[KERNEL_MAX_NODES];
+    const Node *n = graph_n(f->g, k->anchor);
+    if (!f->ctx->train || !lanes_late(f->g, k))
+        return false;
+    for (int i = 0; i < n->nin; i++)
+        if (!graph_v(f->g, n->in[i])->stored)
+            return false;
+    for (int i = kernel_nodes(k, node); i-- > 0;)
+        f->late[node[i]] = true;
+    f->wait[f->nwait++] = *k;
+    return true;
+}
+
 static void take_kernel(Former *f, const Kernel *k) {
     Graph *g = f->g;
+    if (waits(f, k))
+        return;
     if (!reads_images(g, graph_n(g, k->anchor)))
         return;
     Kernel *s = add_step(f, k->anchor, k);
@@ -127,6 +149,8 @@ static void place_value(Former *f, ValueId v, Life *life) {
         NodeId id = f->uses.user[u];
         const Node *n = graph_n(g, id);
         int step = f->step_of[id] - 1;
+        if (step < 0)
+            continue; /* reads what the block stores for it in the slab */
         life->to = step > life->to ? step : life->to;
         for (int i = 0; i < n->nin && op_def[n->op]->lanes_halo; i++) {
             int wish[4] = {0, 0, 0, 0};
@@ -201,8 +225,13 @@ static void store_gradients(Former *f) {
     }
     for (uint32_t i = 0; i < g->norder; i++) {
         const Node *n = graph_n(g, g->order[i]);
-        if (op_is(n->op, OPF_X))
+        if (op_is(n->op, OPF_X) && !f->late[g->order[i]])
             store_gradient(f, n->in[1], graph_v(g, n->in[0]));
+    }
+    for (int i = 0; i < f->nwait; i++) {
+        const Node *n = graph_n(g, f->wait[i].anchor);
+        for (int j = 0; j < n->nin; j++)
+            graph_v(g, n->in[j])->stored = true;
     }
     for (ValueId v = 1; v < g->nvalue; v++) {
         Value *x = graph_v(g, v);
@@ -288,7 +317,7 @@ static bool worth_it(const Former *f, int64_t scratch) {
 /* ---- kernels ---- */
 
 static Kernel *new_kernel(Former *f, Kernel *k, Lanes *l, const char *name) {
-    *k = (Kernel){.anchor = l->step[0].anchor,
+    *k = (Kernel){.anchor = l->nsteps ? l->step[0].anchor : l->late[0].anchor,
                   .name = name,
                   .label = name,
                   .algorithm = arena_printf(f->g->keep, "lanes x%d", f->block->target->vector),
@@ -341,8 +370,9 @@ static void add_forward(Former *f, int64_t scratch) {
     finish(f, &all[g->nkernels - 1]);
 }
 
-static bool in_update(const Graph *g, const Node *n) {
-    return !reads_images(g, n) && op_is(n->op, OPF_E | OPF_X);
+static bool in_update(const Former *f, NodeId id) {
+    const Node *n = graph_n(f->g, id);
+    return f->late[id] || (!reads_images(f->g, n) && op_is(n->op, OPF_E | OPF_X));
 }
 
 /* The nodes of the block, then those of the update. */
@@ -354,7 +384,7 @@ static void split_order(Former *f) {
         uint32_t from = n;
         for (uint32_t i = 0; i < g->norder; i++) {
             Node *node = graph_n(g, g->order[i]);
-            if (in_update(g, node) != update)
+            if (in_update(f, g->order[i]) != update)
                 continue;
             node->kernel = (uint32_t)update + 1;
             order[n++] = g->order[i];
@@ -373,13 +403,17 @@ static void replace_training(Former *f, int64_t scratch) {
     f->update->step = ARENA_ARRAY(g->keep, f->update->nnodes, Kernel);
     for (int i = 0; i < f->update->nnodes; i++) {
         const Node *n = graph_n(g, f->update->node[i]);
-        if (op_is(n->op, OPF_X))
+        if (op_is(n->op, OPF_X) && !f->late[f->update->node[i]])
             f->update->step[f->update->nsteps++] =
                 (Kernel){.anchor = f->update->node[i], .label = n->label, .name = n->label};
     }
     block_kernel(f, &all[0], scratch);
     new_kernel(f, &all[1], f->update, "update");
-    all[1].why = "adds the tasks' gradients in order; SGD";
+    all[1].why = f->nwait ? "dense layers: sums over the images, weights and momentum pass once; "
+                            "others: adds the tasks' gradients in order; SGD"
+                          : "adds the tasks' gradients in order; SGD";
+    for (int i = 0; i < f->nwait; i++)
+        all[1].scratch = f->wait[i].scratch > all[1].scratch ? f->wait[i].scratch : all[1].scratch;
     all[1].tasks_per = lanes_update_tasks(g, f->update);
     g->kernels = all;
     g->nkernels = 2;
@@ -407,6 +441,8 @@ void pass_lanes(Graph *g, PassCtx *ctx) {
     f.block = new_lanes(&f);
     f.block->step = ARENA_ARRAY(g->keep, g->norder, Kernel);
     f.step_of = ARENA_ARRAY(ctx->tmp, g->nnode, int);
+    f.late = ARENA_ARRAY(ctx->tmp, g->nnode, bool);
+    f.wait = ARENA_ARRAY(g->keep, g->nkernels, Kernel);
     for (int i = 0; i < g->nkernels; i++)
         take_kernel(&f, &g->kernels[i]);
     count_weights(&f);
@@ -426,7 +462,8 @@ void pass_lanes(Graph *g, PassCtx *ctx) {
     int64_t slots = f.gradients > 0 ? SLOTS_BYTES / f.gradients : SLOTS_MAX;
     f.block->slots = slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : (int)slots;
     f.update = ARENA_NEW(g->keep, Lanes);
-    *f.update = (Lanes){.target = f.block->target, .slots = f.block->slots, .update = true};
+    *f.update = (Lanes){.target = f.block->target, .slots = f.block->slots, .update = true,
+                        .late = f.wait, .nlate = f.nwait};
     store_gradients(&f);
     replace_training(&f, scratch);
 }
