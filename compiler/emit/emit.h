@@ -106,6 +106,7 @@ Val em_reduce_max(Emit *e, Val vec);
 Val em_slice(Emit *e, Val vec, int from, int count); /* {vec[from], ..., 0, 0} */
 Val em_place(Emit *e, Val into, Val vec, int at, int count); /* into[at + i] = vec[i] */
 Val em_shift(Emit *e, Val a, Val b, int n);          /* lanes n .. n + width - 1 of {a, b} */
+Val em_pick(Emit *e, Val a, Val b, const int *lane); /* lane[l] of {a, b}, for each lane l */
 void em_transpose(Emit *e, Val *rows);     /* em_width vectors: rows[i][j] <-> rows[j][i] */
 Val em_i64_to_f32(Emit *e, Val i);
 Val em_i32v_to_f32v(Emit *e, Val v);
@@ -143,6 +144,7 @@ Val em_load_ptr(Emit *e, Val ptr, int64_t byte_off);
 void em_zero(Emit *e, Val ptr, Val f32_count);        /* memset to 0, count multiple of the vector */
 void em_copy(Emit *e, Val dst, Val src, Val f32_count);
 void em_prefetch(Emit *e, Val ptr, int64_t off);      /* towards L2 */
+void em_prefetch_write(Emit *e, Val ptr, int64_t off); /* and no other core keeps a copy */
 Val em_stack(Emit *e, int64_t f32_count);             /* aligned array in the entry block */
 
 /* ---- flow ---- */

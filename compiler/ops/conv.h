@@ -149,6 +149,12 @@ __attribute__((weak)) void lower_winograd_bww(KernelCtx *k, const ConvProblem *p
 bool conv_back_to_few(const ConvProblem *p, const Target *t);
 void choose_few(const Graph *g, const ConvProblem *p, Kernel *k, const Target *t);
 void lower_few(KernelCtx *k, const ConvProblem *p);
+/* Forward from few to few channels: conv_few_forward.c.  *k, a copy of the direct kernel, becomes
+ * the candidate "pixels"; false: impossible. */
+bool few_forward_candidate(const Graph *g, const ConvProblem *p, Kernel *k, const Target *t);
+void lower_few_forward(KernelCtx *k, const ConvProblem *p);
+/* Vector instructions of the chain behind one vector of results. */
+double conv_chain_ops(const Graph *g, const Kernel *k);
 
 void lower_images(KernelCtx *k, const ConvProblem *p, bool backward); /* dense_lower.c */
 void choose_images_tile(const ConvProblem *p, Kernel *k, const Target *t, int o_tile,

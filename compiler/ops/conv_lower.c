@@ -6,6 +6,8 @@
  * guide to convolution arithmetic" (2016), section 4. requires: halos of src cover every window.
  * ensures: each dst element written once, by one task.
  */
+#include <string.h>
+
 #include "ops/conv.h"
 #include "ops/pool.h"
 
@@ -414,6 +416,8 @@ void lower_conv(KernelCtx *k) {
         lower_images(k, &p, false);
     else if (k->k->winograd)
         lower_winograd(k, &p, false);
+    else if (strcmp(k->k->algorithm, "pixels") == 0)
+        lower_few_forward(k, &p);
     else
         lower_direct(k, &p, false);
 }

@@ -378,15 +378,34 @@ static double direct_seconds(const Graph *g, const ConvProblem *p, const Kernel 
     return cost_seconds(t, &c);
 }
 
+/* The same where vectors hold few channels each: lanes without a channel, and what is fused behind
+ * every vector, count. */
+static double direct_few_seconds(const Graph *g, const ConvProblem *p, const Kernel *k,
+                                 const Target *t) {
+    double n = (double)plan_batch(g), pixels = (double)(p->dst[0] * p->dst[1]);
+    double blocks = (double)ceil_div(p->o, t->vector), maps = blocks * t->vector;
+    Cost c = {.flops = 2 * n * maps * (double)p->i * real_rows(p) * computed_columns(p, false),
+              .efficiency = tile_efficiency(t, &k->tile),
+              .vector_ops = n * pixels * blocks * (1 + conv_chain_ops(g, k) + (k->tail ? 2 : 0)),
+              .dram_bytes = 4 * n * (double)(p->i * p->src[0] * p->src[1]),
+              .tasks = (double)k->tasks_per * n};
+    return cost_seconds(t, &c);
+}
+
 enum { CANDIDATES = 12 };
 
-/* *k = the best of the direct kernel, already in *k, and Winograd's. */
+/* *k = the best of the direct kernel, already in *k, of Winograd's, and of that for few channels. */
 static void choose_among(const Graph *g, const ConvProblem *p, Kernel *k, const Target *t) {
     Kernel candidate[CANDIDATES] = {*k};
     candidate[0].seconds = direct_seconds(g, p, k, t);
     int wish = ((const ConvAttrs *)graph_n(g, k->anchor)->attrs)->algorithm;
-    int others = winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 1);
+    int others = winograd_candidates(g, p, k, t, candidate + 1, CANDIDATES - 2);
     bool asked = others > 0 && (wish == CONV_WINOGRAD || wish == CONV_WINOGRAD6);
+    candidate[others + 1] = *k;
+    if (!asked && few_forward_candidate(g, p, &candidate[others + 1], t)) {
+        candidate[0].seconds = direct_few_seconds(g, p, k, t);
+        ++others;
+    }
     plan_choose(g, k, t, candidate + asked, others + !asked);
 }
 
