@@ -23,7 +23,9 @@ typedef struct Place {
 } Place;
 
 static bool refuse(Caffe *c, const char *what) {
-    return im_fail(c->im, NETC_DATA, "layer '%s' (%s): %s", c->l->name, c->l->type, what);
+    im_fail(c->im, NETC_DATA, "layer '%s' (%s): %s", c->l->name, c->l->type, what);
+    im_help(c->im, "describe the network otherwise in a prototxt and give --prototxt=FILE");
+    return false;
 }
 
 static void put_blob(Caffe *c, const char *name, int layer) {
@@ -454,9 +456,7 @@ static bool convert_activation(Caffe *c) {
         return convert_prelu(c);
     if (is(c, "Reshape"))
         return convert_reshape(c);
-    refuse(c, "layers of this type cannot be imported");
-    im_help(c->im, "describe the network without it in a prototxt and give --prototxt=FILE");
-    return false;
+    return refuse(c, "layers of this type cannot be imported");
 }
 
 static bool convert_layer(Caffe *c) {
@@ -531,6 +531,7 @@ static bool finish(Caffe *c) {
         return im_fail(c->im, NETC_DATA, "the network computes nothing");
     if (c->net->score == 0)
         c->net->score = c->net->layer.len - 1;
+    im_simplify(c->net);
     im_prune(c->im, c->net);
     if (p->crop > 0 && p->crop <= IM_MAX_SIDE && !input->dim[1])
         input->dim[1] = input->dim[2] = p->crop;

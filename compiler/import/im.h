@@ -172,6 +172,8 @@ bool im_deduce_input(Im *im, ImNet *net, int64_t channels);
 /* "3x227x227"; false with im's failure. */
 bool im_parse_size(Im *im, const char *text, int64_t dim[3]);
 const char *im_shape_text(Im *im, int rank, const int64_t *dim);
+/* Drops what the language does by itself: flattening before dense, zeros around a convolution. */
+void im_simplify(ImNet *net);
 /* Removes layers that neither score nor prob needs; renumbers. */
 void im_prune(Im *im, ImNet *net);
 
@@ -179,6 +181,7 @@ void im_prune(Im *im, ImNet *net);
 typedef struct ImBytes {
     const unsigned char *data;
     size_t size;
+    const char *path;
     struct ImBytes *next;
 } ImBytes;
 /* Whole file in memory until im_end.  NULL with im's failure. */

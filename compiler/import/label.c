@@ -154,12 +154,12 @@ const char *im_label_text(Im *im, const char *label) {
     return out.text;
 }
 
-/* A path must not be another one's beginning: "a" and "a.b" cannot both be labels of a reader who
- * thinks of blocks, but the language allows it; only equal ones are told apart. */
+/* Equal names are told apart by a number; behind an index it is a component of its own. */
 static const char *unique(Im *im, Map *taken, const char *label) {
-    const char *tried = label;
+    const char *tried = label, *dot = strrchr(label, '.');
+    bool index = dot && is_index(dot + 1, strlen(dot + 1));
     for (int i = 2; map_has(taken, tried); i++)
-        tried = arena_printf(im->arena, "%s_%d", label, i);
+        tried = arena_printf(im->arena, "%s%s%d", label, index ? ".n" : "_", i);
     map_put(taken, tried, NULL);
     return tried;
 }
@@ -168,15 +168,16 @@ void im_label(Im *im, ImNet *net) {
     Map taken = map_new(im->arena);
     int numbers[IM_OPS] = {0};
     net->layer.data[0].label = "image";
-    for (int i = 1; i < net->layer.len; i++) {
-        ImLayer *l = &net->layer.data[i];
-        const char *label = sanitised(im, l->name);
-        if (!label || strlen(label) > 200) {
-            const char *word = im_spelling[l->op];
-            label = arena_printf(im->arena, "%s%d", word, ++numbers[l->op]);
+    for (int pass = 0; pass < 2; pass++) /* layers with weights choose first */
+        for (int i = 1; i < net->layer.len; i++) {
+            ImLayer *l = &net->layer.data[i];
+            if ((l->params == 0) != (pass == 1))
+                continue;
+            const char *label = sanitised(im, l->name);
+            if (!label || strlen(label) > 200)
+                label = arena_printf(im->arena, "%s%d", im_spelling[l->op], ++numbers[l->op]);
+            l->label = unique(im, &taken, label);
         }
-        l->label = unique(im, &taken, label);
-    }
 }
 
 void im_net_weights(Im *im, ImNet *net, ImOut *out) {

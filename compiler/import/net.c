@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
+
 const char *const im_spelling[IM_OPS] = {
     [IM_NONE] = "?",
 #define IM_OP(NAME, spelling, flags) [IM_##NAME] = spelling,
@@ -257,8 +259,11 @@ bool im_infer(Im *im, ImNet *net, int i) {
     ImLayer *l = im_at(net, i);
     if (im->code || !infer_one(im, net, l))
         return false;
-    return (l->dim[0] >= 1 && l->dim[0] <= (l->rank == 3 ? IM_MAX_MAPS : IM_MAX_ELEMENTS)) ||
-           bad_layer(im, l, "its size is out of range");
+    int64_t cells = 1; /* a batch of them fits 64 bits */
+    for (int d = 0; d < l->rank; d++)
+        if (l->dim[d] < 1 || __builtin_mul_overflow(cells, l->dim[d], &cells))
+            cells = LIMIT_ELEMENTS + 1;
+    return cells <= LIMIT_ELEMENTS || bad_layer(im, l, "its size is out of range");
 }
 
 bool im_infer_all(Im *im, ImNet *net) {
@@ -354,6 +359,32 @@ bool im_deduce_input(Im *im, ImNet *net, int64_t channels) {
 }
 
 /* ---- what nobody needs ---- */
+static void merge_pad(ImLayer *l, const ImLayer *pad) {
+    bool own = l->pad[0] || l->pad[1] || l->pad[2] || l->pad[3], grows = true;
+    for (int i = 0; i < 4; i++)
+        grows = grows && pad->pad[i] >= 0;
+    if (pad->mode || pad->uses != 1 || !grows || (l->op == IM_AVGPOOL && own))
+        return;
+    for (int i = 0; i < 4; i++)
+        l->pad[i] += pad->pad[i];
+    l->count_pad |= l->op == IM_AVGPOOL;
+    l->in[0] = pad->in[0];
+}
+
+void im_simplify(ImNet *net) {
+    for (int i = 0; i < net->layer.len; i++)
+        for (int k = 0; k < net->layer.data[i].nin; k++)
+            net->layer.data[net->layer.data[i].in[k]].uses++;
+    for (int i = 1; i < net->layer.len; i++) {
+        ImLayer *l = &net->layer.data[i];
+        const ImLayer *src = l->nin ? &net->layer.data[l->in[0]] : NULL;
+        if (l->op == IM_DENSE && src->op == IM_FLATTEN)
+            l->in[0] = src->in[0];
+        else if ((l->op == IM_CONV || l->op == IM_AVGPOOL) && src->op == IM_PAD)
+            merge_pad(l, src);
+    }
+}
+
 static void mark(const ImNet *net, bool *live, int layer) {
     live[layer] = true;
     for (int i = layer; i > 0; i--) /* inputs come before their readers */

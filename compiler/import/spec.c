@@ -230,7 +230,12 @@ void spec_statements(Im *im, ImNet *net, Statements *out, int *of) {
 
 /* ---- the file ---- */
 static const char *net_name(Im *im, const ImNet *net, const char *stem) {
+    static const char *const nothing[] = {"main_graph", "torch_jit", "torch-jit-export",
+                                          "tf2onnx",    "graph",     "g"};
     const char *from = *net->name ? net->name : stem;
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++)
+        if (strcmp(net->name, nothing[i]) == 0) /* what exporters say when they know no name */
+            from = stem;
     StrBuf out = sb_new(im->arena);
     bool start = true;
     for (const char *p = from; *p && out.length < 60; p++) {
@@ -263,8 +268,7 @@ static void put_head(const ImNet *net, const char *stem, const char *file, StrBu
             const ImParam *param = &net->layer.data[i].param[p];
             *(param->statistic ? &fixed : &trained) += param->tensor.count;
         }
-    sb_printf(out, "# %s.net: %s, imported from a %s file by netc import.\n", stem, file,
-              net->format);
+    sb_printf(out, "# %s.net: %s, imported from %s by netc import.\n", stem, file, net->format);
     sb_printf(out, "# weights  %s.safetensors\n# size     ", stem);
     put_grouped(out, trained);
     sb_puts(out, " parameters");

@@ -35,7 +35,7 @@ const ImBytes *im_load(Im *im, const char *path, int64_t limit) {
         return NULL;
     }
     ImBytes *bytes = ARENA_NEW(im->arena, ImBytes);
-    *bytes = (ImBytes){.data = data, .size = size, .next = im->held};
+    *bytes = (ImBytes){.data = data, .size = size, .path = path, .next = im->held};
     im->held = bytes;
     return bytes;
 }

@@ -44,8 +44,11 @@ void im_note(Im *im, const char *format, ...) {
 
 const char *im_clean(Im *im, const char *text, size_t length) {
     StrBuf out = sb_new(im->arena);
-    if (length > IM_MAX_NAME)
-        length = IM_MAX_NAME;
+    uint32_t hash = 2166136261u; /* FNV-1a: long names that begin alike stay different */
+    for (size_t i = 0; i < length && length > IM_MAX_NAME; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 16777619u;
+    bool cut = length > IM_MAX_NAME;
+    length = cut ? IM_MAX_NAME - 12 : length;
     for (size_t i = 0; i < length;) {
         int n = utf8_length(text + i, length - i);
         if (n == 0 || (n == 1 && ((unsigned char)text[i] < 32 || text[i] == 127))) {
@@ -56,6 +59,8 @@ const char *im_clean(Im *im, const char *text, size_t length) {
         sb_write(&out, text + i, (size_t)n);
         i += (size_t)n;
     }
+    if (cut)
+        sb_printf(&out, "_%08x", hash);
     return out.text ? out.text : "";
 }
 

@@ -1,0 +1,77 @@
+/* onnx.h: what is read of an ONNX model, before it becomes a network (private).
+ *
+ * Field numbers are those of onnx.proto.  Attributes stay encoded and are looked up by name.
+ */
+#ifndef IMPORT_ONNX_H
+#define IMPORT_ONNX_H
+
+#include "import/im.h"
+#include "import/wire.h"
+
+typedef struct OnnxBytes {
+    const unsigned char *data;
+    size_t size;
+} OnnxBytes;
+
+typedef struct OnnxNode {
+    const char *name, *type; /* cleaned */
+    VEC(const char *) in, out;
+    OnnxBytes bytes;
+    bool foreign; /* of another domain than ONNX's own */
+} OnnxNode;
+
+typedef struct OnnxInput {
+    const char *name;
+    int rank;                 /* -1: no shape given */
+    int64_t dim[IM_MAX_RANK]; /* 0: symbolic */
+} OnnxInput;
+
+typedef struct OnnxModel {
+    const char *graph, *producer;
+    int64_t opset;
+    VEC(OnnxNode) node;
+    VEC(ImTensor) initializer;
+    VEC(OnnxInput) input;
+    VEC(const char *) output;
+    const char *pixel_format, *pixel_range; /* metadata, or NULL */
+} OnnxModel;
+
+bool onnx_parse(Im *im, const unsigned char *data, size_t size, OnnxModel *model);
+
+/* Attributes of a node. */
+int64_t onnx_int(const OnnxNode *node, const char *name, int64_t absent);
+double onnx_float(const OnnxNode *node, const char *name, double absent);
+const char *onnx_text(Im *im, const OnnxNode *node, const char *name, const char *absent);
+int onnx_ints(const OnnxNode *node, const char *name, int64_t *out, int most); /* -1: absent */
+bool onnx_has(const OnnxNode *node, const char *name);
+bool onnx_tensor(Im *im, const OnnxNode *node, const char *name,
+                 ImTensor *t); /* false: absent or bad */
+
+/* ---- values while converting ---- */
+typedef struct OnnxValue {
+    bool constant;
+    ImTensor tensor; /* constant */
+    int layer;       /* else */
+} OnnxValue;
+
+typedef struct Onnx {
+    Im *im;
+    ImNet *net;
+    OnnxModel *model;
+    const OnnxNode *node; /* being converted */
+    Map value;            /* name -> OnnxValue */
+    Map readers;          /* name -> int */
+    int64_t batch;
+} Onnx;
+
+bool onnx_refuse(Onnx *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Input i of the node: NULL when absent. */
+const OnnxValue *onnx_in(const Onnx *o, int i);
+void onnx_put(Onnx *o, int output, OnnxValue v);
+void onnx_put_layer(Onnx *o, int layer);
+/* The shape that ONNX sees: the batch first. */
+int onnx_shape(const Onnx *o, const OnnxValue *v, int64_t dim[IM_MAX_RANK]);
+/* Nodes whose result is known now: shapes, constants and sums of them.  *done: it was one. */
+bool onnx_fold(Onnx *o, bool *done);
+
+#endif
