@@ -391,7 +391,7 @@ void lanes_winograd_bwd_data(LanesCtx *l, ValueId weights) {
     em_zero(e, c.rest, em_i64(e, c.p.i * c.at.rows * c.at.columns * l->t->vector));
     c.ty = loop_begin(e, &row, 0, c.at.th, 1, "ty");
     transform_row(&c);
-    lanes_tiles(l, c.p.i, c.p.i, false, pick_whole, backward_channels, &c);
+    lanes_tiles(l, c.p.i, c.p.i, true, pick_whole, backward_channels, &c); /* sums: each once */
     loop_end(e, &row);
     finish_sums(&c);
 }
