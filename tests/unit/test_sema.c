@@ -224,6 +224,19 @@ static void vgg_table(void) {
     CU_ASSERT_EQUAL(count("vgg.net", NULL), 138357544);
 }
 
+/* Names and numbers of torchvision's resnet18; running statistics are not counted. */
+static void resnet18(void) {
+    Run r = spec("resnet18.net", (ModelOptions){0});
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
+    CU_ASSERT_EQUAL(r.m->trainable, 11689512);
+    CU_ASSERT_EQUAL(r.m->frozen, 0);
+    is_layer(r.m, "layer4.1.conv2", "512x7x7", 2359296, 435, 32);
+    const Param *weight = param(r.m, "layer2.0.downsample.1.weight");
+    CU_ASSERT_TRUE(weight->init == INIT_FILL && weight->init_a == 1 && weight->decay_mult == 0);
+    const Param *variance = param(r.m, "layer2.0.downsample.1.running_var");
+    CU_ASSERT_TRUE(variance->frozen && !variance->constant && variance->trainable == 0);
+}
+
 static void vgg_fields(void) {
     Run r = spec("vgg.net", (ModelOptions){.variant = "D", .forward_only = true});
     is_layer(r.m, "s1.c.2", "64x224x224", 36928, 5, 1);
@@ -646,7 +659,7 @@ static void names_of_models(void) {
 }
 
 SUITE_MAIN(TEST(lenet5_table), TEST(lenet5_bitmaps), TEST(lenet_counts), TEST(zfnet_table),
-           TEST(zfnet_variants), TEST(vgg_table), TEST(vgg_fields), TEST(alexnet),
+           TEST(zfnet_variants), TEST(vgg_table), TEST(vgg_fields), TEST(resnet18), TEST(alexnet),
            TEST(masked_groups), TEST(inception), TEST(flow_and_labels), TEST(residual), TEST(edits),
            TEST(freezing), TEST(sharing), TEST(modes), TEST(through_passes), TEST(settings),
            TEST(hostile_growth), TEST(hostile_sizes), TEST(large_and_right), TEST(poison),
