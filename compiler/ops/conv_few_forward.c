@@ -124,7 +124,7 @@ static bool possible(const Graph *g, const Kernel *k, const ConvProblem *p, cons
 /* Sums that fit: beside them either the cells' vectors or the channels' numbers stay in registers,
  * whichever are fewer, and one of the others passes through. */
 static bool tile_fits(const Target *t, int64_t cells, int64_t channels, int64_t i) {
-    int64_t spare = t->fma ? 0 : 2;
+    int64_t spare = t->broadcast_load ? 0 : t->fma ? 1 : 2;
     return cells * channels <= TILE_MAX_ACC && cells * channels * i <= TILE_BODY_MOST &&
            cells * channels + min64(cells, channels) + 1 + spare <= t->registers;
 }
@@ -346,8 +346,17 @@ static void sum_cells(FewForward *f, FewCells *c, Val src) {
     int64_t shift = p->dilation[1] / s->unit * s->cols * em_width(e);
     Val at = em_ptr(e, row, em_mul(e, kx.i, em_i64(e, shift)));
     Val w_at = em_ptr(e, w_row, em_mul(e, kx.i, em_i64(e, f->w.tap)));
-    for (int64_t i = 0; i < p->i; ++i)
-        multiply(f, c, at, i * s->channel, w_at, i * f->w.row + from);
+    if (f->k->t->broadcast_load || p->i == 1) {
+        for (int64_t i = 0; i < p->i; ++i)
+            multiply(f, c, at, i * s->channel, w_at, i * f->w.row + from);
+    } else { /* one body: LLVM would load ahead for the next channel, and spill */
+        at = em_opaque(e, at);
+        w_at = em_opaque(e, w_at);
+        Loop i = em_for(e, em_i64(e, 0), em_i64(e, p->i), 1, "i", c->acc, n);
+        multiply(f, c, em_ptr(e, at, em_mul(e, i.i, em_i64(e, s->channel))), 0,
+                 em_ptr(e, w_at, em_mul(e, i.i, em_i64(e, f->w.row))), from);
+        em_for_end(e, &i, c->acc, n);
+    }
     em_for_end(e, &kx, c->acc, n);
     em_for_end(e, &ky, c->acc, n);
 }

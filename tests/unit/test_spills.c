@@ -220,6 +220,10 @@ static bool same_shape(const Layer *a, const Layer *b) {
 static void all_layers(const char *target) {
     static const PlanOptions plan[] = {{.batch = 1, .exact = true},
                                        {.batch = 16, .force = "winograd"}};
+    static const PlanOptions pixels = {.batch = 1, .force = "pixels"};
+    static const Layer few[] = {{"lenet1", 1, 32, 32, 6, {5, 5}, 1, 0, 1},
+                                {"few of 3", 3, 32, 48, 8, {3, 3}, 1, 1, 1},
+                                {"few of 4, stride", 4, 48, 60, 3, {7, 7}, 2, 3, 1}};
     Arena *keep = arena_new();
     Target t;
     char why[256];
@@ -236,6 +240,8 @@ static void all_layers(const char *target) {
                 check(l, (LayerDirection)d, &t, &plan[1]);
         }
     }
+    for (int i = 0; i < (int)(sizeof few / sizeof *few); i++)
+        check(&few[i], LAYER_FORWARD, &t, &pixels);
     arena_free(keep);
 }
 
