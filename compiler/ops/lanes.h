@@ -95,6 +95,8 @@ void lanes_pick_pair(const Target *t, int64_t a, int64_t b, int *na, int *nb);
 /* ---- Winograd (lanes_winograd.c), where lanes_winograd() is not 0 ---- */
 void lanes_winograd_conv(LanesCtx *l);
 void lanes_winograd_bwd_data(LanesCtx *l, ValueId weights);
+/* The weights as the forward kernel reads them, from the input of a backward one. */
+ValueId lanes_forward_weights(const Graph *g, ValueId v);
 void lanes_winograd_bwd_weights(LanesCtx *l);
 
 void lower_lanes_update(KernelCtx *k);

@@ -388,7 +388,7 @@ static void backward_channels(LanesCtx *l, void *user, Val block, Val inside, in
 }
 
 /* The weights as they lie for forward: the turned copy is never made. */
-static ValueId forward_weights(const Graph *g, ValueId v) {
+ValueId lanes_forward_weights(const Graph *g, ValueId v) {
     const Value *x = graph_v(g, v);
     if (x->kind == VK_RESULT && graph_n(g, x->def)->op == OP_TRANSPOSE_WEIGHTS)
         return graph_n(g, x->def)->in[0];
@@ -398,12 +398,12 @@ static ValueId forward_weights(const Graph *g, ValueId v) {
 void lanes_conv_bwd_data(LanesCtx *l) {
     Emit *e = l->e;
     if (lanes_winograd(l->g, l->node)) {
-        lanes_winograd_bwd_data(l, forward_weights(l->g, l->node->in[1]));
+        lanes_winograd_bwd_data(l, lanes_forward_weights(l->g, l->node->in[1]));
         return;
     }
     LanesConv c = {.l = l, .p = conv_problem(l->g, l->node), .backward = true};
     c.src = lanes_tensor(l, l->node->in[0]);
-    c.w = weights_of(l->k, forward_weights(l->g, l->node->in[1]));
+    c.w = weights_of(l->k, lanes_forward_weights(l->g, l->node->in[1]));
     for (int d = 0; d < 2; d++)
         c.dir[d] = backward_direction(&c.p, d, l->g->keep);
     backward_tile(&c.p, l->t, &c.rows, &c.cols);

@@ -115,16 +115,48 @@ static void pick_register_tile(const Target *t, int64_t channels, int64_t tiles,
     }
 }
 
+/* The parameter that gradient v, or a sum of gradients with v, updates; 0: none. */
+static ValueId updated_by(const Graph *g, ValueId v) {
+    for (NodeId u = 1; u < g->nnode; u++) {
+        const Node *n = graph_n(g, u);
+        for (int i = 0; !n->dead && i < n->nin; i++) {
+            if (n->in[i] != v)
+                continue;
+            ValueId found = op_is(n->op, OPF_X) ? n->in[0] : updated_by(g, n->out[0]);
+            if (found)
+                return found;
+        }
+    }
+    return 0;
+}
+
+static const Layout *weights_layout(const Graph *g, ValueId v) {
+    const Value *x = graph_v(g, v);
+    return x->kind == VK_PARAM ? &g->params->at[x->slot].layout : &x->layout;
+}
+
+/* Outputs as the layout of the weights pads them.  The layout, not what would be chosen here: that
+ * was made for the whole vector, of which a block may use half.  A gradient that is never stored
+ * gets its parameter's layout when the block is made. */
+static int64_t padded_outputs(const Graph *g, const Node *n, int64_t outputs) {
+    ValueId v = n->op == OP_CONV2D            ? n->in[1]
+                : n->op == OP_CONV2D_BWD_DATA ? lanes_forward_weights(g, n->in[1])
+                                              : n->out[0];
+    const Layout *l = weights_layout(g, v);
+    if (l->kind != LAYOUT_WEIGHTS && n->op == OP_CONV2D_BWD_WEIGHTS)
+        l = weights_layout(g, updated_by(g, v));
+    BUG_IF(l->kind != LAYOUT_WEIGHTS, "weights %u have no layout", v);
+    return ceil_div(outputs, l->o_tile) * l->o_tile;
+}
+
 static WorkPlan work_plan(const Graph *g, const Node *n, const Target *t) {
     ConvProblem p = conv_problem(g, n);
     WorkPlan at = {.w = wino_matrices(lanes_winograd(g, n), (int)p.kernel[0])};
-    Layout weights;
     int64_t v = t->vector, rest = 0;
-    conv_forward_layout(g, n, t, &weights);
     at.products = at.w.n * at.w.n;
     at.th = p.dst[0] / at.w.m;
     at.tw = p.dst[1] / at.w.m;
-    at.outputs = ceil_div(p.o, weights.o_tile) * weights.o_tile;
+    at.outputs = padded_outputs(g, n, p.o);
     at.rows = p.dst[0] + p.kernel[0] - 1;
     at.columns = p.dst[1] + p.kernel[1] - 1;
     int64_t x = p.i * at.tw, m;
