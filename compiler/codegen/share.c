@@ -11,7 +11,7 @@
 #include "ir/op.h"
 #include "ops/attrs.h"
 
-enum { NODES_MAX = KERNEL_MAX_CHAIN + 5 };
+enum { NODES_MAX = KERNEL_MAX_NODES };
 
 static int nodes_of(const Kernel *k, NodeId node[NODES_MAX]) {
     int n = 0;
@@ -19,6 +19,8 @@ static int nodes_of(const Kernel *k, NodeId node[NODES_MAX]) {
     for (int i = 0; i < k->nchain; i++)
         node[n++] = k->chain[i];
     node[n++] = k->tail; /* absent ones stay as 0: a place means a part */
+    for (int i = 0; i < k->nbehind; i++)
+        node[n++] = k->behind[i];
     node[n++] = k->update;
     node[n++] = k->bias_grad;
     node[n++] = k->bias_update;
@@ -135,6 +137,7 @@ static Kernel shape_of(const Kernel *k) {
     memcpy(&s, k, sizeof s);
     s.anchor = s.tail = s.update = s.bias_grad = s.bias_update = 0;
     memset(s.chain, 0, sizeof s.chain);
+    memset(s.behind, 0, sizeof s.behind);
     s.name = s.label = s.algorithm = s.why = s.others = NULL;
     s.flops_image = s.flops_fixed = s.bytes_image = s.bytes_fixed = 0;
     s.seconds = s.seconds_image = s.seconds_fixed = 0;
@@ -146,7 +149,8 @@ bool kernel_same_code(const Graph *g, const Kernel *k, const Graph *h, const Ker
     const PlanOptions none = {0}, *a = g->options ? g->options : &none;
     const PlanOptions *b = h->options ? h->options : &none;
     if (a->exact != b->exact || a->bf16 != b->bf16 || plan_batch(g) != plan_batch(h) ||
-        g->params != h->params || k->nchain != l->nchain || !k->algorithm != !l->algorithm ||
+        g->params != h->params || k->nchain != l->nchain ||
+        k->nbehind != l->nbehind || !k->algorithm != !l->algorithm ||
         (k->algorithm && strcmp(k->algorithm, l->algorithm) != 0))
         return false;
     Kernel one = shape_of(k), two = shape_of(l); /* as bytes: new fields count by themselves */

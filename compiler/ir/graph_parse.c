@@ -538,8 +538,10 @@ static void add_to_kernel(Reader *r, NodeId id, int op) {
         k->anchor = id;
     else if (add_update(r, id, op))
         return;
-    else if (k->tail)
+    else if (k->tail && (!op_is(op, OPF_E) || k->nbehind == KERNEL_MAX_BEHIND))
         fail(r, "a node behind the kernel's pooling");
+    else if (k->tail)
+        k->behind[k->nbehind++] = id;
     else if (!op_is(op, OPF_E))
         k->tail = id;
     else if (k->nchain == KERNEL_MAX_CHAIN)

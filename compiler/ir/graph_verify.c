@@ -201,6 +201,13 @@ static bool check_chain(Check *c, const Kernel *k) {
         return check_fail(c, "kernel %s: %s cannot follow a chain", k->name, op_name[tail->op]);
     if (k->tail && tail->in[0] != v)
         return check_fail(c, "kernel %s: the pool does not read the chain", k->name);
+    for (int i = 0; i < k->nbehind; i++) {
+        const Node *n = graph_n(g, k->behind[i]);
+        ValueId pooled = graph_n(g, i ? k->behind[i - 1] : k->tail)->out[0];
+        if (!k->tail || !op_is(n->op, OPF_E) || n->nin != 1 || n->in[0] != pooled)
+            return check_fail(c, "kernel %s: %s is no function of what the pool makes", k->name,
+                              op_name[n->op]);
+    }
     return true;
 }
 
@@ -230,7 +237,8 @@ static bool check_kernels(Check *c) {
     uint32_t total = 0;
     for (int i = 0; i < g->nkernels; i++) {
         const Kernel *k = &g->kernels[i];
-        if (k->nchain < 0 || k->nchain > KERNEL_MAX_CHAIN || !k->name)
+        if (k->nchain < 0 || k->nchain > KERNEL_MAX_CHAIN || k->nbehind < 0 ||
+            k->nbehind > KERNEL_MAX_BEHIND || !k->name)
             return check_fail(c, "kernel %d is malformed", i);
         NodeId buffer[KERNEL_MAX_NODES];
         int count;

@@ -20,12 +20,16 @@ static void add(Set *s, ValueId v) {
 }
 
 int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]) {
-    const NodeId rest[] = {k->tail, k->update, k->bias_grad, k->bias_update};
+    const NodeId rest[] = {k->update, k->bias_grad, k->bias_update};
     int n = 0;
     out[n++] = k->anchor;
     for (int i = 0; i < k->nchain; i++)
         out[n++] = k->chain[i];
-    for (int i = 0; i < 4; i++)
+    if (k->tail)
+        out[n++] = k->tail;
+    for (int i = 0; i < k->nbehind; i++)
+        out[n++] = k->behind[i];
+    for (int i = 0; i < 3; i++)
         if (rest[i])
             out[n++] = rest[i];
     return n;

@@ -50,7 +50,7 @@ typedef struct Tile {
     int rows;     /* output rows per task or per cache block */
 } Tile;
 
-enum { KERNEL_MAX_CHAIN = 8 };
+enum { KERNEL_MAX_CHAIN = 8, KERNEL_MAX_BEHIND = 3 };
 
 typedef struct Kernel {
     NodeId anchor;             /* the node whose lowering makes the loops; an elementwise node
@@ -58,6 +58,8 @@ typedef struct Kernel {
     NodeId chain[KERNEL_MAX_CHAIN]; /* elementwise nodes applied to the anchor's output 0, in order */
     int nchain;
     NodeId tail;               /* optional pooling node fused behind the chain */
+    NodeId behind[KERNEL_MAX_BEHIND]; /* functions of one operand applied to what the tail pools */
+    int nbehind;
     NodeId update;             /* weights' gradient: the SGD node applied to it at once; then the
                                   gradient itself is not stored */
     NodeId bias_grad;          /* weights' gradient: the BIAS_GRAD node computed beside it ... */
@@ -85,7 +87,7 @@ void kernel_print(const Graph *g, const Kernel *k, FILE *out);
 void plan_print(const Graph *g, const Target *t, FILE *out); /* the text of `emit --as=plan` */
 
 /* All nodes of the kernel, in the order of their computation; returns how many. */
-enum { KERNEL_MAX_NODES = KERNEL_MAX_CHAIN + 5 };
+enum { KERNEL_MAX_NODES = KERNEL_MAX_CHAIN + KERNEL_MAX_BEHIND + 5 };
 int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]);
 /* The same for block kernels as well, whose number has no bound: where they lie. */
 const NodeId *kernel_members(const Kernel *k, NodeId buffer[KERNEL_MAX_NODES], int *count);

@@ -7,6 +7,7 @@
  * A switch is one byte: ky * kw + kx inside the unclipped window, first maximum in scan order.
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/bug.h"
 #include "ops/hooks.h"
@@ -270,7 +271,7 @@ void lower_subsample(KernelCtx *k) {
 
 struct PoolTail {
     KernelCtx k;   /* of the pool, as if it were a kernel of its own */
-    Kernel kernel; /* without chain and tail */
+    Kernel kernel; /* its chain: the functions behind the pool */
     Pool pool;
 };
 
@@ -278,8 +279,10 @@ PoolTail *pool_tail_open(KernelCtx *k, const View *src) {
     PoolTail *t = ARENA_NEW(k->g->keep, PoolTail);
     t->kernel = *k->k;
     t->kernel.anchor = k->k->tail;
-    t->kernel.nchain = 0;
+    t->kernel.nchain = k->k->nbehind;
+    memcpy(t->kernel.chain, k->k->behind, sizeof k->k->behind);
     t->kernel.tail = 0;
+    t->kernel.nbehind = 0;
     t->k = *k;
     t->k.k = &t->kernel;
     t->k.node = graph_n(k->g, k->k->tail);

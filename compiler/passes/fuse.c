@@ -121,6 +121,20 @@ static ValueId grow_chain(Fuse *f, ValueId v) {
     return v;
 }
 
+/* Functions of what the pool makes, which only they read or which is stored as well. */
+static void grow_behind(Fuse *f, ValueId v) {
+    Kernel *k = f->k;
+    while (k->nbehind < KERNEL_MAX_BEHIND && !is_barrier(f, v)) {
+        int at = 0;
+        NodeId u = next_in_chain(f, v, &at);
+        if (!u || graph_n(f->g, u)->nin != 1)
+            return;
+        take(f, u);
+        k->behind[k->nbehind++] = u;
+        v = graph_n(f->g, u)->out[0];
+    }
+}
+
 static void grow_tail(Fuse *f, ValueId v) {
     if (!conv_accepts_tail || is_barrier(f, v))
         return;
@@ -132,6 +146,7 @@ static void grow_tail(Fuse *f, ValueId v) {
             continue;
         take(f, pool);
         f->k->tail = pool;
+        grow_behind(f, n->out[0]);
         return;
     }
 }
@@ -254,6 +269,9 @@ static const char *kernel_name(const Fuse *f, const Kernel *k) {
             arena_printf(g->keep, "%s+%s", name, link_name(g, k->chain[i], anchor->label, written));
     if (k->tail)
         name = arena_printf(g->keep, "%s+%s", name, link_name(g, k->tail, anchor->label, written));
+    for (int i = 0; i < k->nbehind; i++)
+        name = arena_printf(g->keep, "%s+%s", name,
+                            link_name(g, k->behind[i], anchor->label, written));
     if (k->update)
         name = arena_printf(g->keep, "%s%s+%s", name, k->bias_grad ? "+bias" : "",
                             op_name[graph_n(g, k->update)->op]);

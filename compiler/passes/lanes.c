@@ -118,9 +118,13 @@ static void take_kernel(Former *f, const Kernel *k) {
     if (k->tail) {
         s->tail = k->tail;
         f->step_of[k->tail] = f->block->nsteps;
-        if (!lanes_pools(g, s, f->block->target)) {
+        if (k->nbehind || !lanes_pools(g, s, f->block->target)) {
             s->tail = 0;
             s = add_step(f, k->tail, k);
+        }
+        for (int i = 0; i < k->nbehind; i++) {
+            s->chain[s->nchain++] = k->behind[i];
+            f->step_of[k->behind[i]] = f->block->nsteps;
         }
     }
     if (k->bias_grad)

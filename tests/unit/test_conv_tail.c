@@ -202,6 +202,8 @@ static void check_plan(Arena *keep, const Rig *r, const Case *c, const Target *t
     const Kernel *k = tail_kernel(r);
     CU_ASSERT_PTR_NOT_NULL_FATAL(k);
     CU_ASSERT_EQUAL(graph_n(r->g, k->tail)->out[0], r->pool);
+    CU_ASSERT_EQUAL(k->nbehind, !!(c->flags & BEHIND));
+    CU_ASSERT_EQUAL(graph_v(r->g, r->pool)->stored, !(c->flags & BEHIND) || c->flags & HALO);
     CU_ASSERT_EQUAL(graph_v(r->g, r->source)->stored,
                     (c->flags & KEEP) || (c->chain == NOTHING && c->flags & FIRST));
     if (!k->winograd) /* which needs scratch for itself */

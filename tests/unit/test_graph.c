@@ -340,11 +340,10 @@ static void swapped_kernels(Net *n) {
     n->g->kernels[2] = k;
     for (int i = 1; i < 3; i++) {
         const Kernel *now = &n->g->kernels[i];
-        graph_n(n->g, now->anchor)->kernel = (uint32_t)i + 1;
-        for (int c = 0; c < now->nchain; c++)
-            graph_n(n->g, now->chain[c])->kernel = (uint32_t)i + 1;
-        if (now->tail)
-            graph_n(n->g, now->tail)->kernel = (uint32_t)i + 1;
+        NodeId node[KERNEL_MAX_NODES];
+        int count = kernel_nodes(now, node);
+        for (int c = 0; c < count; c++)
+            graph_n(n->g, node[c])->kernel = (uint32_t)i + 1;
     }
 }
 
