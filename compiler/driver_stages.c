@@ -33,7 +33,8 @@
 #pragma weak graph_toposort
 #pragma weak graph_parse
 #pragma weak codegen_module
-#pragma weak codegen_modules
+#pragma weak codegen_split
+#pragma weak codegen_part
 #pragma weak emit_objects
 #pragma weak link_model
 #pragma weak header_print
@@ -224,22 +225,27 @@ void stage_write(Compile *c, EmitKind kind, const char *path) {
         fatal(NETC_IO, "%s", why);
 }
 
+static Emit *make_part(void *user, Arena *keep, int part) {
+    return codegen_part(keep, user, part);
+}
+
 void stage_objects(Compile *c, const char *symbol) {
     CodegenInput input = codegen_input(c, symbol, MODEL_PARTS);
-    Emit *part[MODEL_PARTS];
     char why[1024];
 
-    if (!codegen_modules || !emit_objects || !emit_free)
+    if (!codegen_split || !codegen_part || !emit_objects)
         missing("code generator");
     bug_context("generating code");
-    codegen_modules(c->keep, &input, part);
-    bug_context(NULL);
+    EmitJob job = {.make = make_part,
+                   .user = codegen_split(c->keep, &input),
+                   .path = c->object,
+                   .count = MODEL_PARTS,
+                   .level = c->options->opt_level};
     for (int i = 0; i < MODEL_PARTS; i++)
         c->object[i] = temp_path(c->keep, arena_printf(c->keep, "%s-%d.o", symbol, i));
-    if (!emit_objects(part, c->object, MODEL_PARTS, c->options->opt_level, why, sizeof why))
+    if (!emit_objects(&job, why, sizeof why))
         fatal(NETC_IO, "%s", why);
-    for (int i = 0; i < MODEL_PARTS; i++)
-        emit_free(part[i]);
+    bug_context(NULL);
 }
 
 void stage_link(Compile *c, LinkKind kind, const char *output) {

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *current_work;
+static _Thread_local const char *current_work;
 
 static void flush_and_exit(int code) {
     fflush(NULL);

@@ -1,12 +1,13 @@
 /* codegen.c: walks the plans and lets every operator write its kernels.
  *
  * requires: graphs after memplan, parameters placed.  ensures: one internal function per kernel and,
- * in codegen_modules, one exported constant that describes the model (descriptor.c).
+ * in codegen_part, one exported constant that describes the model (descriptor.c).
  */
 #include "codegen/codegen.h"
 
 #include <ctype.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/bug.h"
 #include "codegen/descriptor.h"
@@ -83,90 +84,152 @@ void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefi
 
 /* ---- a model ---- */
 
+/* Code of one or more equal kernels. */
 typedef struct Body {
     const Graph *g;
-    int index; /* of the kernel that it was written for */
+    int index; /* of the kernel that it is written for */
     const char *name;
+    int part;
+    int weight; /* about how long its compilation takes */
 } Body;
 
-typedef struct Writer {
-    const CodegenInput *in;
-    Emit *const *part;
+/* Kernel `index` of g and its code; NULL: its own, with constants in place of a table. */
+typedef struct Use {
+    const Graph *g;
+    int index;
     Body *body;
-    int count;
-} Writer;
+} Use;
+
+struct CodegenParts {
+    const CodegenInput *in;
+    Body *body;
+    Use *use;
+    int bodies, uses;
+    int home; /* the part that holds the kernels and the descriptor */
+};
 
 /* Bodies are visible to the linker when there are several modules, hence unique among models that
  * are linked together. */
-static const char *body_name(const Writer *w, const Graph *g, int index) {
+static const char *body_name(Arena *keep, const CodegenInput *in, const Graph *g, int index) {
     const char *prefix = g->name;
-    if (w->in->parts > 1)
-        prefix = arena_printf(g->keep, "%s_%s", w->in->symbol, g->name);
-    return codegen_kernel_name(g->keep, g, index, arena_printf(g->keep, "code_%s", prefix));
+    if (in->parts > 1)
+        prefix = arena_printf(keep, "%s_%s", in->symbol, g->name);
+    return codegen_kernel_name(keep, g, index, arena_printf(keep, "code_%s", prefix));
 }
 
-/* The code for kernel `index` of g, written now unless an equal kernel came before.  Bodies are
- * dealt out to the parts in turn: neighbours are alike in size, so the parts come out alike. */
-static const Body *body_for(Writer *w, const Graph *g, int index) {
-    for (int i = 0; i < w->count; i++) {
-        const Body *b = &w->body[i];
+/* Shares of compile time by kind of kernel; only the balance of the parts depends on them. */
+static int body_weight(const Graph *g, const Kernel *k) {
+    const char *way = k->algorithm ? k->algorithm : "";
+    if (k->lanes)
+        return 100;
+    if (op_is(graph_n(g, k->anchor)->op, OPF_E))
+        return 1;
+    return strncmp(way, "winograd", 8) == 0 || strcmp(way, "gemm") == 0 ||
+                   strcmp(way, "direct") == 0 || strcmp(way, "dots") == 0
+               ? 12
+               : 2;
+}
+
+/* The code for kernel `index` of g: that of an equal kernel if one came before. */
+static Body *body_for(CodegenParts *p, Arena *keep, const Graph *g, int index) {
+    for (int i = 0; i < p->bodies; i++) {
+        Body *b = &p->body[i];
         if (kernel_same_code(b->g, &b->g->kernels[b->index], g, &g->kernels[index]))
             return b;
     }
-    Body *b = &w->body[w->count];
-    Emit *e = w->part[w->count++ % w->in->parts];
-    *b = (Body){g, index, body_name(w, g, index)};
-    codegen_body(e, g, w->in->target, index, b->name);
-    if (e != w->part[0])
-        em_body_declare(w->part[0], b->name);
+    Body *b = &p->body[p->bodies++];
+    *b = (Body){g, index, body_name(keep, p->in, g, index), 0, body_weight(g, &g->kernels[index])};
     return b;
 }
 
-static void write_kernel(Writer *w, const Graph *g, int index) {
-    ValueId slot[KERNEL_SLOTS_MAX];
-    int64_t table[KERNEL_SLOTS_MAX + 1] = {0};
-    int n = kernel_slots(g, &g->kernels[index], slot);
-    if (g->kernels[index].lanes) {
-        n = 1;
-    } else if (n == 0) { /* too many tensors (a wide concat): its own code, with constants */
-        codegen_kernel(w->part[0], g, w->in->target, index, g->name);
-        return;
-    }
-    for (int i = 0; i < n && !g->kernels[index].lanes; i++)
-        table[i] = slot_offset(g, slot[i]);
-    const char *name = codegen_kernel_name(g->keep, g, index, g->name);
-    em_kernel_of(w->part[0], name, body_for(w, g, index)->name, table, n);
+/* The heaviest first, each to the part that has least to do. */
+static void deal_out(CodegenParts *p, Arena *keep) {
+    int *load = ARENA_ARRAY(keep, p->in->parts, int);
+    load[p->home] = p->uses / 20;
+    for (int weight = 100; weight > 0; weight--)
+        for (int i = 0; i < p->bodies; i++) {
+            Body *b = &p->body[i];
+            if (b->weight != weight)
+                continue;
+            for (int part = b->part = 0; part < p->in->parts; part++)
+                b->part = load[part] < load[b->part] ? part : b->part;
+            load[b->part] += weight;
+        }
 }
 
-static void write_model(Arena *keep, Emit *const *part, const CodegenInput *in) {
-    Writer w = {.in = in, .part = part};
+CodegenParts *codegen_split(Arena *keep, const CodegenInput *in) {
+    CodegenParts *p = ARENA_NEW(keep, CodegenParts);
+    CodegenInput *copy = ARENA_NEW(keep, CodegenInput);
+    ValueId slot[KERNEL_SLOTS_MAX];
     int kernels = 0;
+    BUG_IF(in->parts < 1, "a model without modules");
     for (int mode = 0; mode < MODEL_MODES; mode++)
         if (in->model->mode[mode].graph)
             kernels += in->model->mode[mode].graph->nkernels;
-    w.body = ARENA_ARRAY(keep, kernels, Body);
+    *copy = *in;
+    p->in = copy;
+    p->home = in->parts - 1;
+    p->body = ARENA_ARRAY(keep, kernels, Body);
+    p->use = ARENA_ARRAY(keep, kernels, Use);
     for (int mode = 0; mode < MODEL_MODES; mode++) {
         const Graph *g = in->model->mode[mode].graph;
-        for (int i = 0; g && i < g->nkernels; i++)
-            write_kernel(&w, g, i);
+        for (int i = 0; g && i < g->nkernels; i++) {
+            const Kernel *k = &g->kernels[i];
+            bool own = !k->lanes && kernel_slots(g, k, slot) == 0; /* a wide concat */
+            p->use[p->uses++] = (Use){g, i, own ? NULL : body_for(p, keep, g, i)};
+        }
     }
+    deal_out(p, keep);
+    return p;
 }
 
-void codegen_modules(Arena *keep, const CodegenInput *in, Emit **part) {
-    BUG_IF(in->parts < 1, "a model without modules");
-    for (int i = 0; i < in->parts; i++) {
-        part[i] = emit_new(keep, in->target, in->model->name);
-        if (in->parts > 1)
-            emit_share(part[i]);
+static void write_kernel(const CodegenParts *p, Emit *e, const Graph *g, const Use *u) {
+    ValueId slot[KERNEL_SLOTS_MAX];
+    int64_t table[KERNEL_SLOTS_MAX + 1] = {0};
+    int n = 1;
+    if (!u->body) {
+        codegen_kernel(e, g, p->in->target, u->index, g->name);
+        return;
     }
-    write_model(keep, part, in);
-    descriptor_emit(part[0], keep, in);
+    if (!g->kernels[u->index].lanes) {
+        n = kernel_slots(g, &g->kernels[u->index], slot);
+        for (int i = 0; i < n; i++)
+            table[i] = slot_offset(g, slot[i]);
+    }
+    em_kernel_of(e, codegen_kernel_name(g->keep, g, u->index, g->name), u->body->name, table, n);
+}
+
+/* A graph as one part sees it: what lowerings allocate lies in that part's arena. */
+static Graph own_graph(const Graph *g, Arena *keep) {
+    Graph own = *g;
+    own.keep = keep;
+    return own;
+}
+
+Emit *codegen_part(Arena *keep, const CodegenParts *p, int part) {
+    Emit *e = emit_new(keep, p->in->target, p->in->model->name);
+    if (p->in->parts > 1)
+        emit_share(e);
+    for (int i = 0; i < p->bodies; i++) {
+        const Body *b = &p->body[i];
+        Graph g = own_graph(b->g, keep);
+        if (b->part == part)
+            codegen_body(e, &g, p->in->target, b->index, b->name);
+        else if (part == p->home)
+            em_body_declare(e, b->name);
+    }
+    if (part != p->home)
+        return e;
+    for (int i = 0; i < p->uses; i++) {
+        Graph g = own_graph(p->use[i].g, keep);
+        write_kernel(p, e, &g, &p->use[i]);
+    }
+    descriptor_emit(e, keep, p->in);
+    return e;
 }
 
 Emit *codegen_module(Arena *keep, const CodegenInput *in) {
     CodegenInput one = *in;
-    Emit *e = NULL;
     one.parts = 1;
-    codegen_modules(keep, &one, &e);
-    return e;
+    return codegen_part(keep, codegen_split(keep, &one), 0);
 }

@@ -16,10 +16,14 @@ typedef struct CodegenInput {
     int parts;                /* modules to make, at least 1 */
 } CodegenInput;
 
-/* The code of all kernels, dealt out to in->parts modules, and the descriptor in the first; the
- * caller finishes (optimises) and writes them.  Kernels are internal functions PROGRAM_INDEX_NAME of
- * the first module: each calls a body, which equal kernels share (share.h), with its own table. */
-void codegen_modules(Arena *keep, const CodegenInput *in, Emit **part);
+/* The code of all kernels, dealt out to in->parts modules of about equal work, heavy parts first.
+ * Kernels are internal functions PROGRAM_INDEX_NAME of the last module, where the descriptor is too:
+ * each calls a body, which equal kernels share (share.h), with its own table. */
+typedef struct CodegenParts CodegenParts;
+CodegenParts *codegen_split(Arena *keep, const CodegenInput *in);
+/* Writes a part; the caller finishes (optimises) and writes it out.  Threads may write different
+ * parts at the same time, each into an arena of its own. */
+Emit *codegen_part(Arena *keep, const CodegenParts *parts, int part);
 Emit *codegen_module(Arena *keep, const CodegenInput *in); /* one module, whatever in->parts says */
 
 /* Kernel `index` of g, as it stands in the plan. */

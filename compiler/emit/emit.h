@@ -26,10 +26,15 @@ typedef struct LLVMOpaqueValue *Val;
 Emit *emit_new(Arena *keep, const struct Target *t, const char *module_name);
 bool emit_finish(Emit *e, int opt_level, char *why, size_t n); /* verify + optimise (0..3) */
 bool emit_object(Emit *e, const char *path, char *why, size_t n); /* temp + rename */
-/* Finishes and writes `count` modules of one model, by several threads; equal files whatever their
- * number.  Afterwards the modules may only be freed. */
-bool emit_objects(Emit *const *module, const char *const *path, int count, int opt_level, char *why,
-                  size_t n);
+/* The modules of one model: made by `make`, finished and written by several threads; equal files
+ * whatever their number.  make(user, keep, i) is called once per module, by any thread. */
+typedef struct EmitJob {
+    Emit *(*make)(void *user, Arena *keep, int module);
+    void *user;
+    const char *const *path;
+    int count, level; /* modules; of optimisation */
+} EmitJob;
+bool emit_objects(const EmitJob *job, char *why, size_t n);
 void emit_share(Emit *e); /* bodies of this module can be named by the model's other modules */
 bool emit_asm(Emit *e, const char *path, char *why, size_t n);    /* "-" = stdout */
 bool emit_ll(Emit *e, const char *path, char *why, size_t n);     /* also before emit_finish */

@@ -58,6 +58,7 @@ LLVMTypeRef emit_int_type_like(Emit *e, Val v); /* i32 or vector of i32, as v is
 LLVMValueRef emit_at(Emit *e, Val ptr, int64_t off);
 LLVMTargetMachineRef emit_target_machine(const struct Target *t, char *why, size_t n);
 void emit_set_diag(Emit *e);
+void emit_init(void); /* LLVM's tables, once; before threads */
 unsigned emit_vector_bytes(const Emit *e);
 
 #endif

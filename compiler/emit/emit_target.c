@@ -27,7 +27,7 @@ static const char *const pipeline[] = {
     "instcombine<no-verify-fixpoint>,adce,simplifycfg)",
 };
 
-static void init_targets(void) {
+void emit_init(void) {
     static bool done;
     if (done)
         return;
@@ -53,7 +53,7 @@ void emit_host_cpu(char *cpu, size_t n, char *features, size_t m) {
 }
 
 LLVMTargetMachineRef emit_target_machine(const struct Target *t, char *why, size_t n) {
-    init_targets();
+    emit_init();
     LLVMTargetRef found = NULL;
     char *message = NULL;
     if (LLVMGetTargetFromTriple(t->triple, &found, &message)) {
