@@ -220,6 +220,8 @@ const unsigned char *im_prototxt_text(Im *im, const char *path, const char *text
 /* ---- result ---- */
 /* Gives every layer that has parameters, or that a spec must name, its label. */
 void im_label(Im *im, ImNet *net);
+bool im_is_reserved(const char *word);             /* cannot be a label */
+bool im_is_index(const char *text, size_t length); /* "12": written [12] in a spec */
 const char *im_label_text(Im *im, const char *label);
 const char *im_spec(Im *im, ImNet *net, const char *name, const char *weights);
 void im_net_weights(Im *im, ImNet *net, ImOut *out);

@@ -12,7 +12,7 @@
 
 #include "ir/op.h"
 
-static bool is_reserved(const char *word) {
+bool im_is_reserved(const char *word) {
     static const char *const words[] = {
         "include",
         "const",
@@ -94,7 +94,7 @@ static bool is_reserved(const char *word) {
     return false;
 }
 
-static bool is_index(const char *text, size_t n) {
+bool im_is_index(const char *text, size_t n) {
     if (n < 1 || n > 6 || (n > 1 && text[0] == '0'))
         return false;
     for (size_t i = 0; i < n; i++)
@@ -105,7 +105,7 @@ static bool is_index(const char *text, size_t n) {
 
 /* One component of a path. */
 static void put_component(StrBuf *out, const char *text, size_t n, bool first) {
-    if (is_index(text, n)) {
+    if (im_is_index(text, n)) {
         sb_puts(out, first ? "layer." : "");
         sb_write(out, text, n);
         return;
@@ -115,7 +115,7 @@ static void put_component(StrBuf *out, const char *text, size_t n, bool first) {
         sb_putc(out, '_');
     for (size_t i = 0; i < n; i++)
         sb_putc(out, isalnum((unsigned char)text[i]) ? text[i] : '_');
-    if (first && is_reserved(out->text + start)) /* behind a dot every word is a name */
+    if (first && im_is_reserved(out->text + start)) /* behind a dot every word is a name */
         sb_putc(out, '_');
 }
 
@@ -141,7 +141,7 @@ const char *im_label_text(Im *im, const char *label) {
     StrBuf out = sb_new(im->arena);
     for (const char *p = label; *p;) {
         size_t n = strcspn(p, ".");
-        bool index = p > label && is_index(p, n);
+        bool index = p > label && im_is_index(p, n);
         if (p > label && !index)
             sb_putc(&out, '.');
         if (index)
@@ -157,10 +157,15 @@ const char *im_label_text(Im *im, const char *label) {
 /* Equal names are told apart by a number; behind an index it is a component of its own. */
 static const char *unique(Im *im, Map *taken, const char *label) {
     const char *tried = label, *dot = strrchr(label, '.');
-    bool index = dot && is_index(dot + 1, strlen(dot + 1));
-    for (int i = 2; map_has(taken, tried); i++)
-        tried = arena_printf(im->arena, "%s%s%d", label, index ? ".n" : "_", i);
-    map_put(taken, tried, NULL);
+    bool index = dot && im_is_index(dot + 1, strlen(dot + 1));
+    int *count = map_get(taken, label);
+    while (map_has(taken, tried)) {
+        *count += 1; /* how often the name was wanted: no number is tried twice */
+        tried = arena_printf(im->arena, "%s%s%d", label, index ? ".n" : "_", *count);
+    }
+    int *first = ARENA_NEW(im->arena, int);
+    *first = 1;
+    map_put(taken, tried, first);
     return tried;
 }
 

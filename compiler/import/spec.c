@@ -203,6 +203,14 @@ static void count_uses(ImNet *net) {
             net->layer.data[net->layer.data[i].in[k]].uses++;
 }
 
+/* Rectifiers belong to what they follow; others to the part of the network ("fire2") in their name.
+ */
+static bool same_part(const char *head, const ImLayer *l) {
+    const char *dot = strrchr(head, '.');
+    bool other = l->op == IM_DROPOUT || l->op == IM_LRN || l->op == IM_PAD || l->op == IM_UPSAMPLE;
+    return !other || !dot || !*l->name || strncmp(l->label, head, (size_t)(dot - head)) == 0;
+}
+
 void spec_statements(Im *im, ImNet *net, Statements *out, int *of) {
     count_uses(net);
     for (int i = 0; i < net->layer.len; i++)
@@ -216,7 +224,7 @@ void spec_statements(Im *im, ImNet *net, Statements *out, int *of) {
         const char *stage = spec_stage(im, net, l);
         bool scored = last && last->tail == net->score;
         if (last && (im_flags[l->op] & IM_UNARY) && l->in[0] == last->tail && tail->uses == 1 &&
-            !scored) {
+            !scored && same_part(last->label, l)) {
             of[last->tail] = -1; /* nobody else reads it */
             last->stages = arena_printf(im->arena, "%s -> %s", last->stages, stage);
             last->tail = i;
@@ -353,7 +361,7 @@ const char *im_spec(Im *im, ImNet *net, const char *stem, const char *file) {
     spec_statements(im, net, &all, of);
     spec_body(im, net, &all, of, &blocks, &body);
     put_head(net, stem, file, &out);
-    sb_puts(&out, blocks.length ? blocks.text : "");
+    sb_puts(&out, blocks.length ? blocks.text : ""); /* each ends with an empty line */
     sb_printf(&out, "net %s {\n  input image: f32[%lld, %lld, %lld]\n", net_name(im, net, stem),
               (long long)input->dim[0], (long long)input->dim[1], (long long)input->dim[2]);
     if (score->rank == 1 && score->dim[0] >= 2)

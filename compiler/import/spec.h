@@ -22,6 +22,28 @@ void spec_number(StrBuf *out, double x);
 /* The statements as text, each line indented by two blanks; folded where they repeat. */
 void spec_body(Im *im, ImNet *net, const Statements *all, const int *of, StrBuf *blocks,
                StrBuf *out);
+
+/* ---- what repeats (fold.c) ---- */
+/* A run of statements with the same beginning of their labels: an instance of a block. */
+typedef struct Instance {
+    int first, count;  /* statements */
+    const char *label; /* "fire2": what they have in common */
+    int input;         /* statement that all of them read from outside, -1 the image */
+    const char *shape; /* statements without their numbers: equal for instances of one block */
+    VEC(const char *) number;
+    const char *call; /* "fire(16, 64)", when it is one of a block */
+} Instance;
+typedef struct Folds {
+    VEC(Instance) all;
+    int *at; /* of a statement: index into `all`, or -1 */
+} Folds;
+void spec_fold(Im *im, const ImNet *net, const Statements *all, const int *of, Folds *out,
+               StrBuf *blocks);
+/* "add(a, b) -> relu", "a -> conv(..)" or, reading statement `before`, "conv(..)"; name(i) is how
+ * statement i, or -1, is written. */
+typedef const char *(*SpecName)(void *context, int statement);
+const char *spec_chain(Im *im, const ImNet *net, const int *of, const Statement *s, int before,
+                       SpecName name, void *context, const char *stages);
 const char *im_label_text(Im *im, const char *label);
 
 #endif
