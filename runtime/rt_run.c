@@ -45,17 +45,24 @@ static int64_t kernel_tasks(const rt_kernel *k, int64_t n) {
                               : k->tasks_per;
 }
 
-/* Rough nanoseconds on one thread: 50 flops or 16 bytes per nanosecond. */
-static double kernel_ns(const rt_kernel *k, int64_t n) {
-    double images = (double)n;
-    return (k->flops_image * images + k->flops_fixed) * 0.02 +
-           (k->bytes_image * images + k->bytes_fixed) * 0.06;
+/* Nanoseconds on one thread: the plan's prediction, which is for its own threads and counts 500 ns
+ * for handing over; without a prediction 50 flops or 16 bytes per nanosecond. */
+static double kernel_ns(const rt_program *p, const rt_kernel *k, int64_t n) {
+    double images = (double)n, seconds = k->seconds_image * images;
+    if (seconds <= 0)
+        return (k->flops_image * images + k->flops_fixed) * 0.02 +
+               (k->bytes_image * images + k->bytes_fixed) * 0.06;
+    int64_t tasks = kernel_tasks(k, n);
+    seconds = seconds > k->seconds_fixed ? seconds : k->seconds_fixed;
+    return (seconds * 1e9 - 500) * (double)(tasks < p->plan_threads ? tasks : p->plan_threads);
 }
 
-static const double alone_kernel_ns = 2000, alone_entry_ns = 20000;
+/* Less than this is not worth another thread: the cores need 100 to 500 ns to hear of each other, and
+ * their data follow. */
+static const double alone_kernel_ns = 1000, alone_entry_ns = 5000;
 
-static bool kernel_alone(const rt_kernel *k, int64_t n) {
-    return kernel_tasks(k, n) < 2 || kernel_ns(k, n) < alone_kernel_ns;
+static bool kernel_alone(const rt_program *p, const rt_kernel *k, int64_t n) {
+    return kernel_tasks(k, n) < 2 || kernel_ns(p, k, n) < alone_kernel_ns;
 }
 
 /* ---- scratch memory: in the slab, where no tensor lives while the kernel runs ---- */
@@ -164,16 +171,16 @@ static void run_parallel(netrt *m, const rt_program *p, int first, int end) {
         for (int i = first, next; i < end; i = next) {
             const rt_kernel *k = &p->kernel[i];
             struct rt_turn *row = m->turn + (size_t)(i - first) * stride;
+            bool alone = kernel_alone(p, k, n);
             next = i + 1;
-            if (kernel_alone(k, n)) {
-                while (next < end && !m->observer && kernel_alone(&p->kernel[next], n))
-                    next++;
+            while (alone && next < end && !m->observer && kernel_alone(p, &p->kernel[next], n))
+                next++;
+            if (alone)
                 run_small(m, k, next - i, row, t);
-                wait_for(row, 1);
-            } else {
+            else
                 run_share(m, k, row, t, threads);
-                wait_for(row, kernel_tasks(k, n));
-            }
+            if (next < end) /* the end of the region waits for the last */
+                wait_for(row, alone ? 1 : kernel_tasks(k, n));
             if (m->observer) { /* timing: everybody begins the next kernel together */
 #pragma omp barrier
             }
@@ -186,17 +193,26 @@ static void run_parallel(netrt *m, const rt_program *p, int first, int end) {
     }
 }
 
+/* Small kernels at both ends need no second thread: the region is what lies between. */
 static void run_range(netrt *m, const rt_program *p, int first, int end) {
+    int64_t n = m->frame.n;
+    int from = end, to = first;
     double ns = 0;
-    if (m->threads > 1)
-        for (int i = first; i < end; i++)
-            if (!kernel_alone(&p->kernel[i], m->frame.n))
-                ns += kernel_ns(&p->kernel[i], m->frame.n);
+    for (int i = first; i < end && m->threads > 1; i++) {
+        if (kernel_alone(p, &p->kernel[i], n))
+            continue;
+        from = from < i ? from : i;
+        to = i + 1;
+        ns += kernel_ns(p, &p->kernel[i], n);
+    }
     if (ns < alone_entry_ns)
-        for (int i = first; i < end; i++)
-            run_alone(m, &p->kernel[i], i);
-    else
-        run_parallel(m, p, first, end);
+        from = to = end;
+    for (int i = first; i < from; i++)
+        run_alone(m, &p->kernel[i], i);
+    if (from < to)
+        run_parallel(m, p, from, to);
+    for (int i = to; i < end; i++)
+        run_alone(m, &p->kernel[i], i);
 }
 
 /* Points the frame at the program's slabs. */
