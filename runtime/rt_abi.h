@@ -35,6 +35,8 @@ typedef struct rt_frame {
     const int32_t *label[2];/* 128: per label slot: n class indices */
 } rt_frame;
 
+/* Runs tasks lo .. hi - 1.  The first 8 bytes of scratch are -1 when a thread begins a kernel, then
+ * the kernel's: later calls of the same run may find there what earlier ones left. */
 typedef void (*rt_kernel_fn)(const rt_frame *, int64_t lo, int64_t hi, void *scratch);
 
 /* ---- layouts: nests of axes, outermost first ---- */

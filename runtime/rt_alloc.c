@@ -12,7 +12,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HEADER = 16, SLAB_SMALL_ALIGN = 64, PAGE = 65536 }; /* the largest page in use */
+enum {
+    HEADER = 16,
+    SLAB_SMALL_ALIGN = 64,
+    SLAB_MAPPED = 1 << 20, /* from here on given back to the system when freed */
+    PAGE = 65536           /* the largest page in use */
+};
 #define HUGE_PAGE ((size_t)2 << 20)
 
 static atomic_size_t live_bytes;
@@ -150,7 +155,7 @@ void rt_free(void *p) {
 /* Large slabs are whole pages straight from the system: zero without being written, so a page
  * becomes resident when the thread that works on it first writes there. */
 static int slab_is_mapped(size_t bytes) {
-    return bytes >= HUGE_PAGE;
+    return bytes >= SLAB_MAPPED;
 }
 
 static size_t slab_round(size_t bytes) {
@@ -171,7 +176,8 @@ static void *map_aligned(size_t bytes) {
         munmap(p + before + bytes, room - before - bytes);
     /* Only whole huge pages: the rest of the last one would cost memory that nobody uses.  And only
      * advice: where the system has no huge pages the block works all the same. */
-    (void)madvise(p + before, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    if (bytes >= HUGE_PAGE)
+        (void)madvise(p + before, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     return p + before;
 }
 

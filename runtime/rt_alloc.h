@@ -30,9 +30,9 @@ char *rt_strndup(const char *s, size_t n, rt_error *err);
 
 void rt_free(void *p);
 
-/* Large zero-filled blocks: 64-byte aligned below 2 MiB, else 2 MiB aligned with huge pages asked
- * for (madvise), which saves most TLB misses when kernels stream over weights.  Pages of the latter
- * become resident when they are first written. */
+/* Large zero-filled blocks: 64-byte aligned below 1 MiB, else 2 MiB aligned, whole huge pages of it
+ * asked for as such (madvise), which saves most TLB misses when kernels stream over weights.  Pages
+ * of the latter become resident when they are first written, and leave the process when freed. */
 void *rt_slab_alloc(size_t bytes, const char *what, rt_error *err);
 void rt_slab_free(void *p, size_t bytes); /* bytes: the number given to rt_slab_alloc */
 

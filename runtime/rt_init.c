@@ -86,12 +86,12 @@ void rt_init_with(netrt *m, uint64_t seed, float *room) {
 }
 
 static int init(netrt *m, uint64_t seed, bool constants_only, rt_error *err) {
-    float *room =
-        rt_alloc((size_t)rt_part_room(m->model), sizeof *room, "initial weights", err);
+    size_t bytes = (size_t)rt_part_room(m->model) * sizeof(float);
+    float *room = rt_slab_alloc(bytes, "initial weights", err);
     if (!room)
         return err->code;
     init_all(m, seed, constants_only, room);
-    rt_free(room);
+    rt_slab_free(room, bytes);
     return NETRT_OK;
 }
 

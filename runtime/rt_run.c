@@ -80,8 +80,13 @@ static int64_t scratch_at(const rt_kernel *k, int threads, int64_t cap) {
     return fits ? at : page_up(k->top * cap);
 }
 
-static void *scratch_of(const netrt *m, const rt_kernel *k, int t) {
-    return m->frame.act + scratch_at(k, m->threads, m->frame.cap) + t * page_up(k->scratch);
+/* Thread t's, marked as fresh.  Only for a thread that has tasks of the kernel: when these are done,
+ * others go on, and tensors may lie here. */
+static void *scratch_begin(const netrt *m, const rt_kernel *k, int t) {
+    char *at = m->frame.act + scratch_at(k, m->threads, m->frame.cap) + t * page_up(k->scratch);
+    if (k->scratch > 0)
+        memset(at, 0xff, sizeof(int64_t));
+    return at;
 }
 
 int64_t rt_slab_bytes(const rt_program *p, int threads, int64_t cap) {
@@ -115,7 +120,7 @@ static int64_t chunk_start(int64_t lo, int64_t hi, int64_t chunk) {
 /* Thread t's part of a kernel: its own share first, then what others have left. */
 static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, int t, int threads) {
     int64_t tasks = kernel_tasks(k, m->frame.n);
-    void *scratch = scratch_of(m, k, t);
+    void *scratch = NULL;
     for (int i = 0; i < threads; i++) {
         int owner = t + i < threads ? t + i : t + i - threads;
         int64_t lo = tasks * owner / threads, hi = tasks * (owner + 1) / threads;
@@ -125,6 +130,8 @@ static void run_share(const netrt *m, const rt_kernel *k, struct rt_turn *row, i
             int64_t at = chunk_start(lo, hi, chunk), end = chunk_start(lo, hi, chunk + 1);
             if (at >= hi)
                 break;
+            if (!scratch)
+                scratch = scratch_begin(m, k, t);
             k->fn(&m->frame, at, end, scratch);
             atomic_fetch_add_explicit(&row[0].count, end - at, memory_order_release);
         }
@@ -136,7 +143,7 @@ static void run_small(const netrt *m, const rt_kernel *k, int count, struct rt_t
     if (atomic_fetch_add_explicit(&row[1].count, 1, memory_order_relaxed) != 0)
         return;
     for (int i = 0; i < count; i++)
-        k[i].fn(&m->frame, 0, kernel_tasks(&k[i], m->frame.n), scratch_of(m, &k[i], t));
+        k[i].fn(&m->frame, 0, kernel_tasks(&k[i], m->frame.n), scratch_begin(m, &k[i], t));
     atomic_fetch_add_explicit(&row[0].count, 1, memory_order_release);
 }
 
@@ -154,7 +161,7 @@ static void wait_for(struct rt_turn *row, int64_t target) {
 
 static void run_alone(netrt *m, const rt_kernel *k, int index) {
     double start = m->observer ? rt_seconds() : 0;
-    k->fn(&m->frame, 0, kernel_tasks(k, m->frame.n), scratch_of(m, k, 0));
+    k->fn(&m->frame, 0, kernel_tasks(k, m->frame.n), scratch_begin(m, k, 0));
     if (m->observer)
         m->observer(m->observer_context, index, rt_seconds() - start);
 }

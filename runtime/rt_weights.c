@@ -150,7 +150,8 @@ static int read_all(const netrt *m, const st_file *file, char *pool, float *room
 static int read_pool(netrt *m, const st_file *file, rt_error *err) {
     size_t size = (size_t)m->model->param_bytes + 64;
     bool fresh = m->param_version == m->init_version;
-    float *room = rt_alloc((size_t)rt_part_room(m->model), sizeof *room, "weights", err);
+    size_t bytes = (size_t)rt_part_room(m->model) * sizeof(float);
+    float *room = rt_slab_alloc(bytes, "weights", err);
     char *pool = !room ? NULL : fresh ? m->param : rt_slab_alloc(size, "weights", err);
     if (pool && !fresh)
         memcpy(pool, m->param, size);
@@ -165,7 +166,7 @@ static int read_pool(netrt *m, const st_file *file, rt_error *err) {
     } else {
         rt_slab_free(pool, size);
     }
-    rt_free(room);
+    rt_slab_free(room, bytes);
     return err->code;
 }
 

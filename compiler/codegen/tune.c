@@ -52,7 +52,7 @@ typedef struct Tuner {
     int threads;
     Job job;
     _Atomic int turn, left;   /* number of the job; threads that still work on it */
-    _Atomic int64_t next, done; /* tasks */
+    _Atomic int64_t next[THREADS_MAX], done; /* tasks: begun of each thread's share; done */
     _Atomic bool stop;
     _Atomic unsigned sink;
 } Tuner;
@@ -200,14 +200,15 @@ static void read_share(Tuner *u, int id) {
     atomic_fetch_add_explicit(&u->sink, sum, memory_order_relaxed);
 }
 
-/* As rt_run.c: chunks of an eighth of a thread's share. */
+/* As rt_run.c: a thread's own share in chunks of an eighth, then what others have left. */
 static void run_share(Tuner *u, int id) {
     const Job *j = &u->job;
     if (!j->fn) {
         read_share(u, id);
         return;
     }
-    void *scratch = u->scratch + id * u->scratch_stride;
+    char *scratch = u->scratch + id * u->scratch_stride;
+    memset(scratch, 0xff, sizeof(int64_t)); /* fresh, see rt_abi.h */
     if (j->alone) {
         if (id == 0) {
             j->fn(&u->frame, 0, j->tasks, scratch);
@@ -215,15 +216,19 @@ static void run_share(Tuner *u, int id) {
         }
         return;
     }
-    int64_t chunk = j->tasks / (8 * u->threads);
-    chunk = chunk < 1 ? 1 : chunk;
-    for (;;) {
-        int64_t lo = atomic_fetch_add_explicit(&u->next, chunk, memory_order_relaxed);
-        if (lo >= j->tasks)
-            return;
-        int64_t hi = lo + chunk < j->tasks ? lo + chunk : j->tasks;
-        j->fn(&u->frame, lo, hi, scratch);
-        atomic_fetch_add_explicit(&u->done, hi - lo, memory_order_release);
+    for (int i = 0; i < u->threads; i++) {
+        int owner = (id + i) % u->threads;
+        int64_t from = j->tasks * owner / u->threads, to = j->tasks * (owner + 1) / u->threads;
+        int64_t chunk = (to - from + 7) / 8;
+        while (from < to) {
+            int64_t lo = from + atomic_fetch_add_explicit(&u->next[owner], chunk,
+                                                          memory_order_relaxed);
+            if (lo >= to)
+                break;
+            int64_t hi = lo + chunk < to ? lo + chunk : to;
+            j->fn(&u->frame, lo, hi, scratch);
+            atomic_fetch_add_explicit(&u->done, hi - lo, memory_order_release);
+        }
     }
 }
 
@@ -260,7 +265,8 @@ static void *help(void *arg) {
  * is waited for, too, but not counted. */
 static double run_job(Tuner *u, const Job *job) {
     u->job = *job;
-    atomic_store(&u->next, 0);
+    for (int i = 0; i < u->threads; i++)
+        atomic_store(&u->next[i], 0);
     atomic_store(&u->done, 0);
     atomic_store(&u->left, u->threads - 1);
     double begun = now();

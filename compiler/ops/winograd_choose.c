@@ -51,7 +51,7 @@ WinoPlan wino_plan(const Graph *g, const ConvProblem *p, const Kernel *k, const 
     w.v = odd_lines(w.slots / w.group * w.v_group);
     w.u = odd_lines(w.pass * width * o_tile);
     w.m_ = odd_lines(w.slots * o_tile);
-    w.at_u = w.products * w.v;
+    w.at_u = WINO_HEAD + w.products * w.v;
     w.at_m = w.at_u + w.products * w.u;
     w.at_sink = w.at_m + w.products * w.m_;
     w.floats = w.at_sink + w.sink_rows * w.extent[1] * o_tile;
@@ -103,14 +103,6 @@ typedef struct Work {
     double tasks;
 } Work;
 
-/* Chunks into which the runtime cuts a thread's tasks: a quarter of what is left, at least 1/64. */
-static double chunks(double tasks) {
-    double least = tasks / 64 > 1 ? tasks / 64 : 1, count = 0;
-    for (double left = tasks; left > 0; ++count)
-        left -= left / 4 > least ? left / 4 : least;
-    return count;
-}
-
 static Work count_work(const Search *s, const WinoPlan *w) {
     double n = s->n, width = s->t->vector, oc = (double)s->o_tile / width;
     double blocks = w->images > 1 ? (double)ceil_div((int64_t)n, w->images) : n * (double)w->bands;
@@ -118,9 +110,10 @@ static Work count_work(const Search *s, const WinoPlan *w) {
     double threads = s->t->speed.threads > 1 ? s->t->speed.threads : 1;
     double tiles = n * (double)(w->th * w->tw) * groups, channels = (double)w->blocks;
     Work k = {.calls = blocks * groups * o_tiles, .tasks = blocks * groups * parts};
-    /* Parts of a block share its inputs unless a chunk of tasks ends between them. */
-    double sets = blocks * groups + threads * chunks(k.tasks / threads);
-    sets = parts > 1 && sets < k.tasks ? sets : k.tasks;
+    /* Parts of a block share its inputs within a thread; at most its first and last block are
+     * another's as well. */
+    double sets = blocks * groups + (parts > 1 ? threads - 1 : 0);
+    sets = sets < k.tasks ? sets : k.tasks;
     k.inputs = tiles * channels * sets / (blocks * groups);
     k.weights = k.calls * channels * width * oc;
     k.outputs = tiles * o_tiles * oc;
@@ -134,6 +127,13 @@ static Work count_work(const Search *s, const WinoPlan *w) {
 static double read_line(const Target *t, double v) {
     double share = (double)t->l3 / 8, beyond = (v - share) / (2 * share);
     return v <= 0.6 * (double)t->l2 ? 0 : beyond <= 0 ? 0.5 : 0.5 + 6 * (beyond < 1 ? beyond : 1);
+}
+
+/* Few tasks leave nothing to share when a thread is held up; and the program may run where there
+ * are more threads than here: up to 16 shall all have work if it costs next to nothing. */
+static double uneven(double threads, double tasks) {
+    double rounds = (double)ceil_div((int64_t)tasks, 16);
+    return (1 + 0.04 * threads / tasks) * (1 + 0.003 * (16 * rounds / tasks - 1));
 }
 
 static double predict(const Search *s, const Kernel *k, double group_cycles) {
@@ -165,8 +165,7 @@ static double predict(const Search *s, const Kernel *k, double group_cycles) {
               .l3_bytes = (near ? 0 : moved) + work.tasks / (double)w.parts * taps,
               .dram_bytes = taps + 4 * s->n * data,
               .tasks = work.tasks};
-    /* Few tasks leave nothing to share when a thread is held up. */
-    return cost_seconds(s->t, &c) * (1 + 0.04 * threads / work.tasks);
+    return cost_seconds(s->t, &c) * uneven(threads, work.tasks);
 }
 
 /* Keeps the best `cap` in order of time. */

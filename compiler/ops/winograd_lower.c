@@ -356,17 +356,31 @@ static void decode_task(Wino *w, Val task, Val *group, Val *part) {
     w->first_cb = em_mul(e, *group, em_i64(e, ceil_div(p->channels, em_width(e))));
 }
 
+/* Parts of one block share its transformed inputs, from one call to the next as well: the number of
+ * the block to which they belong lies in front of them (NaN: none yet). */
+static void share_inputs(Wino *w, Val task) {
+    Emit *e = w->e;
+    enum { EXACT = 1 << 23 }; /* as floats */
+    Val block = em_rem(e, em_div(e, task, em_i64(e, w->p.parts)), em_i64(e, EXACT));
+    block = em_i64_to_f32(e, block);
+    if (w->p.parts == 1) {
+        transform_inputs(w);
+        return;
+    }
+    If there = em_if(e, em_fcmp(e, EM_EQ, block, em_load1(e, w->k->a.scratch, 0)));
+    em_else(e, &there);
+    transform_inputs(w);
+    em_store1(e, w->k->a.scratch, 0, block);
+    em_endif(e, &there);
+}
+
 static void emit_tasks(Wino *w) {
     Emit *e = w->e;
     const WinoPlan *p = &w->p;
     Val group, part;
     Loop task = task_loop(w->k);
     decode_task(w, task.i, &group, &part);
-    /* Parts of one block that follow each other share its transformed inputs. */
-    If fresh = em_if(
-        e, em_or(e, em_icmp(e, EM_EQ, part, em_i64(e, 0)), em_icmp(e, EM_EQ, task.i, w->k->a.lo)));
-    transform_inputs(w);
-    em_endif(e, &fresh);
+    share_inputs(w, task.i);
     Val from = em_mul(e, part, em_i64(e, p->part));
     Val to = em_add(e, from, em_i64(e, p->part));
     if (p->part * p->parts != p->o_tiles)
@@ -410,9 +424,9 @@ void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward) {
     w.p = wino_plan(k->g, p, k->k, k->t, backward, w.w.layout.o_tile);
     w.x = wino_matrices(w.p.m, w.p.r);
     w.bias = p->bias && !backward ? bias_at(k, k->node->in[2]) : NULL;
-    w.v = k->a.scratch;
-    w.u = em_ptr(e, w.v, em_i64(e, w.p.at_u));
-    w.sums = em_ptr(e, w.v, em_i64(e, w.p.at_m));
+    w.v = em_ptr(e, k->a.scratch, em_i64(e, WINO_HEAD));
+    w.u = em_ptr(e, k->a.scratch, em_i64(e, w.p.at_u));
+    w.sums = em_ptr(e, k->a.scratch, em_i64(e, w.p.at_m));
     BUG_IF(w.src.block != em_width(e) || w.w.layout.i_block != em_width(e),
            "Winograd over data that are not blocked by vectors");
     epi_open(k, &w.ep);

@@ -6,6 +6,7 @@
  * the products, oh = parts that the output channels of a group are split into, oc = vectors, rows =
  * tile rows per block, ic = channels per pass over the weights; tasks_block = images per block.
  * In scratch, in this order:
+ *     the block whose inputs lie behind it (a number; the runtime starts it as none)
  *     V [product][group][channel block][tile of the group][lane]  transformed inputs of the block
  *     U [product][channel of the pass][o_tile]       transformed weights of one tile of outputs
  *     M [product][tile][o_tile]                      sums over channels
@@ -18,6 +19,8 @@
 
 #include "ops/conv.h"
 #include "ops/winograd.h"
+
+enum { WINO_HEAD = 16 }; /* floats in front of V */
 
 typedef struct WinoPlan {
     int m, r, n;                /* outputs, taps, products along one axis */

@@ -54,6 +54,7 @@ static void run(rt_kernel_fn fn, const rt_frame *frame, int64_t tasks, int threa
 #pragma omp parallel num_threads(threads)
     {
         int t = omp_get_thread_num();
+        memset(scratch[t], 0xff, 8);
         for (int i = 0; i < threads; i++) {
             int owner = (t + i) % threads;
             int64_t lo = tasks * owner / threads, hi = tasks * (owner + 1) / threads;
@@ -86,7 +87,7 @@ static double measure(const Job *job, const Graph *g, rt_kernel_fn fn, const Ker
         f.scalar[i] = 1e-6f;
     char *scratch[64];
     for (int t = 0; t < job->threads; t++)
-        scratch[t] = memory(g->scratch_bytes);
+        scratch[t] = memory(g->scratch_bytes + 8);
     int runs = 0;
     double start = now();
     while (runs < RUNS && (runs < 5 || now() - start < job->seconds)) {

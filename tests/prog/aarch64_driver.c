@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "rt_abi.h"
 
@@ -37,6 +38,8 @@ int main(int argc, char **argv) {
     frame->label[0] = read_block(job, size[7]);
     for (int64_t k = 0; k < size[0]; k++) {
         int64_t half = tasks[k] / 2;
+        if (size[5] >= 8)
+            memset(scratch, 0xff, 8); /* as a thread begins a kernel */
         kernels[k](frame, half, tasks[k], scratch);
         kernels[k](frame, 0, half, scratch);
         for (int i = 0; i < 4; i++)

@@ -376,6 +376,7 @@ static void run(Rig *r, int kernel, int n) {
         tasks *= (n + k->tasks_block - 1) / k->tasks_block;
     r->frame.n = n;
     int64_t half = tasks / 2;
+    memset(r->scratch, 0xff, 8);
     for (int64_t i = half; i < tasks; i += 2)
         r->fn[kernel](&r->frame, i, i + 2 < tasks ? i + 2 : tasks, r->scratch);
     for (int64_t i = half; i-- > 0;)
