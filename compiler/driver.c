@@ -162,7 +162,7 @@ static int verb_check(Compile *c) {
         c->ast = NULL;
         load(c, c->options->operands[i]);
         if (c->ast && stage_model_exists() && !stops_after(c->options, "ast"))
-            stage_model(c, true);
+            stage_check_all(c);
     }
     return report(c) ? NETC_OK : NETC_USAGE;
 }

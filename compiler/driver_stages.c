@@ -19,6 +19,7 @@
 
 /* Absent rooms of an unfinished build are NULL instead of link errors. */
 #pragma weak model_build
+#pragma weak model_names
 #pragma weak model_pass_ctx
 #pragma weak model_describe
 #pragma weak model_describe_json
@@ -58,10 +59,10 @@ bool stage_model_exists(void) {
     return model_build != NULL;
 }
 
-bool stage_model(Compile *c, bool forward_only) {
+static bool build_model(Compile *c, const char *net, bool forward_only) {
     const Options *o = c->options;
     ModelOptions options = {.sources = c->sources,
-                            .net = o->net,
+                            .net = net,
                             .variant = o->variant,
                             .define = o->defines,
                             .ndefine = o->define_count,
@@ -75,6 +76,27 @@ bool stage_model(Compile *c, bool forward_only) {
     c->model = model_build(c->keep, c->diag, c->ast, &options);
     bug_context(NULL);
     return c->model != NULL;
+}
+
+bool stage_model(Compile *c, bool forward_only) {
+    return build_model(c, c->options->net, forward_only);
+}
+
+void stage_check_all(Compile *c) {
+    const Options *o = c->options;
+    const char **names = NULL;
+    int count = 0;
+
+    if (!model_names)
+        missing("semantic analysis");
+    if (!o->net && !o->variant && !o->define_count)
+        count = model_names(c->keep, c->ast, &names);
+    if (count < 2) {
+        stage_model(c, true);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        build_model(c, names[i], true);
 }
 
 void stage_describe(const Compile *c, FILE *out) {

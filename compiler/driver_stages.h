@@ -38,6 +38,8 @@ typedef struct Compile {
 bool stage_model_exists(void);
 /* sema and build: fills c->model; false after reported errors. */
 bool stage_model(Compile *c, bool forward_only);
+/* Every net and every variant of the spec, unless --net, --variant or -D chose; errors are reported. */
+void stage_check_all(Compile *c);
 void stage_describe(const Compile *c, FILE *out);
 /* Sets c->target from --target-cpu or the default given. */
 int stage_target(Compile *c, const char *fallback);
