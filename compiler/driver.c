@@ -226,13 +226,15 @@ static int build_program(Compile *c, const char *output) {
         return status;
     if (strcmp(c->target.name, "aarch64") == 0 && strcmp(portable_target(), "aarch64") != 0)
         return no_cross_link();
-    stage_link(c, LINK_MAIN, output);
-    tell_built(c, output, now() - start);
-    if (c->model->mode[MODEL_LOOK].graph) {
-        const char *viz = arena_printf(c->keep, "%s-viz", output);
-        stage_link(c, LINK_VIZ, viz);
-        tell_built(c, viz, now() - start);
+    if (!c->model->mode[MODEL_LOOK].graph) {
+        stage_link(c, LINK_MAIN, output);
+        tell_built(c, output, now() - start);
+        return NETC_OK;
     }
+    const char *viz = arena_printf(c->keep, "%s-viz", output);
+    stage_link_both(c, output, viz);
+    tell_built(c, output, now() - start);
+    tell_built(c, viz, now() - start);
     return NETC_OK;
 }
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/bug.h"
@@ -270,17 +271,52 @@ void stage_objects(Compile *c, const char *symbol) {
     bug_context(NULL);
 }
 
-void stage_link(Compile *c, LinkKind kind, const char *output) {
-    char why[4096];
-    LinkPlan plan = {.object = c->object,
-                     .objects = MODEL_PARTS,
-                     .output = output,
-                     .verbose = c->options->verbose};
-
+static LinkPlan link_plan(const Compile *c, const char *output) {
     if (!link_model)
         missing("linker");
+    return (LinkPlan){.object = c->object,
+                      .objects = MODEL_PARTS,
+                      .output = output,
+                      .verbose = c->options->verbose};
+}
+
+void stage_link(Compile *c, LinkKind kind, const char *output) {
+    char why[4096];
+    LinkPlan plan = link_plan(c, output);
+
     if (!link_model(&plan, kind, why, sizeof why))
         fatal(NETC_IO, "cannot link '%s': %s", output, why);
+}
+
+typedef struct VizLink {
+    LinkPlan plan;
+    bool ok;
+    char why[4096];
+} VizLink;
+
+static void *link_viz(void *arg) {
+    VizLink *v = arg;
+    v->ok = link_model(&v->plan, LINK_VIZ, v->why, sizeof v->why);
+    return NULL;
+}
+
+/* Both programs at the same time: linking is mostly waiting for the linker. */
+void stage_link_both(Compile *c, const char *output, const char *viz) {
+    char why[4096];
+    VizLink other = {.plan = link_plan(c, viz)};
+    LinkPlan plan = link_plan(c, output);
+    pthread_t thread;
+    bool started = pthread_create(&thread, NULL, link_viz, &other) == 0;
+    bool ok = link_model(&plan, LINK_MAIN, why, sizeof why);
+
+    if (started)
+        pthread_join(thread, NULL);
+    else
+        link_viz(&other);
+    if (!ok)
+        fatal(NETC_IO, "cannot link '%s': %s", output, why);
+    if (!other.ok)
+        fatal(NETC_IO, "cannot link '%s': %s", viz, other.why);
 }
 
 void stage_header(Compile *c, const char *name, FILE *out) {

@@ -57,6 +57,7 @@ void stage_write(Compile *c, EmitKind kind, const char *path);
 /* The planned model as object files in the temporary folder: c->object. */
 void stage_objects(Compile *c, const char *symbol);
 void stage_link(Compile *c, LinkKind kind, const char *output);
+void stage_link_both(Compile *c, const char *output, const char *viz);
 void stage_header(Compile *c, const char *name, FILE *out);
 void stage_print_graph(Compile *c, EmitKind kind, FILE *out); /* EMIT_GRAPH, EMIT_DOT, EMIT_PLAN */
 /* --run-pass: text of a graph in, one pass, text out. */
