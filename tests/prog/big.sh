@@ -2,7 +2,7 @@
 # big.sh: the networks of 224x224 pixels: one picture through them, steps of training on 16 fixed
 # pictures whose loss must fall, deconvnet from the fifth convolution to the pixels.  VGG gets few
 # steps: one of them is 1.5 Tflop.  Prints its seconds.
-# ctest-labels: slow
+# ctest-labels: slow pair
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
 

@@ -227,7 +227,8 @@ static int run_seed(uint32_t seed, const char *name) {
 /* NETC_TEST_SEED=17 runs this net alone. */
 static void random_networks(void) {
     const char *from = getenv("NETC_TEST_SEED");
-    uint32_t first = from ? (uint32_t)strtoul(from, NULL, 10) : 1, last = from ? first : 48;
+    uint32_t first = from ? (uint32_t)strtoul(from, NULL, 10) : 1;
+    uint32_t last = from ? first : 150; /* two of three normalise over the batch: no block */
     int bad = 0;
     for (uint32_t seed = first; seed <= last; seed++)
         bad += run_seed(seed, targets[seed % 4]) != 0;

@@ -4,7 +4,7 @@
  * (all projections under the three rules), with fused kernels and without, on the three vector
  * widths in turn.  compiled.h says what is checked after every kernel.  What the passes make of a
  * graph is also held against the graph as it was built, with gradients by the plainest reverse mode.
- * ctest-labels: slow
+ * ctest-labels: slow pair
  */
 #define _GNU_SOURCE
 #include <math.h>

@@ -6,7 +6,7 @@
  * one against the double-precision loops (compiled.h); a whole network in lanes by what it leaves
  * behind: scores, losses, updated parameters.
  * Stated bounds, of the largest number of a tensor: see BOUND_*.
- * ctest-labels: slow
+ * ctest-labels: slow pair
  */
 #define _GNU_SOURCE
 #include <math.h>
