@@ -552,4 +552,5 @@ static void missing_symbol(void) {
 }
 
 SUITE_MAIN(TEST(targets), TEST(arithmetic), TEST(flow), TEST(memory), TEST(math), TEST(inverses),
-           TEST(math_edges), TEST(philox), TEST(data), TEST(objects), TEST(transpose), TEST(missing_symbol))
+           TEST(math_edges), TEST(philox), TEST(data), TEST(objects), TEST(transpose),
+           TEST(missing_symbol))
