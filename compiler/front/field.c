@@ -87,7 +87,8 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
         for (int i = 0; i < params->n; i++)
             if (!b->m->params.at[params->index[i]].frozen)
                 row->trainable += b->m->params.at[params->index[i]].trainable;
-        row->macs = (double)params->weights * pixels(&out->shape);
+        if (!op_def[op]->expand) /* a normalisation's line per channel joins its producer */
+            row->macs = (double)params->weights * pixels(&out->shape);
     }
     out->row = b->rows.len;
 }

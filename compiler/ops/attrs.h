@@ -13,6 +13,7 @@ typedef struct ConnTable {
 
 /* ConvAttrs.algorithm: which way the sums are formed; auto lets the cost model choose. */
 enum { CONV_AUTO, CONV_DIRECT, CONV_WINOGRAD, CONV_WINOGRAD6 };
+enum { CONV_ROUND_FLOOR, CONV_ROUND_EXACT };
 typedef struct ConvAttrs { /* CONV2D and its two gradients */
     int64_t maps;          /* output channels */
     int64_t kernel[2], stride[2], pad[4] /* top bottom left right */, dilation[2];
@@ -22,6 +23,7 @@ typedef struct ConvAttrs { /* CONV2D and its two gradients */
     int64_t src_size[2];      /* gradients only: height, width of src */
     int64_t src_maps;         /* gradients only */
     int algorithm;            /* CONV_AUTO ... */
+    int round;                /* CONV_ROUND_FLOOR ... */
 } ConvAttrs;
 
 typedef struct DenseAttrs {

@@ -11,7 +11,7 @@
 
 #include "ops/facts.h"
 
-enum { A_MAPS, A_KERNEL, A_STRIDE, A_PAD, A_DILATION, A_GROUPS, A_BIAS, A_CONNECT };
+enum { A_MAPS, A_KERNEL, A_STRIDE, A_PAD, A_DILATION, A_GROUPS, A_BIAS, A_CONNECT, A_ALGORITHM, A_ROUND };
 
 #define CONV_ATTRS                                                                                 \
     ATTR_INT(ConvAttrs, maps, true, NULL, 1, (double)LIMIT_DIM, "output maps"),                    \
@@ -27,7 +27,9 @@ enum { A_MAPS, A_KERNEL, A_STRIDE, A_PAD, A_DILATION, A_GROUPS, A_BIAS, A_CONNEC
     {"algorithm", AT_ENUM, offsetof(ConvAttrs, algorithm), false, "auto",                          \
      "auto|direct|winograd|winograd6", 1, 0,                                                       \
      "how the sums are formed: auto lets the cost model choose between direct sums and Winograd's "\
-     "F(2x2) and F(4x4); winograd6 allows F(6x6,3x3), which loses another digit", false}
+     "F(2x2) and F(4x4); winograd6 allows F(6x6,3x3), which loses another digit", false}, \
+    ATTR_ENUM(ConvAttrs, round, "floor", "floor|exact",                                            \
+              "what becomes of a remainder: drop it (said aloud: no warning) or refuse it")
 
 static const AttrDesc conv_attrs[] = {CONV_ATTRS};
 static const AttrDesc conv_grad_attrs[] = {
@@ -92,9 +94,10 @@ static Shape weight_shape(const ConvAttrs *a, int64_t maps_in) {
 static bool conv_extents(Infer *inf, const ConvAttrs *a, int64_t maps_in, const int64_t size[2],
                          int64_t out[2]) {
     WindowCheck w = {.kernel = a->kernel, .stride = a->stride, .pad = a->pad,
-                     .dilation = a->dilation, .round = ROUND_FLOOR, .at_kernel = A_KERNEL,
-                     .at_stride = A_STRIDE, .at_pad = A_PAD, .at_dilation = A_DILATION,
-                     .at_round = -1};
+                     .dilation = a->dilation,
+                     .round = a->round == CONV_ROUND_EXACT ? ROUND_EXACT : ROUND_FLOOR,
+                     .at_kernel = A_KERNEL, .at_stride = A_STRIDE, .at_pad = A_PAD,
+                     .at_dilation = A_DILATION, .at_round = A_ROUND};
     int64_t elems;
     if (a->maps < 1 || a->maps > LIMIT_DIM)
         return infer_fail(inf, "E0303", A_MAPS, -1, NULL,

@@ -195,8 +195,10 @@ static void window_warn(Infer *inf, const WindowCheck *w, const int64_t in[2],
     if (!w->pool) {
         int64_t more = w->stride[first] - (padded[first] - span[first]) % w->stride[first];
         snprintf(inf->warn.help, sizeof inf->warn.help,
-                 "%lld more %s%s of padding at the %s would use all of it", (long long)more,
-                 side_name[first], more > 1 ? "s" : "", first ? "right" : "bottom");
+                 "%lld more %s%s of padding at the %s would use all of it, round = floor says that "
+                 "the loss is meant",
+                 (long long)more, side_name[first], more > 1 ? "s" : "",
+                 first ? "right" : "bottom");
         return;
     }
     int64_t ceil_out[2] = {0, 0}, ignored = 0;

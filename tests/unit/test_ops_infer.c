@@ -337,7 +337,8 @@ static void discarded_cells_warn(void) {
     ConvAttrs a = conv(96, 11, 4, 0);
     warns(OP_CONV2D, &a, (Shape)S3(3, 224, 224),
           "discards 1 row and 1 column of real input: (224 - 11) / 4 = 53.25",
-          "3 more rows of padding at the bottom would use all of it");
+          "3 more rows of padding at the bottom would use all of it, round = floor says that the "
+          "loss is meant");
     /* silent: only padding is lost; or the stride skips such cells everywhere; or rounding up */
     a = conv(64, 7, 2, 3);
     warns(OP_CONV2D, &a, (Shape)S3(3, 224, 224), "", "");

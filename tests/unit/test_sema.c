@@ -226,7 +226,7 @@ static void vgg_table(void) {
 
 /* Names and numbers of torchvision's resnet18; running statistics are not counted. */
 static void resnet18(void) {
-    Run r = spec("resnet18.net", (ModelOptions){0});
+    Run r = spec("resnet.net", (ModelOptions){.variant = "18"});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
     CU_ASSERT_EQUAL(r.m->trainable, 11689512);
     CU_ASSERT_EQUAL(r.m->frozen, 0);

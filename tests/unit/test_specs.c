@@ -1,0 +1,143 @@
+/* test_specs.c: every net and every variant in specs/ against its published size, to the unit; a
+ * spec without a row fails.
+ *
+ * Known numbers: the papers named at the head of each spec, and for ResNet and SqueezeNet the
+ * weights that their authors or torchvision publish.  GoogLeNet's table prints counts that do not
+ * follow from its shapes; the sums here are from the shapes.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "front/model.h"
+#include "front/parse.h"
+#include "suite.h"
+
+typedef struct Row {
+    const char *file, *name; /* a net, "Family.variant", or NULL: the only net */
+    int64_t trainable, frozen;
+    double macs; /* multiply-adds of one image, forward; 0: not stated anywhere */
+} Row;
+
+static const Row table[] = {
+    {"aalto.net", "Conv", 11665, 0, 176400 + 705600 + 7840},
+    {"aalto.net", "Full", 210240, 0, 210240},
+    {"alexnet.net", NULL, 60965224, 0, 0},
+    {"googlenet.net", "GoogLeNet", 6998552, 0, 0},
+    {"googlenet.net", "GoogLeNetHeads", 6998552 + 3188840 + 3190888, 0, 0},
+    {"lenet.net", NULL, 80202, 0, 0},
+    {"lenet5.net", NULL, 60000, 840, 0},
+    {"resnet.net", "Depth.18", 11689512, 0, 1814073344},
+    {"resnet.net", "Depth.34", 21797672, 0, 3663761408},
+    {"resnet.net", "Depth.50", 25557032, 0, 4089184256},
+    {"resnet.net", "Depth.101", 44549160, 0, 7801405440},
+    {"resnet.net", "Depth.152", 60192808, 0, 11513626624},
+    {"squeezenet.net", "SqueezeNet", 1235496, 0, 0},
+    {"squeezenet.net", "SqueezeNet10", 1248424, 0, 0},
+    {"vgg.net", "Table1.A", 132863336, 0, 0},
+    {"vgg.net", "Table1.B", 133047848, 0, 0},
+    {"vgg.net", "Table1.C", 133638952, 0, 0},
+    {"vgg.net", "Table1.D", 138357544, 0, 15470264320},
+    {"vgg.net", "Table1.E", 143667240, 0, 0},
+    {"vgg_m.net", NULL, 102908520, 0, 0},
+    {"zfnet.net", NULL, 62357608, 0, 0},
+    {"zfnet.net", "Table3.base", 62357608, 0, 0},
+    {"zfnet.net", "Table3.no34", 14208 + 614656 + 590080 + 37752832 + 16781312 + 4097000, 0, 0},
+    {"zfnet.net", "Table3.no7", 62357608 - 16781312, 0, 0},
+    {"zfnet.net", "Table3.no67", 3726464 + 9216 * 1000 + 1000, 0, 0},
+    {"zfnet.net", "Table3.no3467", 14208 + 614656 + 590080 + 9216 * 1000 + 1000, 0, 0},
+    {"zfnet.net", "Table3.fc2048", 3726464 + 9217 * 2048 + 2049 * 2048 + 2049 * 1000, 0, 0},
+    {"zfnet.net", "Table3.fc8192", 3726464 + 9217 * 8192 + 8193 * 8192 + 8193 * 1000, 0, 0},
+    {"zfnet.net", "Table3.wide345", 107627624, 0, 0},
+    {"zfnet.net", "Table3.both", 11247744 + 18433 * 8192 + 8193 * 8192 + 8193 * 1000, 0, 0},
+};
+enum { ROWS = sizeof table / sizeof *table };
+
+static const char *specs_dir(Arena *a) {
+    const char *root = getenv("NETC_SOURCE_DIR");
+    return arena_printf(a, "%s/specs", root ? root : "../..");
+}
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void row_counts(const Row *row) {
+    Arena *a = arena_new();
+    Sources *s = sources_new(a);
+    DiagCtx *d = diag_ctx_new(a, s);
+    double start = seconds();
+    Ast *file = parse_file(a, s, d, arena_printf(a, "%s/%s", specs_dir(a), row->file), NULL);
+    ModelOptions opt = {.net = row->name, .sources = s, .forward_only = true};
+    Model *m = file ? model_build(a, d, file, &opt) : NULL;
+    double took = seconds() - start;
+    if (!m || diag_warnings(d))
+        diag_render(d, stderr, DIAG_TEXT, false);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(m);
+    CU_ASSERT_EQUAL(diag_warnings(d), 0);
+    if (m->trainable != row->trainable || m->frozen != row->frozen ||
+        (row->macs > 0 && m->macs != row->macs))
+        printf("\n%s %s: %lld parameters, %lld frozen, %.0f multiply-adds\n", row->file,
+               row->name ? row->name : "", (long long)m->trainable, (long long)m->frozen, m->macs);
+    CU_ASSERT_EQUAL(m->trainable, row->trainable);
+    CU_ASSERT_EQUAL(m->frozen, row->frozen);
+    if (row->macs > 0)
+        CU_ASSERT_EQUAL(m->macs, row->macs);
+    if (took > 0.3) /* a tenth of a second is the aim; sanitizers and busy machines take longer */
+        printf("\n%s %s: %.2f s\n", row->file, row->name ? row->name : "", took);
+    CU_ASSERT_TRUE(took < 3);
+    arena_free(a);
+}
+
+static void counts(void) {
+    for (int i = 0; i < ROWS; i++)
+        row_counts(&table[i]);
+}
+
+static bool has_row(const char *file, const char *name, int names) {
+    for (int i = 0; i < ROWS; i++)
+        if (strcmp(table[i].file, file) == 0 &&
+            (table[i].name ? strcmp(table[i].name, name) == 0 : names == 1 || !strchr(name, '.')))
+            return true;
+    return false;
+}
+
+static void file_is_listed(Arena *a, const char *file) {
+    Sources *s = sources_new(a);
+    DiagCtx *d = diag_ctx_new(a, s);
+    Ast *ast = parse_file(a, s, d, arena_printf(a, "%s/%s", specs_dir(a), file), NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ast);
+    const char **name;
+    int n = model_names(a, ast, &name);
+    for (int i = 0; i < n; i++) {
+        bool family = false; /* a net with variants is counted through them */
+        for (int j = 0; j < n; j++)
+            family = family || (!strchr(name[i], '.') && strchr(name[j], '.'));
+        if (!family && !has_row(file, name[i], n)) {
+            printf("\nno row for %s %s\n", file, name[i]);
+            CU_FAIL("a net without a row");
+        }
+    }
+}
+
+static void all_listed(void) {
+    Arena *a = arena_new();
+    DIR *dir = opendir(specs_dir(a));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+    int files = 0;
+    for (struct dirent *e; (e = readdir(dir));) {
+        size_t length = strlen(e->d_name);
+        if (length > 4 && strcmp(e->d_name + length - 4, ".net") == 0) {
+            file_is_listed(a, e->d_name);
+            files++;
+        }
+    }
+    closedir(dir);
+    CU_ASSERT_TRUE(files >= 10);
+    arena_free(a);
+}
+
+SUITE_MAIN(TEST(counts), TEST(all_listed))
