@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# import.sh: networks and weights of other programs, from their file to a compiled program's scores.
+# The small vectors of tests/import with the scores of onnxruntime and of plain loops; with
+# NETC_DATA_DIR Caffe's LeNet on MNIST, the logits that came with it, and the sizes of all nets there.
+# shellcheck source=tests/prog/common.inc
+. "$(dirname "$0")/common.inc"
+
+vectors=$src/tests/import
+data=${NETC_DATA_DIR:-}
+
+# scores PROGRAM: a C program that prints the scores of NAME for one input, from lib/libNAME.a
+cat >scores.c <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include "netrt.h"
+extern const rt_model MODEL;
+int main(int argc, char **argv) {
+    netrt *net;
+    netrt_options options = {0};
+    rt_error err = {0};
+    int64_t shape[3], n;
+    if (netrt_open(&MODEL, &options, &net, &err) || netrt_load(net, argv[1], 0, &err)) {
+        fprintf(stderr, "%s\n", err.text);
+        return err.code;
+    }
+    netrt_shape(net, shape);
+    n = shape[0] * shape[1] * shape[2];
+    float *x = malloc((size_t)n * 4), *y = malloc((size_t)netrt_classes(net) * 4);
+    for (int i = 2; i < argc; i++) {
+        FILE *f = fopen(argv[i], "rb");
+        if (!f || fread(x, 4, (size_t)n, f) != (size_t)n || netrt_forward(net, x, 1, y, NULL, &err))
+            return 9;
+        fclose(f);
+        for (int64_t k = 0; k < netrt_classes(net); k++)
+            printf("%.7g\n", y[k]);
+    }
+    netrt_close(net);
+    free(x);
+    free(y);
+    return 0;
+}
+END
+cat >floats.c <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) { /* skips argv[1] bytes, then writes argv[2] as value / 256 */
+    for (long i = 0, c; argc > 2 && (c = getchar()) != EOF && i < atol(argv[1]) + atol(argv[2]); i++) {
+        float x = (float)c / 256;
+        if (i >= atol(argv[1]))
+            fwrite(&x, 4, 1, stdout);
+    }
+    return 0;
+}
+END
+hold "a helper compiles" "${CC:-cc}" floats.c -o floats
+headers=$bin/include/netc
+[ -f "$headers/netrt.h" ] || headers=$src/runtime
+# program NAME: compiles NAME.net and the C program above to NAME.scores
+program() {
+    run 0 -- netc build -q "$1.net" --lib -o "lib$1.a"
+    hold "$1: the C program" "${CC:-cc}" "-DMODEL=$1_model" -I "$headers" scores.c "lib$1.a" \
+        -L "$bin" -lnetrt -lpng -lturbojpeg -lz -lgomp -lm -o "$1.scores"
+}
+# near WANT GOT LIMIT: numbers in columns differ by at most LIMIT, relative to the largest
+near() {
+    [ "$(wc -l <"$1")" = "$(wc -l <"$2")" ] && [ -s "$1" ] && paste "$1" "$2" | awk -v limit="$3" '
+        { d = $1 > $2 ? $1 - $2 : $2 - $1; m = d > m ? d : m; a = $1 < 0 ? -$1 : $1; s = a > s ? a : s }
+        END { if (m > limit * (s > 1 ? s : 1)) { print "largest difference " m; exit 1 } }'
+}
+
+# --- the vectors ---
+for name in small_caffe.caffemodel small_v1.caffemodel torch.onnx residual.onnx; do
+    stem=${name%.*}
+    run 0 -- netc import "$vectors/$name"
+    hold "$name: two files are named" [ "$(wc -l <stdout)" = 2 ]
+    same "$name: the spec" "$stem.net" "$vectors/$stem.net"
+    run 0 -- netc check -Werror "$stem.net"
+    program "$stem"
+    "./$stem.scores" "$stem.safetensors" "$vectors/$stem.in" >got || bad "$stem does not run"
+    hold "$stem: scores of the oracle" near "$vectors/$stem.want" got 1e-5
+done
+run 0 -- netc import --plain "$vectors/residual.onnx" -o flat
+same "plain or folded: the same weights" flat.safetensors residual.safetensors
+program flat
+./flat.scores flat.safetensors "$vectors/residual.in" >got
+hold "plain: scores of the oracle" near "$vectors/residual.want" got 1e-5
+run 0 -- netc import "$vectors/weights_only.caffemodel" --prototxt="$vectors/small.prototxt" -o bin/
+hold "-o FOLDER/ keeps the name" [ -s bin/weights_only.net -a -s bin/weights_only.safetensors ]
+hold "a description gives the same weights as the older format" \
+    bash -c "tail -c 7340 bin/weights_only.safetensors | cmp - <(tail -c 7340 small_v1.safetensors)"
+
+# --- the command line ---
+run 2 "needs a file" -- netc import
+run 2 "not an option of 'netc build'" -- netc build --prototxt=x small_v1.net
+run 5 "missing.onnx" -- netc import missing.onnx
+run 5 "folder" -- netc import "$vectors"
+run 4 "2013" -- netc import "$vectors/first_format.caffemodel"
+run 4 "lacks an input" -- netc import "$vectors/weights_only.caffemodel"
+run 2 "no size" -- netc import --input=3x3 "$vectors/torch.onnx"
+head -c 1500 "$vectors/torch.onnx" >cut.onnx
+run 4 "cut short" -- netc import cut.onnx
+hold "nothing is left of a failure" [ ! -e cut.net -a ! -e cut.safetensors ]
+echo "net Mine { }" >mine.net
+run 5 "was not made by netc import" -- netc import "$vectors/torch.onnx" -o mine
+hold "somebody's spec stays" grep -q Mine mine.net
+hold "and no weights appear" [ ! -e mine.safetensors ]
+run 0 -- netc import -q "$vectors/torch.onnx"
+hold "-q is silent" [ ! -s stdout -a ! -s stderr ]
+if [ "$(id -u)" != 0 ]; then
+    mkdir locked && chmod a-w locked
+    run 5 "cannot" -- netc import "$vectors/torch.onnx" -o locked/x
+fi
+run 5 "." -- netc import "$vectors/torch.onnx" -o nowhere/x
+hold "no temporary files" bash -c '! ls | grep -q tmp'
+printf '\200\002}q.' >net.pt
+run 4 "safetensors.torch.save_file" -- netc import net.pt
+
+# --- the nets that others trained ---
+# parameters FILE COUNT: what import counts
+parameters() {
+    run 0 -- netc import "$data/$1"
+    hold "$1: $2 parameters" grep -q "tensors, $2 parameters" stdout
+}
+if [ -n "$data" ] && [ -d "$data/lenet-mnist" ]; then
+    for name in lenet_iter_10000 lenet_iter_10000_v1format; do
+        parameters "lenet-mnist/$name.caffemodel" 431,080
+        run 0 -- netc check -Werror "$name.net"
+        program "$name"
+        # the first four test pictures, value / 256, behind the header of 16 bytes
+        gzip -dc "$data/mnist/t10k-images-idx3-ubyte.gz" 2>/dev/null | head -c $((16 + 4 * 784)) |
+            tail -c +17 >pixels
+        for i in 0 1 2 3; do
+            ./floats $((i * 784)) 784 <pixels >picture.$i
+        done
+        "./$name.scores" "$name.safetensors" picture.0 picture.1 picture.2 picture.3 >got
+        awk -v net="$name.caffemodel" '/^[a-z]/ { on = $1 == net }
+            on && /ip2/ { for (i = 6; i <= 15; i++) print $i }' \
+            "$data/lenet-mnist/expected-outputs.txt" >want
+        hold "$name: the logits that came with it" near want got 1e-5
+        run 0 -- netc build -q "$name.net"
+        run 0 -- "./$name" eval -q --json --data="$data/mnist" --weights="$name.safetensors"
+        error=0.0086
+        [ $name = lenet_iter_10000 ] || error=0.0095
+        hold "$name: error $error on MNIST" grep -q "\"error\":$error," stdout
+    done
+    parameters cifar10-caffe/cifar10_quick_iter_5000.caffemodel 145,578
+    run 0 -- netc check -Werror cifar10_quick_iter_5000.net
+    parameters cifar10-caffe/cifar10_full_iter_70000.caffemodel 89,578
+    parameters squeezenet-v1.1/squeezenet_v1.1.caffemodel 1,235,496
+    run 0 -- netc check -Werror squeezenet_v1.1.net
+    parameters squeezenet-v1.0-deepcompression/squeezenet_v1.0_decoded.caffemodel 1,248,424
+    run 0 -- netc check -Werror squeezenet_v1.0_decoded.net
+    parameters cifar10-resnet20/resnet20-12fca82f.safetensors 269,722
+    for style in starry-night red-vineyards wheatfield_with_crows; do
+        parameters "fast-style-transfer/$style.safetensors" 28,270
+    done
+    run 4 "pickle" -- netc import "$data/cifar10-resnet20/resnet20-12fca82f.th"
+else
+    echo "NETC_DATA_DIR names no lenet-mnist: the checks on trained nets are skipped"
+fi
+finish
