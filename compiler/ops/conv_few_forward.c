@@ -507,7 +507,9 @@ static KernelCtx storing(FewForward *f) {
     Kernel *alone = ARENA_NEW(g->keep, Kernel);
     *alone = *k->k;
     alone->anchor = last;
-    alone->nchain = 0;
+    alone->nchain = k->k->nbehind; /* functions of what the pool gives */
+    memcpy(alone->chain, k->k->behind, (size_t)k->k->nbehind * sizeof alone->chain[0]);
+    alone->nbehind = 0;
     alone->tail = 0;
     store.k = alone;
     store.node = graph_n(g, last);
