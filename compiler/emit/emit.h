@@ -149,7 +149,6 @@ Val em_load_ptr(Emit *e, Val ptr, int64_t byte_off);
 void em_zero(Emit *e, Val ptr, Val f32_count);        /* memset to 0, count multiple of the vector */
 void em_copy(Emit *e, Val dst, Val src, Val f32_count);
 void em_prefetch(Emit *e, Val ptr, int64_t off);      /* towards L2 */
-void em_prefetch_write(Emit *e, Val ptr, int64_t off); /* and no other core keeps a copy */
 Val em_stack(Emit *e, int64_t f32_count);             /* aligned array in the entry block */
 
 /* ---- flow ---- */
