@@ -174,7 +174,7 @@ static bool refuse_other(Im *im, const Member *m) {
 }
 
 bool im_read_npz(Im *im, const ImBytes *file, ImOut *out) {
-    uint64_t members, at, total = 0;
+    uint64_t members = 0, at = 0, total = 0;
     if (!find_list(im, file, &members, &at))
         return false;
     if (members > MAX_MEMBERS)

@@ -152,7 +152,7 @@ static void far_from_zero(void) {
     ref_fill_distinct(x, COUNT, sqrt(3.0), 11);
     for (int i = 0; i < COUNT; i++) {
         x[i] = (double)(float)(x[i] + 1e4);
-        mean += x[i] / COUNT;
+        mean += x[i] / (double)COUNT;
     }
     for (int i = 0; i < COUNT; i++)
         variance += (x[i] - mean) * (x[i] - mean) / (COUNT - 1);
