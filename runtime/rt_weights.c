@@ -1,8 +1,8 @@
 /* rt_weights.c: weights from and to safetensors, strictly.
  *
  * Everything is compared before anything is read, and read into a second pool before the first is
- * given up, unless that holds initial values, which can be made again: a failure at any point leaves
- * the network as it was.  Tensors go from file to kernel layout, and back, in parts of a few
+ * given up, unless that holds initial values, which can be made again: a failure at any point
+ * leaves the network as it was.  Tensors go from file to kernel layout, and back, in parts of a few
  * megabytes.  Tensors named "momentum.*" (a
  * checkpoint's optimizer state) are ignored, so a checkpoint can be used as weights.
  */
@@ -33,6 +33,42 @@ static int same_shape(const rt_param *p, const st_tensor *t) {
         if (p->dim[i] != t->dims[i])
             return 0;
     return 1;
+}
+
+/* A convolution in groups whose weights stand in a wider table with links: files hold the groups
+ * alone, [maps, inputs / groups, ..].  How many groups, 0: it is none, or the shapes differ. */
+static int64_t groups_of(const rt_param *p, const st_tensor *t) {
+    if (!p->links || p->rank < 2 || p->rank != t->rank || p->dim[0] != t->dims[0] ||
+        t->dims[1] < 1 || t->dims[1] >= p->dim[1] || p->dim[1] % t->dims[1] != 0)
+        return 0;
+    int64_t groups = p->dim[1] / t->dims[1];
+    if (p->dim[0] % groups != 0)
+        return 0;
+    for (int i = 2; i < p->rank; i++)
+        if (p->dim[i] != t->dims[i])
+            return 0;
+    for (int64_t o = 0; o < p->dim[0]; o++)
+        for (int64_t i = 0; i < p->dim[1]; i++)
+            if (p->links[o * p->dim[1] + i] != (i / t->dims[1] == o / (p->dim[0] / groups)))
+                return 0;
+    return groups;
+}
+
+static int fits(const rt_param *p, const st_tensor *t) {
+    return same_shape(p, t) || groups_of(p, t) > 0;
+}
+
+/* Rows first.. of a grouped tensor take their places in the wider table, last row first. */
+static void spread_groups(const rt_param *p, const st_tensor *t, int64_t groups, float *room,
+                          int64_t first, int64_t n) {
+    int64_t wide = rt_param_count(p) / p->dim[0], narrow = t->count / t->dims[0];
+    for (int64_t r = n - 1; r >= 0; r--) {
+        int64_t at = (first + r) / (p->dim[0] / groups) * narrow;
+        float *row = room + r * wide;
+        memmove(row + at, room + r * narrow, (size_t)narrow * sizeof *row);
+        memset(row, 0, (size_t)at * sizeof *row);
+        memset(row + at + narrow, 0, (size_t)(wide - at - narrow) * sizeof *row);
+    }
 }
 
 static int is_float(st_dtype d) {
@@ -74,7 +110,7 @@ static void compare(const rt_model *model, const st_file *file, Fit *f) {
         if (!t) {
             f->missing++;
             fit_line(f, p->name, "-", want);
-        } else if (!same_shape(p, t) || !is_float(t->dtype)) {
+        } else if (!fits(p, t) || !is_float(t->dtype)) {
             f->wrong++;
             shape_text(have, sizeof have, t->rank, t->dims);
             if (!is_float(t->dtype))
@@ -119,12 +155,15 @@ static int no_fit(const rt_model *model, const char *path, const Fit *f, int par
 /* Reads one tensor into pool, part by part; room: rt_part_room() numbers. */
 static int read_one(const netrt *m, const st_file *file, const rt_param *p, const st_tensor *t,
                     char *pool, float *room, rt_error *err) {
-    int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
+    int64_t rows = rt_param_rows(p), size = t->count / rows, part = rt_param_part(p);
+    int64_t groups = same_shape(p, t) ? 0 : groups_of(p, t);
     char *to = pool + p->offset;
     for (int64_t first = 0; first < rows; first += part) {
         int64_t n = rows - first < part ? rows - first : part;
         if (st_read_part(file, t, room, first * size, n * size, err))
             return err->code;
+        if (groups)
+            spread_groups(p, t, groups, room, first, n);
         rt_clear_missing(p, room, first, n);
         rt_param_pack(p, room, to, first, n, m->threads);
     }
@@ -137,7 +176,7 @@ static int read_all(const netrt *m, const st_file *file, char *pool, float *room
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
         const st_tensor *t = rt_param_saved(p) ? st_find(file, p->name) : NULL;
-        if (!t || !same_shape(p, t) || !is_float(t->dtype))
+        if (!t || !fits(p, t) || !is_float(t->dtype))
             continue;
         if (read_one(m, file, p, t, pool, room, err))
             return err->code;
