@@ -26,6 +26,7 @@ static const Row table[] = {
     {"alexnet.net", NULL, 60965224, 0, 0},
     {"googlenet.net", "GoogLeNet", 6998552, 0, 0},
     {"googlenet.net", "GoogLeNetHeads", 6998552 + 3188840 + 3190888, 0, 0},
+    {"inception_v4.net", NULL, 42679816, 0, 0},
     {"lenet.net", NULL, 80202, 0, 0},
     {"lenet5.net", NULL, 60000, 840, 0},
     {"resnet.net", "Depth.18", 11689512, 0, 1814073344},
