@@ -35,7 +35,7 @@ typedef struct Options {
 
     int color;                  /* ColorMode */
     int quiet, verbose;
-    int json;                   /* describe --json */
+    int json;                   /* describe, emit --as=plan: --json */
     int diag_format;            /* DiagFormat */
     int werror, strict_shapes;
     const char **include_dirs;

@@ -49,6 +49,7 @@ static const VerbRow verbs[VERB_COUNT] = {
     [VERB_EMIT] = {"emit", "FILE", "print one stage: syntax tree, graph, plan, LLVM IR, assembly",
                    "  netc emit --as=ast lenet5.net         canonical source text\n"
                    "  netc emit --as=plan --mode=train lenet5.net\n"
+                   "  netc emit --as=plan --json --target-cpu=x86-64-v3 lenet5.net\n"
                    "  netc emit --as=obj lenet5.net -o lenet5.o\n",
                    1, 1},
     [VERB_IMPORT] = {"import", "FILE", "a network or weights of other programs: Caffe, ONNX, numpy",
@@ -149,7 +150,8 @@ static const OptionRow table[] = {
      "ast graph dot plan ll asm obj header"},
     {"mode", 0, OPT_CHOICE, V(EMIT), "MODE", "forward|train|look", FIELD(mode),
      "which program: forward, train or look"},
-    {"json", 0, OPT_FLAG, V(DESCRIBE), NULL, NULL, FIELD(json), "JSON instead of a table"},
+    {"json", 0, OPT_FLAG, V(DESCRIBE) | V(EMIT), NULL, NULL, FIELD(json),
+     "describe, --as=plan: JSON instead of a table"},
     {"prototxt", 0, OPT_TEXT, V(IMPORT), "FILE", NULL, FIELD(prototxt),
      "Caffe: the network's description"},
     {"input", 0, OPT_TEXT, V(IMPORT), "CxHxW", NULL, FIELD(input_size),

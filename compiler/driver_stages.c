@@ -29,6 +29,7 @@
 #pragma weak pass_exists
 #pragma weak pass_run_one
 #pragma weak params_place
+#pragma weak plan_json
 #pragma weak plan_print
 #pragma weak graph_print
 #pragma weak graph_dot
@@ -328,7 +329,7 @@ void stage_header(Compile *c, const char *name, FILE *out) {
 void stage_print_graph(Compile *c, EmitKind kind, FILE *out) {
     const Graph *graph = c->model->mode[c->options->mode].graph;
 
-    if (!graph_print || !graph_dot || !plan_print)
+    if (!graph_print || !graph_dot || !plan_print || !plan_json)
         missing("graph printer");
     if (!graph)
         fatal(NETC_USAGE, "'%s' has no %s program", c->model->name,
@@ -338,7 +339,7 @@ void stage_print_graph(Compile *c, EmitKind kind, FILE *out) {
     if (kind == EMIT_DOT)
         graph_dot(graph, out);
     else if (kind == EMIT_PLAN)
-        plan_print(graph, &c->target, out);
+        (c->options->json ? plan_json : plan_print)(graph, &c->target, out);
     else
         graph_print(graph, out);
 }

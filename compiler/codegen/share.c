@@ -138,7 +138,9 @@ static Kernel shape_of(const Kernel *k) {
     s.anchor = s.tail = s.update = s.bias_grad = s.bias_update = 0;
     memset(s.chain, 0, sizeof s.chain);
     memset(s.behind, 0, sizeof s.behind);
-    s.name = s.label = s.algorithm = s.why = s.others = NULL;
+    s.name = s.label = s.algorithm = s.why = NULL;
+    s.rejected = NULL;
+    s.nrejected = 0;
     s.flops_image = s.flops_fixed = s.bytes_image = s.bytes_fixed = 0;
     s.seconds = s.seconds_image = s.seconds_fixed = 0;
     s.gap = s.gap_bytes = s.top = 0; /* the runtime's matter */

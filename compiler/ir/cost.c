@@ -209,9 +209,10 @@ static void record(const Graph *g, const Kernel *k, const Target *t, const Kerne
     r->at[r->count++] = (PlanChoice){k->anchor, plan_key(g, k, t, g->keep), copy, n};
 }
 
-/* The best of each algorithm, the chosen one's other sizes included: "direct 3.95 ms, ...". */
-static const char *others_text(const Graph *g, const Kernel *candidate, int n, int best) {
-    StrBuf b = sb_new(g->keep);
+/* The best of each algorithm, the chosen one's other sizes included. */
+static void list_rejected(const Graph *g, Kernel *k, const Kernel *candidate, int n, int best) {
+    Rejected *at = ARENA_ARRAY(g->keep, n, Rejected);
+    int count = 0;
     for (int i = 0; i < n; i++) {
         const char *name = candidate[i].algorithm;
         int least = -1;
@@ -225,11 +226,12 @@ static const char *others_text(const Graph *g, const Kernel *candidate, int n, i
         }
         if (seen || i == best || least < 0)
             continue;
-        bool same = strcmp(name, candidate[best].algorithm) == 0;
-        sb_printf(&b, "%s%s%s %.3g ms", b.length ? ", " : "", name, same ? " in other sizes" : "",
-                  1e3 * candidate[least].seconds);
+        at[count++] = (Rejected){.algorithm = name,
+                                 .seconds = candidate[least].seconds,
+                                 .other_sizes = strcmp(name, candidate[best].algorithm) == 0};
     }
-    return b.text;
+    k->rejected = at;
+    k->nrejected = count;
 }
 
 void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candidate, int n) {
@@ -245,7 +247,7 @@ void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candi
                 best = i;
     }
     *k = candidate[best];
-    k->others = n > 1 ? others_text(g, candidate, n, best) : NULL;
+    list_rejected(g, k, candidate, n, best);
     if (known >= 0)
         k->why = arena_printf(g->keep, "measured best; %s", k->why ? k->why : "");
 }

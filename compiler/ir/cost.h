@@ -38,7 +38,7 @@ typedef struct PlanRecord {
 /* Images per call the plan is made for, at least 1. */
 int64_t plan_batch(const Graph *g);
 double cost_seconds(const Target *t, const Cost *c);
-/* *k = the chosen candidate, with `others` and `why` completed.  n >= 1; all fields of *k that are
+/* *k = the chosen candidate, with `rejected` and `why` completed.  n >= 1; all fields of *k that are
  * not algorithm, tile, tasks, scratch, winograd, seconds, why are equal in all candidates. */
 void plan_choose(const Graph *g, Kernel *k, const Target *t, const Kernel *candidate, int n);
 /* Fills k->seconds if no hook has (a roofline of the kernel's flops and bytes), and what is told of

@@ -50,6 +50,13 @@ typedef struct Tile {
     int rows;     /* output rows per task or per cache block */
 } Tile;
 
+/* The best candidate of an algorithm that was not chosen (of the chosen one: in other sizes). */
+typedef struct Rejected {
+    const char *algorithm;
+    double seconds;
+    bool other_sizes;
+} Rejected;
+
 enum { KERNEL_MAX_CHAIN = 8, KERNEL_MAX_BEHIND = 3 };
 
 typedef struct Kernel {
@@ -79,12 +86,17 @@ typedef struct Kernel {
     int winograd;              /* output pixels per tile side, F(winograd, kernel); 0: direct */
     double seconds;            /* the cost model's guess for one call of options->batch images */
     double seconds_image, seconds_fixed; /* for n images: the larger of image * n and fixed */
-    const char *others;        /* what else was possible: "direct 3.95 ms, winograd2 2.4 ms" */
+    const Rejected *rejected;  /* what else was possible */
+    int nrejected;
     const struct Lanes *lanes; /* a block kernel, made of other kernels' nodes (lanes.h), or NULL */
 } Kernel;
 
 void kernel_print(const Graph *g, const Kernel *k, FILE *out);
 void plan_print(const Graph *g, const Target *t, FILE *out); /* the text of `emit --as=plan` */
+/* The same facts as one JSON object, a kernel per line; times in seconds, sizes in bytes. */
+void plan_json(const Graph *g, const Target *t, FILE *out);
+/* Where and how a value lies: "c16+1,1,1,1", "plain", "o32x16". */
+void plan_layout_text(const Value *v, char *buf, size_t n);
 
 /* All nodes of the kernel, in the order of their computation; returns how many. */
 enum { KERNEL_MAX_NODES = KERNEL_MAX_CHAIN + KERNEL_MAX_BEHIND + 5 };

@@ -13,7 +13,7 @@
 #include "ir/lanes.h"
 #include "ir/op.h"
 
-static void layout_text(const Value *v, char *buf, size_t n) {
+void plan_layout_text(const Value *v, char *buf, size_t n) {
     const Layout *l = &v->layout;
     char halo[40] = "";
     if (l->halo[0] || l->halo[1] || l->halo[2] || l->halo[3])
@@ -37,7 +37,7 @@ static void layout_text(const Value *v, char *buf, size_t n) {
 static void add_layouts(const Graph *g, const ValueId *v, int n, StrBuf *b) {
     for (int i = 0; i < n; i++) {
         char text[64];
-        layout_text(graph_v(g, v[i]), text, sizeof text);
+        plan_layout_text(graph_v(g, v[i]), text, sizeof text);
         sb_printf(b, "%s%s", i ? " " : "", text);
     }
 }
@@ -131,8 +131,10 @@ static void kernel_row(const Graph *g, int index, double whole, Arena *tmp, FILE
     }
     if (k->why)
         sb_printf(&why, "%s", k->why);
-    if (k->others && k->others[0])
-        sb_printf(&why, "%selse %s", k->why ? "; " : "", k->others);
+    for (int i = 0; i < k->nrejected; i++)
+        sb_printf(&why, "%s%s%s %.3g ms", i ? ", " : k->why ? "; else " : "else ",
+                  k->rejected[i].algorithm, k->rejected[i].other_sizes ? " in other sizes" : "",
+                  1e3 * k->rejected[i].seconds);
     if (why.length)
         wrapped(out, why.text);
     for (int i = 0; k->lanes && i < k->lanes->nsteps; i++)

@@ -334,15 +334,15 @@ static void block_kernel(Former *f, Kernel *k, int64_t scratch) {
     new_kernel(f, k, f->block, f->update ? "block" : "net");
     k->why = arena_printf(f->g->keep,
                           "%d layers per block of %d images: %lld KB of activations, %lld KB of "
-                          "weights%s, L2 %lld KB",
+                          "weights%s, L2 %lld KB; %.3g us per image where blocks are full, %.3g "
+                          "with one kernel per layer",
                           f->block->nsteps, t->vector, (long long)(scratch + 1023) / 1024,
                           (long long)(f->weights + f->gradients + 1023) / 1024,
-                          f->gradients ? " and gradients" : "", (long long)t->l2 / 1024);
+                          f->gradients ? " and gradients" : "", (long long)t->l2 / 1024,
+                          1e6 * f->seconds, 1e6 * f->ordinary);
     k->scratch = scratch;
     k->tasks_per = f->update ? f->block->slots : 1;
     k->tasks_block = f->update ? 0 : t->vector;
-    k->others = arena_printf(f->g->keep, "one kernel per layer: %.3g us per image instead of %.3g",
-                             1e6 * f->ordinary, 1e6 * f->seconds);
     /* A block takes as long as if all its lanes had an image, and one thread. */
     int64_t n = plan_batch(f->g), blocks = (n + t->vector - 1) / t->vector;
     int64_t threads = threads_of(t), rounds = (blocks + threads - 1) / threads;

@@ -1,6 +1,12 @@
 /* test_graph.c: shapes, layouts, building, text round trip, and that the verifier sees mistakes. */
+#define _GNU_SOURCE
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if __has_include(<jansson.h>)
+#include <jansson.h>
+#endif
 
 #include "base/bug.h"
 #include "nets.h"
@@ -436,5 +442,43 @@ static void pictures(void) {
     net_free(&n);
 }
 
+/* A judge of our JSON: values of the kinds that readers of the plan rely on. */
+static void plan_as_json(void) {
+#if __has_include(<jansson.h>)
+    Net n = net_fork("train", NULL);
+    char *text = NULL;
+    size_t size;
+    passes_run(n.g, &n.ctx);
+    FILE *f = open_memstream(&text, &size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    plan_json(n.g, &net_target, f);
+    fclose(f);
+    json_error_t wrong = {0};
+    json_t *plan = json_loads(text, JSON_REJECT_DUPLICATES, &wrong), *kernel;
+    if (!plan)
+        printf("  line %d, column %d: %s\n", wrong.line, wrong.column, wrong.text);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(plan);
+    size_t count = json_array_size(json_object_get(plan, "kernels")), nodes = 0, i;
+    CU_ASSERT_EQUAL(count, n.g->nkernels);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_object_get(plan, "memory"), "per_image")),
+                    n.g->act_bytes);
+    json_array_foreach(json_object_get(plan, "kernels"), i, kernel) {
+        const Kernel *k = &n.g->kernels[i];
+        CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(kernel, "name")), k->name);
+        CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(kernel, "algorithm")), k->algorithm);
+        CU_ASSERT_EQUAL(json_array_size(json_object_get(kernel, "rejected")), k->nrejected);
+        CU_ASSERT_PTR_NOT_NULL(json_object_get(kernel, "seconds"));
+        nodes += json_array_size(json_object_get(kernel, "nodes"));
+    }
+    CU_ASSERT_EQUAL(nodes, n.g->norder);
+    json_decref(plan);
+    free(text);
+    net_free(&n);
+#else
+    suite_skip("jansson is not installed");
+#endif
+}
+
 SUITE_MAIN(TEST(windows), TEST(layouts), TEST(building), TEST(round_trip), TEST(bad_text),
-           TEST(damaged_text), TEST(verifier), TEST(early_update), TEST(pictures))
+           TEST(damaged_text), TEST(verifier), TEST(early_update), TEST(pictures),
+           TEST(plan_as_json))
