@@ -235,6 +235,7 @@ static void resnet18(void) {
     CU_ASSERT_TRUE(weight->init == INIT_FILL && weight->init_a == 1 && weight->decay_mult == 0);
     const Param *variance = param(r.m, "layer2.0.downsample.1.running_var");
     CU_ASSERT_TRUE(variance->frozen && !variance->constant && variance->trainable == 0);
+    done(&r);
 }
 
 static void vgg_fields(void) {

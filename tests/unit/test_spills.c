@@ -7,6 +7,7 @@
  * store, and hold more than a register file on purpose.  In the summing loops any access to the
  * stack is a failure, and so is a low share of multiply-adds among the instructions (which is how
  * scheduling for one processor model shows: moves, reloads, addresses in registers of their own).
+ * ctest-labels: slow
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
