@@ -44,6 +44,12 @@ int verb_import(Compile *c) {
                              .order = (ImportOrder)o->order,
                              .plain = o->plain};
     ImportResult result;
+    if (o->output && strcmp(o->output, "-") == 0) {
+        fputs("netc: error: two files cannot be written to standard output\n"
+              "help: name them with -o NAME, or a folder with -o FOLDER/\n",
+              stderr);
+        return NETC_USAGE;
+    }
     int status = import_file(c->keep, &options, &result);
 
     if (status) {

@@ -84,7 +84,7 @@ static void conv_args(StrBuf *out, const ImLayer *l) {
     put_pair(out, "stride", l->stride, one);
     put_pad(out, l->pad);
     if (l->op == IM_DECONV)
-        put_pair(out, "out_pad", l->out_pad, none);
+        put_pair(out, "output_pad", l->out_pad, none);
     put_pair(out, "dilation", l->dilation, one);
     if (l->groups > 1)
         sb_printf(out, ", groups = %lld", (long long)l->groups);

@@ -59,7 +59,8 @@ made() {
         case $state:$line in
         text:'```console')
             state=console
-            rm -rf "$work/shell" && mkdir "$work/shell" && ln -s "$src/specs" "$work/shell/specs"
+            rm -rf "$work/shell" && mkdir "$work/shell" && ln -s "$src/specs" "$work/shell/specs" &&
+                mkdir "$work/shell/tests" && ln -s "$src/tests/import" "$work/shell/tests/import"
             ;;
         text:'<!-- from: operations -->' | text:'<!-- from: codes -->')
             printf '%s\n' "$line"

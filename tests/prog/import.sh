@@ -92,6 +92,7 @@ hold "a description gives the same weights as the older format" \
 # --- the command line ---
 run 2 "needs a file" -- netc import
 run 2 "not an option of 'netc build'" -- netc build --prototxt=x small_v1.net
+run 2 "standard output" -- netc import -o - "$vectors/torch.onnx"
 run 5 "missing.onnx" -- netc import missing.onnx
 run 5 "folder" -- netc import "$vectors"
 run 4 "2013" -- netc import "$vectors/first_format.caffemodel"
@@ -145,11 +146,30 @@ if [ -n "$data" ] && [ -d "$data/lenet-mnist" ]; then
     done
     parameters cifar10-caffe/cifar10_quick_iter_5000.caffemodel 145,578
     run 0 -- netc check -Werror cifar10_quick_iter_5000.net
+    run 0 -- netc import -q "$data/cifar10-caffe/cifar10_quick_iter_5000.caffemodel" --order=rgb \
+        --mean=125.27,122.93,113.86 -o quick # the mean of each plane; the net had a mean image
+    run 0 -- netc build -q quick.net
+    run 0 -- ./quick eval -q --json --data="$data/cifar10-subset" --weights=quick.safetensors
+    hold "Caffe's quick net: at most 26 % error on CIFAR-10" \
+        awk 'match($0, /"error":[0-9.]+/) { e = substr($0, RSTART + 8, RLENGTH - 8) }
+            END { exit !(e != "" && e + 0 <= 0.26) }' stdout
     parameters cifar10-caffe/cifar10_full_iter_70000.caffemodel 89,578
     parameters squeezenet-v1.1/squeezenet_v1.1.caffemodel 1,235,496
     run 0 -- netc check -Werror squeezenet_v1.1.net
     parameters squeezenet-v1.0-deepcompression/squeezenet_v1.0_decoded.caffemodel 1,248,424
     run 0 -- netc check -Werror squeezenet_v1.0_decoded.net
+    run 0 -- netc import -q "$data/squeezenet-v1.1/squeezenet_v1.1.caffemodel" \
+        --mean=123,117,104 -o squeeze
+    sed -i 's/order = bgr/order = bgr; crop = 227x227/' squeeze.net
+    run 0 -- netc build -q squeeze.net
+    for picture in chelsea-cat coffee lighthouse rafting; do
+        run 0 -- ./squeeze predict --json --top=5 --weights=squeeze.safetensors \
+            "$data/photos/$picture.png"
+        grep -oE '"class":"?[0-9]+' stdout | grep -oE '[0-9]+$' >got
+        sed -n "s/^$picture.png *left[^:]*: //p" "$data/squeezenet-v1.1/expected-outputs.txt" |
+            tr '|' '\n' | awk '{ print $1 }' >want
+        same "SqueezeNet: the five classes of $picture" want got
+    done
     parameters cifar10-resnet20/resnet20-12fca82f.safetensors 269,722
     for style in starry-night red-vineyards wheatfield_with_crows; do
         parameters "fast-style-transfer/$style.safetensors" 28,270
