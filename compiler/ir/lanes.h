@@ -3,8 +3,8 @@
  * Activations lie as [channel][row][column][lane] in the thread's scratch memory and never leave
  * the caches; every step is what would else be a kernel of its own (anchor, chain, tail).  Training
  * has two such kernels: the block kernel leaves gradients, one copy per task ("slot"), and the
- * update adds the copies in order and applies SGD; gradients that sum over images rather than pixels
- * are made there.
+ * update adds the copies in order and applies SGD; gradients that sum over images rather than
+ * pixels are made there.
  * requires: made by passes/lanes.c; ensures: read by ops/lanes*.c and the printers only.
  */
 #ifndef IR_LANES_H

@@ -348,7 +348,7 @@ static void keep_value(LanesCtx *l, ValueId v) {
     em_for_end(e, &lane, NULL, 0);
 }
 
-/* Channels [c, c + n) of all lanes, a full block, at one pixel: rows of `lanes` channels per image. */
+/* A vector of channels of all lanes, a full block, at one pixel: a row of them per image. */
 static void keep_channels(LanesCtx *l, const LanesTensor *t, const View *out, Val cb, int64_t from,
                           Val y, Val x) {
     Emit *e = l->e;

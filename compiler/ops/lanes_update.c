@@ -46,8 +46,8 @@ static bool is_leaf(const Graph *g, ValueId v) {
     return x->kind == VK_RESULT && x->stored;
 }
 
-/* Each source of rows is spread over the whole table, so that every thread's share, the same in each
- * step, has its part of all: what it changed is still in its cache. */
+/* Each source of rows is spread over the whole table, so that every thread's share, the same in
+ * each step, has its part of all: what it changed is still in its cache. */
 typedef struct Spread {
     Row *row;
     double *key;

@@ -412,8 +412,14 @@ static int wino_net(const WinoCase *c, const char *target, bool exact, double *w
         param[i] = arena_array(net.keep, count, sizeof(double));
         ref_fill_distinct(param[i], count, 0.1, 5 + (uint32_t)i);
     }
-    RefRun r = {.g = g, .n = c->n, .input = {image}, .label = {label}, .param = param, .lr = 0.02,
-                .momentum = 0.9, .seed = 7};
+    RefRun r = {.g = g,
+                .n = c->n,
+                .input = {image},
+                .label = {label},
+                .param = param,
+                .lr = 0.02,
+                .momentum = 0.9,
+                .seed = 7};
     Slabs slabs = slabs_new(g, &r, r.n);
     CU_ASSERT_TRUE_FATAL(ref_run(&r));
     for (int k = 0; k < g->nkernels; k++)
@@ -441,7 +447,8 @@ static void winograd(void) {
         const char *target = targets[i < 6 ? 0 : 1 + i % 3];
         int steps = wino_net(&cases[i % 6], target, false, &worst);
         if (steps != cases[i % 6].steps)
-            printf("  case %d: %d steps by Winograd instead of %d\n", i % 6, steps, cases[i % 6].steps);
+            printf("  case %d: %d steps by Winograd instead of %d\n", i % 6, steps,
+                   cases[i % 6].steps);
         CU_ASSERT_EQUAL(steps, cases[i % 6].steps);
         CU_ASSERT_EQUAL(wino_net(&cases[i % 6], target, true, &direct), 0);
     }
