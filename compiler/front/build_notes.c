@@ -44,7 +44,6 @@ typedef struct Later {
 } Later;
 /* Operations that the language plans and that are not built. */
 static const Later later[] = {
-    {"deconv", NULL},
     {"global_avgpool", "avgpool(HxW) with the size of its input averages everything"},
     {"global_maxpool", "maxpool(HxW) with the size of its input takes the maximum of everything"},
     {"max", NULL},
@@ -58,6 +57,8 @@ static const Later later[] = {
     {"gelu", "relu, tanh, stanh and sigmoid are built"},
     {"elu", "relu, tanh, stanh and sigmoid are built"},
     {"prelu", "relu, tanh, stanh and sigmoid are built"},
+    {"clip", "relu, tanh, stanh and sigmoid are built"},
+    {"div", NULL},
     {"lppool", "avgpool and maxpool are built"},
     {"hinge", "cross_entropy, mse and lenet_map are built"},
     {"transpose", NULL},

@@ -154,36 +154,43 @@ static bool connect_table(OpCall *o) {
     return true;
 }
 
-/* Groups whose channels do not fill vectors become one dense conv with a block-diagonal mask. */
-static bool mask_groups(OpCall *o) {
-    if (o->bound.op != OP_CONV2D)
+/* Groups whose channels do not fill vectors become one dense conv with a block-diagonal mask of
+ * maps x inputs links. */
+static bool mask_of(OpCall *o, int64_t maps, int64_t inputs, const int64_t kernel[2],
+                    int64_t *groups, const ConnTable **connect) {
+    int64_t taps = kernel[0] * kernel[1], n;
+    int64_t in_part = inputs / *groups, out_part = maps / *groups;
+    if (*groups == 1 || (in_part % GROUP_UNIT == 0 && out_part % GROUP_UNIT == 0))
         return true;
-    ConvAttrs *a = o->bound.attrs;
-    int64_t inputs = o->in[0]->shape.dim[0], taps = a->kernel[0] * a->kernel[1];
-    if (a->groups == 1 ||
-        (inputs / a->groups % GROUP_UNIT == 0 && a->maps / a->groups % GROUP_UNIT == 0))
-        return true;
-    int64_t n;
-    if (__builtin_mul_overflow(inputs, a->maps, &n) || __builtin_mul_overflow(n, taps, &n) ||
+    if (__builtin_mul_overflow(inputs, maps, &n) || __builtin_mul_overflow(n, taps, &n) ||
         n > MASK_MAX) {
         Diag *d = diag_error(o->b->diag, o->at->loc, "E0801",
                              "not built yet: %lld groups of %lld to %lld maps at this size",
-                             (long long)a->groups, (long long)(inputs / a->groups),
-                             (long long)(a->maps / a->groups));
+                             (long long)*groups, (long long)in_part, (long long)out_part);
         diag_help(d, "groups with a multiple of %d maps on both sides have no such limit",
                   GROUP_UNIT);
         return false;
     }
-    ConnTable *t = table_new(o->b, a->maps, inputs);
-    uint8_t *link = ARENA_ARRAY(o->b->arena, a->maps * inputs, uint8_t);
-    int64_t in_part = inputs / a->groups, out_part = a->maps / a->groups;
-    for (int64_t m = 0; m < a->maps; m++)
+    ConnTable *t = table_new(o->b, maps, inputs);
+    uint8_t *link = ARENA_ARRAY(o->b->arena, maps * inputs, uint8_t);
+    for (int64_t m = 0; m < maps; m++)
         for (int64_t i = 0; i < in_part; i++)
             link[m * inputs + m / out_part * in_part + i] = 1;
     t->link = link;
-    a->connect = t;
-    a->groups = 1;
+    *connect = t;
+    *groups = 1;
     return true;
+}
+
+static bool mask_groups(OpCall *o) {
+    if (o->bound.op == OP_DECONV) { /* weights [input maps, maps]: those of the adjoint's conv */
+        DeconvAttrs *a = o->bound.attrs;
+        return mask_of(o, o->in[0]->shape.dim[0], a->maps, a->kernel, &a->groups, &a->connect);
+    }
+    if (o->bound.op != OP_CONV2D)
+        return true;
+    ConvAttrs *a = o->bound.attrs;
+    return mask_of(o, a->maps, o->in[0]->shape.dim[0], a->kernel, &a->groups, &a->connect);
 }
 
 /* ---- shape inference and its complaints ---- */

@@ -236,6 +236,8 @@ static ValueId param_value(Build *b, int index) {
 }
 
 static const ConnTable *connections(const Bound *bound) {
+    if (bound->op == OP_DECONV)
+        return ((const DeconvAttrs *)bound->attrs)->connect;
     return bound->op == OP_CONV2D ? ((const ConvAttrs *)bound->attrs)->connect : NULL;
 }
 

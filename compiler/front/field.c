@@ -25,6 +25,24 @@ static Field join(const Field *a, const Field *c) {
     return f;
 }
 
+/* A transposed window: cell u of the output reads the cells x with pad + u - kernel < stride * x <=
+ * pad + u; the first one's field begins where u = 0 may begin. */
+static void spread(Field *f, const int64_t kernel[2], const int64_t stride[2],
+                   const int64_t pad[4]) {
+    for (int d = 0; d < 2; d++) {
+        int64_t reads = (kernel[d] + stride[d] - 1) / stride[d], grow, back;
+        int64_t first = pad[2 * d] - kernel[d] + 1; /* round up: towards zero if negative */
+        first = first > 0 ? (first + stride[d] - 1) / stride[d] : -(-first / stride[d]);
+        if (__builtin_mul_overflow(reads - 1, f->jump[d], &grow) ||
+            __builtin_add_overflow(f->size[d], grow, &f->size[d]))
+            f->size[d] = INT64_MAX / 4;
+        if (__builtin_mul_overflow(first, f->jump[d], &back) ||
+            __builtin_add_overflow(f->start[d], back, &f->start[d]))
+            f->start[d] = -INT64_MAX / 4;
+        f->jump[d] = f->jump[d] > stride[d] ? f->jump[d] / stride[d] : 1;
+    }
+}
+
 void field_of(Build *b, Tensor *out, int op, const void *attrs) {
     int64_t kernel[2], stride[2], pad[4];
     Field f = {{1, 1}, {1, 1}, {0, 0}, false};
@@ -34,6 +52,11 @@ void field_of(Build *b, Tensor *out, int op, const void *attrs) {
             f = i ? join(&f, &out->in[i]->field) : out->in[i]->field;
     if (op == OP_DENSE || (op == OP_FLATTEN && out->in[0]->shape.rank == 3))
         f.all = true;
+    if (op_def[op]->spreads && op_def[op]->window(attrs, kernel, stride, pad)) {
+        spread(&f, kernel, stride, pad);
+        out->field = f;
+        return;
+    }
     if (op_is(op, OPF_W) && op_def[op]->window && op_def[op]->window(attrs, kernel, stride, pad))
         for (int d = 0; d < 2; d++) {
             int64_t grow, back;
@@ -87,7 +110,9 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
         for (int i = 0; i < params->n; i++)
             if (!b->m->params.at[params->index[i]].frozen)
                 row->trainable += b->m->params.at[params->index[i]].trainable;
-        if (!op_def[op]->expand) /* a normalisation's line per channel joins its producer */
+        if (op_def[op]->spreads) /* every input cell meets every weight of its map */
+            row->macs = (double)params->weights * pixels(&in->shape);
+        else if (!op_def[op]->expand) /* a normalisation's line per channel joins its producer */
             row->macs = (double)params->weights * pixels(&out->shape);
     }
     out->row = b->rows.len;

@@ -32,8 +32,9 @@ enum {
     OPF_W = 1 << 10, /* window op: .window gives kernel, stride, pad for receptive fields */
     OPF_X = 1 << 11, /* effect: updates a parameter; never dead */
     OPF_C = 1 << 12, /* commutes: its two inputs may trade places */
-    OPF_K = 1 << 13, /* elementwise, but inputs from 1 on may be vectors: one number per channel,
-                        for all images (not batched) or for each */
+    OPF_K = 1 << 13, /* elementwise, but inputs from 1 on may have extent 1 where input 0 has more, and
+                        are repeated there: [C], [C, 1, 1], [1, H, W], [1]; the same for all images
+                        (not batched) or one for each */
 };
 
 typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE, AT_STR } AttrType;
@@ -127,6 +128,7 @@ typedef struct OpDef {
     /* composites have no code: after grad the node becomes another one (and new ones before it) */
     void (*expand)(Graph *, NodeId);
     double (*flops)(const Graph *, NodeId);                        /* per image */
+    bool spreads; /* .window is that of the adjoint: a stride makes the output larger (deconv) */
     bool (*window)(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]);
     struct LLVMOpaqueValue *(*scalar)(ScalarCtx *);                /* OPF_E */
     void (*lower)(KernelCtx *);                                    /* all others */

@@ -26,6 +26,14 @@ typedef struct ConvAttrs { /* CONV2D and its two gradients */
     int round;                /* CONV_ROUND_FLOOR ... */
 } ConvAttrs;
 
+typedef struct DeconvAttrs { /* DECONV: the adjoint of a convolution, forwards */
+    int64_t maps;              /* output channels */
+    int64_t kernel[2], stride[2], pad[4] /* cut off: top bottom left right */, output_pad[2];
+    int64_t dilation[2], groups;
+    bool bias;
+    const ConnTable *connect; /* [input maps * output maps], set for narrow groups; NULL = all */
+} DeconvAttrs;
+
 typedef struct DenseAttrs {
     int64_t units;
     bool bias;
@@ -56,6 +64,13 @@ typedef struct BnAttrs { /* BN, INSTANCENORM and their parts */
     bool infer;            /* running statistics; the layer changes nothing */
     int64_t cells;         /* parts only: numbers per image and channel (BN_RUNNING: 0 = a mean) */
 } BnAttrs;
+
+typedef struct CurveAttrs { /* elementwise functions: each uses some */
+    double slope, alpha, p, lo, hi, by, shift;
+    bool shared;           /* prelu: one number for all channels */
+} CurveAttrs;
+
+typedef struct SumToAttrs { int64_t dim[3], rank; } SumToAttrs; /* shape of the result */
 
 typedef struct DropoutAttrs { /* DROPOUT, DROPOUT_BWD */
     double rate;

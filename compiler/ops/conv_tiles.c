@@ -216,18 +216,20 @@ bool weights_dense_bwd_weights(const Graph *g, NodeId n, int input, const Target
     return weights_conv_bwd_weights(g, n, input, t, out);
 }
 
-/* The output is laid out as its reader wants it; the input is a parameter, laid out by its layer.
- */
+/* The output is laid out as its reader wants it, the input as forward convolution wants it, also
+ * where nobody convolves (deconv). */
 bool weights_transpose_weights(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
-    if (input != -1)
-        return false;
     ValueId v = graph_n(g, n)->out[0];
     for (NodeId u = 1; u < g->nnode; ++u) {
         const Node *node = graph_n(g, u);
         if (node->dead || node->nin < 2 || node->in[1] != v)
             continue;
-        if (node->op == OP_CONV2D_BWD_DATA || node->op == OP_DENSE_BWD_DATA)
+        if (node->op != OP_CONV2D_BWD_DATA && node->op != OP_DENSE_BWD_DATA)
+            continue;
+        if (input == -1)
             return weights_conv_bwd_data(g, u, 1, t, out);
+        conv_forward_layout(g, node, t, out);
+        return true;
     }
     return false;
 }

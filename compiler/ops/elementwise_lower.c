@@ -51,6 +51,7 @@ Val scalar_sigmoid_bwd(ScalarCtx *s) {
 
 Val scalar_add(ScalarCtx *s) { return em_fadd(s->e, s->in[0], s->in[1]); }
 
+Val scalar_channel_add(ScalarCtx *s) { return em_fadd(s->e, s->in[0], s->in[1]); }
 Val scalar_mul(ScalarCtx *s) { return em_fmul(s->e, s->in[0], s->in[1]); }
 
 /* Lanes are channels: element c * plane + y * width + x of each. */

@@ -25,7 +25,19 @@ WEIGHTS(dense_bwd_data); WEIGHTS(dense_bwd_weights); WEIGHTS(transpose_weights);
 /* map_lower.c: standalone elementwise kernels (anchor is itself elementwise); elementwise_lower.c */
 LOWER(map); CHOOSE(map);
 SCALAR(relu); SCALAR(relu_bwd); SCALAR(tanh); SCALAR(tanh_bwd); SCALAR(stanh); SCALAR(stanh_bwd);
-SCALAR(sigmoid); SCALAR(sigmoid_bwd); SCALAR(dropout); SCALAR(dropout_bwd); SCALAR(add); SCALAR(mul);
+SCALAR(sigmoid); SCALAR(sigmoid_bwd); SCALAR(dropout); SCALAR(dropout_bwd);
+/* algebra_lower.c */
+SCALAR(leaky_relu); SCALAR(leaky_relu_bwd); SCALAR(prelu); SCALAR(prelu_bwd); SCALAR(elu);
+SCALAR(elu_bwd); SCALAR(softplus); SCALAR(softplus_bwd); SCALAR(swish); SCALAR(swish_bwd);
+SCALAR(gelu); SCALAR(gelu_bwd); SCALAR(abs); SCALAR(abs_bwd); SCALAR(neg); SCALAR(scale);
+SCALAR(clip); SCALAR(clip_bwd); SCALAR(square); SCALAR(sqrt); SCALAR(exp); SCALAR(log); SCALAR(pow);
+SCALAR(pow_bwd);
+/* arith_lower.c */
+SCALAR(add); SCALAR(mul); SCALAR(sub); SCALAR(div); SCALAR(maximum); SCALAR(minimum);
+SCALAR(pass_ge); SCALAR(pass_lt); LOWER(sum_to); CHOOSE(sum_to);
+
+/* deconv.c is made of conv_bwd_data; elementwise_lower.c: */
+SCALAR(channel_add);
 
 /* pool_lower.c, norm_lower.c, softmax_lower.c, shape_lower.c, rbf_lower.c, optim_lower.c */
 LOWER(load_input); LOWER(subsample); LOWER(subsample_bwd_data); LOWER(subsample_bwd_coef);

@@ -51,6 +51,10 @@ static bool reads_images(const Graph *g, const Node *n) {
 static bool has_code(const Graph *g, const Node *n) {
     if (!reads_images(g, n)) /* weights turned round: read where they are; sums of gradients: map */
         return op_is(n->op, OPF_E | OPF_X) || n->op == OP_TRANSPOSE_WEIGHTS;
+    for (int i = 0; i < n->nin && op_is(n->op, OPF_K); i++)
+        if (!graph_v(g, n->in[i])->batched ||
+            !shape_equal(&graph_v(g, n->in[i])->shape, &graph_v(g, n->out[0])->shape))
+            return false; /* repeated numbers are not spread over the lanes */
     if (n->op == OP_CONV2D && ((const ConvAttrs *)n->attrs)->algorithm != CONV_AUTO)
         return false; /* somebody wants it in a certain way */
     return op_is(n->op, OPF_E) ? op_def[n->op]->scalar != NULL : op_def[n->op]->lanes != NULL;
@@ -88,8 +92,8 @@ static Kernel *add_step(Former *f, NodeId anchor, const Kernel *of) {
 }
 
 /* Gradients that sum over images rather than pixels wait for the update: all images are summed at
- * once and meet their weights in registers.  A copy per task would be written, read back and, worse,
- * carried from core to core. */
+ * once and meet their weights in registers.  A copy per task would be written, read back and,
+ * worse, carried from core to core. */
 static bool waits(Former *f, const Kernel *k) {
     NodeId node[KERNEL_MAX_NODES];
     const Node *n = graph_n(f->g, k->anchor);

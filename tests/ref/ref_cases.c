@@ -6,6 +6,8 @@
 
 #include "base/bug.h"
 #include "ops/attrs.h"
+#include "ref_algebra.h"
+#include "ref_params.h"
 
 #define S0 {0, {0}}
 #define S1(c) {1, {c}}
@@ -270,6 +272,7 @@ static const char *bn_inputs(int op, int i) {
     case OP_BN_SCALE: return each ? "ccww" : "wfww";
     case OP_BN_RUNNING: return "ww";
     case OP_SCALE_SHIFT: return each ? "dcc" : "dww";
+    case OP_CHANNEL_ADD: return "dw";
     case OP_CHANNEL_MUL: return each ? "dc" : "dw";
     case OP_BN_BWD_SUMS: return each ? "ddcc" : "ddwf";
     case OP_BN_BWD_COEF: return each ? "ccccw" : "wwwfw";
@@ -389,6 +392,8 @@ static const struct {
     [OP_CONV2D] = {conv_family, COUNT(conv_case)},
     [OP_CONV2D_BWD_DATA] = {conv_family, COUNT(conv_case)},
     [OP_CONV2D_BWD_WEIGHTS] = {conv_family, COUNT(conv_case)},
+    [OP_DECONV] = {ref_deconv_case, REF_DECONV_CASES},
+    [OP_CHANNEL_ADD] = {bn_family, COUNT(bn_src)},
     [OP_DENSE] = {dense_family, COUNT(dense_case)},
     [OP_DENSE_BWD_DATA] = {dense_family, COUNT(dense_case)},
     [OP_DENSE_BWD_WEIGHTS] = {dense_family, COUNT(dense_case)},
@@ -426,8 +431,39 @@ static const struct {
     [OP_SIGMOID_BWD] = {map_family, COUNT(any_shape)},
     [OP_DROPOUT] = {map_family, COUNT(any_shape)},
     [OP_DROPOUT_BWD] = {map_family, COUNT(any_shape)},
-    [OP_ADD] = {map_family, COUNT(any_shape)},
-    [OP_MUL] = {map_family, COUNT(any_shape)},
+    [OP_LEAKY_RELU] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_LEAKY_RELU_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_PRELU] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_PRELU_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_ELU] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_ELU_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SOFTPLUS] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SOFTPLUS_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SWISH] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SWISH_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_GELU] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_GELU_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_ABS] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_ABS_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_NEG] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SCALE] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_CLIP] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_CLIP_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SQUARE] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_SQRT] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_EXP] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_LOG] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_POW] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_POW_BWD] = {ref_curve_case, REF_CURVE_CASES},
+    [OP_ADD] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_MUL] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_SUB] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_DIV] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_MAXIMUM] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_MINIMUM] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_PASS_GE] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_PASS_LT] = {ref_arith_case, REF_ARITH_CASES},
+    [OP_SUM_TO] = {ref_arith_case, REF_ARITH_CASES},
     [OP_SOFTMAX] = {map_family, COUNT(any_shape)},
     [OP_SOFTMAX_BWD] = {map_family, COUNT(any_shape)},
     [OP_FLATTEN] = {move_family, COUNT(image_shape)},

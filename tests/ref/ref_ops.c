@@ -10,7 +10,9 @@
 
 #include "base/bug.h"
 #include "ops/attrs.h"
+#include "ref_algebra.h"
 #include "ref_norm.h"
+#include "ref_params.h"
 
 /* ---- access ---- */
 
@@ -319,8 +321,6 @@ static double f_stanh(double x, double y) { (void)y; return stanh_a * tanh(stanh
 static double f_stanh_bwd(double d, double y) { return d * stanh_s * (stanh_a - y * y / stanh_a); }
 static double f_sigmoid(double x, double y) { (void)y; return 1 / (1 + exp(-x)); }
 static double f_sigmoid_bwd(double d, double y) { return d * y * (1 - y); }
-static double f_add(double a, double b) { return a + b; }
-static double f_mul(double a, double b) { return a * b; }
 
 static void map(const RefCall *r, double (*f)(double, double)) {
     FOR(i, ref_elems(r->out))
@@ -329,7 +329,7 @@ static void map(const RefCall *r, double (*f)(double, double)) {
 
 #define MAP(name) static void ref_##name(const RefCall *r) { map(r, f_##name); }
 MAP(relu) MAP(relu_bwd) MAP(tanh) MAP(tanh_bwd) MAP(stanh) MAP(stanh_bwd)
-MAP(sigmoid) MAP(sigmoid_bwd) MAP(add) MAP(mul)
+MAP(sigmoid) MAP(sigmoid_bwd)
 
 void ref_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]) {
     uint32_t k0 = key[0], k1 = key[1], c[4] = {counter[0], counter[1], counter[2], counter[3]};
@@ -547,5 +547,17 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_BN_COMBINE] = 2e-6,       [OP_BN_SCALE] = 1e-6,         [OP_BN_RUNNING] = 1e-6,
     [OP_SCALE_SHIFT] = 1e-6,      [OP_CHANNEL_MUL] = 1e-6,      [OP_BN_BWD_SUMS] = 5e-6,
     [OP_BN_BWD_COEF] = 2e-6,      [OP_BN_BWD_DATA] = 1e-6,
+    [OP_DECONV] = 1e-5,           [OP_CHANNEL_ADD] = 1e-6,
+    [OP_LEAKY_RELU] = 1e-6, [OP_LEAKY_RELU_BWD] = 1e-6, [OP_PRELU] = 1e-6,
+    [OP_PRELU_BWD] = 1e-6, [OP_ELU] = 2e-6, [OP_ELU_BWD] = 1e-6,
+    [OP_SOFTPLUS] = 2e-6, [OP_SOFTPLUS_BWD] = 2e-6, [OP_SWISH] = 2e-6,
+    [OP_SWISH_BWD] = 2e-6, [OP_GELU] = 2e-6, [OP_GELU_BWD] = 2e-6,
+    [OP_ABS] = 1e-6, [OP_ABS_BWD] = 1e-6, [OP_NEG] = 1e-6,
+    [OP_SCALE] = 1e-6, [OP_CLIP] = 1e-6, [OP_CLIP_BWD] = 1e-6,
+    [OP_SQUARE] = 1e-6, [OP_SQRT] = 1e-6, [OP_EXP] = 1e-6,
+    [OP_LOG] = 1e-6, [OP_POW] = 2e-6, [OP_POW_BWD] = 2e-6,
+    [OP_SUB] = 1e-6, [OP_DIV] = 1e-6, [OP_MAXIMUM] = 1e-6,
+    [OP_MINIMUM] = 1e-6, [OP_PASS_GE] = 1e-6, [OP_PASS_LT] = 1e-6,
+    [OP_SUM_TO] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
 };
