@@ -183,7 +183,8 @@ static void option_prep(Im *im, ImNet *net) {
             break;
     }
     if (*p || (n != 1 && n != 3)) {
-        im_fail(im, NETC_USAGE, "'%s' is no mean", im_clean(im, im->options->mean, strlen(im->options->mean)));
+        im_fail(im, NETC_USAGE, "'%s' is no mean",
+                im_clean(im, im->options->mean, strlen(im->options->mean)));
         im_help(im, "one number, or those of red, green and blue: --mean=123,117,104");
         return;
     }
