@@ -158,16 +158,20 @@ static bool wished_layout(const Graph *g, const UseTable *uses, const Target *t,
     return found;
 }
 
-/* A mask has the layout of the weights of the same shape that the same node reads. */
+/* A mask has the layout of the weights, or of their gradient, that the same node reads. */
 static bool sibling_layout(const Graph *g, const UseTable *uses, const Target *t, ValueId v,
                            Layout *out) {
     for (uint32_t u = uses->first[v]; u < uses->first[v + 1]; u++) {
         NodeId id = uses->user[u];
         const Node *n = graph_n(g, id);
-        for (int i = 0; i < n->nin; i++)
-            if (n->in[i] != v && shape_equal(&graph_v(g, n->in[i])->shape, &graph_v(g, v)->shape) &&
-                ask(g, id, i, t, out))
+        for (int i = 0; i < n->nin; i++) {
+            const Value *other = graph_v(g, n->in[i]);
+            if (n->in[i] == v || !shape_equal(&other->shape, &graph_v(g, v)->shape))
+                continue;
+            if (ask(g, id, i, t, out) ||
+                (other->kind == VK_RESULT && ask(g, other->def, -1, t, out)))
                 return true;
+        }
     }
     return false;
 }
