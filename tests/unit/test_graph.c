@@ -459,7 +459,7 @@ static void plan_as_json(void) {
         printf("  line %d, column %d: %s\n", wrong.line, wrong.column, wrong.text);
     CU_ASSERT_PTR_NOT_NULL_FATAL(plan);
     size_t count = json_array_size(json_object_get(plan, "kernels")), nodes = 0, i;
-    CU_ASSERT_EQUAL(count, n.g->nkernels);
+    CU_ASSERT_EQUAL(count, (size_t)n.g->nkernels);
     json_t *memory = json_object_get(plan, "memory");
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(memory, "per_image")), n.g->act_bytes);
     json_array_foreach(json_object_get(plan, "kernels"), i, kernel) {
@@ -467,7 +467,8 @@ static void plan_as_json(void) {
         CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(kernel, "name")), k->name);
         CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(kernel, "algorithm")),
                                k->algorithm);
-        CU_ASSERT_EQUAL(json_array_size(json_object_get(kernel, "rejected")), k->nrejected);
+        CU_ASSERT_EQUAL(json_array_size(json_object_get(kernel, "rejected")),
+                        (size_t)k->nrejected);
         CU_ASSERT_PTR_NOT_NULL(json_object_get(kernel, "seconds"));
         nodes += json_array_size(json_object_get(kernel, "nodes"));
     }
