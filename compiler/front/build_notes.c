@@ -53,19 +53,12 @@ static const Later later[] = {
     {"lstm", NULL},
     {"soft_threshold", NULL},
     {"hard_threshold", NULL},
-    {"leaky_relu", "relu, tanh, stanh and sigmoid are built"},
-    {"gelu", "relu, tanh, stanh and sigmoid are built"},
-    {"elu", "relu, tanh, stanh and sigmoid are built"},
-    {"prelu", "relu, tanh, stanh and sigmoid are built"},
-    {"clip", "relu, tanh, stanh and sigmoid are built"},
-    {"div", NULL},
     {"lppool", "avgpool and maxpool are built"},
     {"hinge", "cross_entropy, mse and lenet_map are built"},
     {"transpose", NULL},
     {"pad", "give the padding to the layer behind: conv(.., pad = N)"},
     {"upsample", NULL},
     {"reshape", NULL},
-    {"sub", NULL},
 };
 
 bool planned_operation(Build *b, LocRange loc, const char *name) {

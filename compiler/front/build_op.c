@@ -31,6 +31,11 @@ static const char *op_title(const OpCall *o) {
     return arena_printf(o->b->arena, "%s '%s'", op_name[o->bound.op], o->naming->row);
 }
 
+/* Joins two or more layers as a chain: add, mul, maximum, minimum. */
+static bool is_nary(int op) {
+    return op_is(op, OPF_U) && op_is(op, OPF_E) && op_is(op, OPF_C);
+}
+
 /* ---- inputs ---- */
 
 static bool wrong_count(OpCall *o, int want) {
@@ -62,7 +67,7 @@ static bool gather_inputs(OpCall *o, Flow flow) {
     o->in = ARENA_ARRAY(b->arena, o->nin, Tensor *);
     for (int i = 0; i < o->nin; i++)
         o->in[i] = i < n ? flow.at[i] : o->bound.in[i - n];
-    bool many = op == OP_ADD || op == OP_MUL;
+    bool many = is_nary(op);
     if (want < 0 ? o->nin < 1 : many ? o->nin < 2 : o->nin != want)
         return wrong_count(o, want < 0 ? 1 : want);
     if (o->nin > 255) {
@@ -345,7 +350,7 @@ static Tensor *make(OpCall *o) {
         for (int i = 0; i < 4 && params.value[i]; i++)
             in[n++] = params.value[i];
     ValueId v;
-    if ((o->bound.op == OP_ADD || o->bound.op == OP_MUL) && n > 2) {
+    if (is_nary(o->bound.op) && n > 2) {
         v = in[0];
         for (int i = 1; i < n; i++)
             v = add_node(o, 2, (ValueId[]){v, in[i]});
@@ -358,8 +363,22 @@ static Tensor *make(OpCall *o) {
     return t;
 }
 
+/* Of operands that may trade places the largest comes first; smaller ones are repeated (flag K). */
+static void largest_first(OpCall *o) {
+    int best = 0;
+    for (int i = 1; i < o->nin; i++)
+        if (shape_elems(&o->in[i]->shape) > shape_elems(&o->in[best]->shape))
+            best = i;
+    if (!is_nary(o->bound.op) || best == 0)
+        return;
+    Tensor *first = o->in[0];
+    o->in[0] = o->in[best];
+    o->in[best] = first;
+}
+
 static bool infer_all(OpCall *o) {
-    if ((o->bound.op != OP_ADD && o->bound.op != OP_MUL) || o->nin <= 2)
+    largest_first(o);
+    if (!is_nary(o->bound.op) || o->nin <= 2)
         return infer_data(o, o->in, o->nin);
     for (int i = 1; i < o->nin; i++)
         if (!infer_data(o, (Tensor *[]){o->in[0], o->in[i]}, 2))

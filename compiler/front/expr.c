@@ -561,9 +561,23 @@ static Val eval_function(Build *b, Scope *s, const Ast *e) {
     BUG("function %s", e->name);
 }
 
+/* sqrt(c1), pow(c1, 2): functions of numbers that are operations too, with a layer in front.  Looks
+ * at the text alone, so that nothing is built twice. */
+static bool is_layer_call(Build *b, Scope *s, const Ast *e) {
+    if (spec_op(e->name) == OP_NONE || e->call.args.count == 0)
+        return false;
+    const Ast *first = e->call.args.items[0]->arg.value;
+    if (first->kind == AST_PATH)
+        return expr_eval(b, s, first).kind == V_TENSOR;
+    if (first->kind == AST_CALL && first->name)
+        return is_function(first->name) ? is_layer_call(b, s, first)
+                                        : spec_op(first->name) != OP_NONE;
+    return first->kind == AST_IN;
+}
+
 static Val eval_call(Build *b, Scope *s, const Ast *e) {
     const char *name = e->name;
-    if (name && is_function(name))
+    if (name && is_function(name) && !is_layer_call(b, s, e))
         return eval_function(b, s, e);
     if (name && (spec_op(name) != OP_NONE || map_has(&b->blocks, name))) {
         Tensor *t = build_call(b, s, e);

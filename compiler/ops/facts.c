@@ -67,6 +67,25 @@ bool infer_rank(Infer *inf, int input, int rank) {
                       "needs %s, got %s", want[rank], text);
 }
 
+static bool repeats(const Shape *big, const Shape *small) {
+    int64_t b[3], s[3];
+    if ((big->rank != 1 && big->rank != 3) || (small->rank != 1 && small->rank != 3) ||
+        small->rank > big->rank)
+        return false;
+    shape_chw(big, &b[0], &b[1], &b[2]);
+    shape_chw(small, &s[0], &s[1], &s[2]);
+    for (int d = 0; d < 3; d++)
+        if (s[d] != b[d] && s[d] != 1)
+            return false;
+    return true;
+}
+
+bool infer_repeated(Infer *inf, int i) {
+    if (i < inf->nin && repeats(&inf->in[0], &inf->in[i]))
+        return true;
+    return infer_same(inf, i, "the inputs must have equal shapes");
+}
+
 bool infer_same(Infer *inf, int i, const char *what) {
     char a[96], b[96];
     if (i >= inf->nin)

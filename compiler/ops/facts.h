@@ -25,6 +25,8 @@ bool infer_fail(Infer *inf, const char *code, int attr, int input, const char *h
 bool infer_rank(Infer *inf, int input, int rank);
 /* Inputs 0 and i (if present) have equal shapes. */
 bool infer_same(Infer *inf, int i, const char *what);
+/* Input i has the shape of input 0, or extent 1 where that has more (flag K). */
+bool infer_repeated(Infer *inf, int i);
 /* Parameter input i, if already present, has shape `want` or, with equal element count, `split`. */
 bool infer_param(Infer *inf, int i, const char *what, Shape want, const Shape *split);
 /* Sets output k after checking extents and element count against base/limits.h. */
@@ -64,6 +66,12 @@ ValueId vjp_op1(Vjp *v, int op, const void *attrs, ValueId a);
 ValueId vjp_op2(Vjp *v, int op, const void *attrs, ValueId a, ValueId b);
 ValueId vjp_op3(Vjp *v, int op, const void *attrs, ValueId a, ValueId b, ValueId c);
 bool vjp_identity(Vjp *v); /* dx[0] = dy[0] */
+/* The gradient of `like` from that of what its repetition was: sums over what was repeated and, if
+ * `like` is one for all images, over the images. */
+ValueId vjp_repeated(Vjp *v, ValueId diff, ValueId like);
+/* Composites that are chains of other operators (OpDef.parts): composite.c. */
+void expand_parts(Graph *g, NodeId id);
+bool vjp_parts(Vjp *v);
 
 /* ---- flops: per image when an input is batched, else per call ---- */
 double value_elems(const Graph *g, ValueId v);

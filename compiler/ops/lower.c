@@ -86,9 +86,21 @@ View view_of(KernelCtx *k, ValueId id) {
 
 View operand_of(KernelCtx *k, ValueId v, ValueId of) {
     View w = view_of(k, v);
-    if (graph_v(k->g, v)->shape.rank < graph_v(k->g, of)->shape.rank)
-        w.row = w.pixel = 0;
+    int64_t c, height, width;
+    shape_chw(&graph_v(k->g, of)->shape, &c, &height, &width);
+    if (w.h < height)
+        w.row = 0;
+    if (w.w < width)
+        w.pixel = 0;
+    if (w.c < c) {
+        w.cblock = 0;
+        w.one_map = true;
+    }
     return w;
+}
+
+Val operand_load(Emit *e, const View *v, Val at, int64_t off) {
+    return v->one_map ? em_bcast(e, at, off) : em_load(e, at, off, v->aligned);
 }
 
 Val view_at(KernelCtx *k, const View *v, Val n, Val cb, Val y, Val x) {
@@ -160,6 +172,7 @@ static void epi_add(KernelCtx *k, Epi *ep, ValueId v) {
         BUG("kernel %s: more than %d tensors in the fused chain", k->k->name, EPI_MAX);
     ep->t[ep->n].value = v;
     ep->t[ep->n].view = operand_of(k, v, k->node->out[0]);
+    ep->must_mask |= ep->t[ep->n].view.one_map; /* padding lanes see it too */
     ep->n++;
 }
 
@@ -295,7 +308,7 @@ void epi_emit(KernelCtx *k, Epi *ep, Val acc, int64_t dn, int64_t dcb, int64_t d
                 continue;
             }
             struct EpiTensor *t = epi_find(ep, node->in[j]);
-            s.in[j] = em_load(e, t->at, delta(&t->view, dn, dcb, dy, dx), t->view.aligned);
+            s.in[j] = operand_load(e, &t->view, t->at, delta(&t->view, dn, dcb, dy, dx));
         }
         s.n = em_add(e, ep->origin_n, em_i64(e, dn));
         s.cb = em_add(e, ep->origin_cb, em_i64(e, dcb));

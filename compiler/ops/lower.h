@@ -38,6 +38,7 @@ typedef struct View {
     int64_t image, cblock, row, pixel;
     int block;
     bool aligned;                    /* vectors of `block` lanes are vector-aligned */
+    bool one_map;                    /* an operand whose only map all maps share: operand_load */
 } View;
 
 View view_of(KernelCtx *k, ValueId v);
@@ -87,9 +88,10 @@ void epi_emit(KernelCtx *k, Epi *ep, Val acc, int64_t dn, int64_t dcb, int64_t d
 void halo_row(KernelCtx *k, const View *v, Val n, Val cb, int64_t ncb, Val y);
 
 enum { SCALAR_INPUTS = 5 };
-/* v as the operand of an elementwise op with result `of`: a vector beside an image is the same in
- * all rows and columns. */
+/* v as the operand of an elementwise op with result `of`, repeated along the axes in which it has
+ * extent 1 and `of` more: a vector beside an image is the same in all rows and columns. */
 View operand_of(KernelCtx *k, ValueId v, ValueId of);
+Val operand_load(Emit *e, const View *v, Val at, int64_t off);
 
 /* What an elementwise op's .scalar hook sees: its inputs as vectors, and where they are. */
 struct ScalarCtx {

@@ -80,7 +80,7 @@ static void map_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
     Loop x = em_for(e, em_i64(e, 0), em_i64(e, m->width), 1, "x", NULL, 0);
     Val in[SCALAR_INPUTS];
     for (int j = 0; j < k->node->nin; j++)
-        in[j] = em_load(e, view_at(k, &m->src[j], n, cb, y, x.i), 0, m->src[j].aligned);
+        in[j] = operand_load(e, &m->src[j], view_at(k, &m->src[j], n, cb, y, x.i), 0);
     epi_tile(k, &m->epi, n, cb, y, x.i);
     epi_emit(k, &m->epi, apply(k, k->node, in, n, cb, y, x.i), 0, 0, 0, 0);
     em_for_end(e, &x, NULL, 0);
@@ -97,6 +97,8 @@ void lower_map(KernelCtx *k) {
         m.epi.must_mask = true;
     for (int j = 0; j < k->node->nin; j++)
         m.src[j] = operand_of(k, k->node->in[j], k->node->out[0]);
+    for (int j = 0; j < k->node->nin; j++)
+        m.epi.must_mask |= m.src[j].one_map;
     int64_t c, h;
     shape_chw(&graph_v(k->g, k->node->out[0])->shape, &c, &h, &m.width);
     rows_for_each(k, (c + em_width(k->e) - 1) / em_width(k->e), h, map_row, &m);

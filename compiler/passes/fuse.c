@@ -39,17 +39,26 @@ static bool is_barrier(const Fuse *f, ValueId v) {
     return graph_v(f->g, v)->keep && f->section[v] >= SECTION_PROJECT;
 }
 
-/* One number per channel beside `like`? */
-static bool per_channel(const Value *a, const Value *like) {
-    return a->shape.rank == 1 && a->shape.dim[0] == like->shape.dim[0];
+/* Repeated along some axes beside `like`, or the same for all its images? */
+static bool repeated(const Value *a, const Value *like) {
+    int64_t x[3], y[3];
+    if ((a->shape.rank != 1 && a->shape.rank != 3) || a->dtype != DT_F32)
+        return false;
+    shape_chw(&a->shape, &x[0], &x[1], &x[2]);
+    shape_chw(&like->shape, &y[0], &y[1], &y[2]);
+    for (int d = 0; d < 3; d++)
+        if (x[d] != y[d] && x[d] != 1)
+            return false;
+    return true;
 }
 
-/* An operand that the kernel can load: in memory, same shape or (input of `op`) a number per channel,
- * made before the kernel's anchor. */
+/* An operand that the kernel can load: in memory, same shape or (input of `op`) repeated, made before
+ * the kernel's anchor. */
 static bool loadable(const Fuse *f, int op, ValueId v, ValueId like) {
     const Value *a = graph_v(f->g, v), *b = graph_v(f->g, like);
-    if (op_is(op, OPF_K) && per_channel(a, b))
-        return a->kind == VK_PARAM || (a->kind == VK_RESULT && f->position[a->def] < f->k_anchor);
+    if (op_is(op, OPF_K) && repeated(a, b))
+        return a->kind == VK_PARAM || a->kind == VK_SEED ||
+               (a->kind == VK_RESULT && f->position[a->def] < f->k_anchor);
     if (!shape_equal(&a->shape, &b->shape) || a->batched != b->batched || a->dtype != DT_F32)
         return false;
     if (a->kind == VK_SEED)

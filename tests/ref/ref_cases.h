@@ -11,6 +11,7 @@
 
 typedef enum {
     REF_DATA,   /* batched numbers */
+    REF_POSITIVE, /* batched positive numbers */
     REF_WEIGHT, /* unbatched numbers */
     REF_MASK,   /* unbatched zeros and ones, no gradient */
     REF_FIXED,  /* unbatched positive numbers, no gradient */
@@ -26,6 +27,7 @@ typedef struct RefCase {
     RefInput kind[REF_INPUTS];
     Shape in[REF_INPUTS];
     int64_t limit;
+    bool rounds;         /* whole numbers in do not give exact numbers out */
 } RefCase;
 
 int ref_case_count(int op);

@@ -456,9 +456,10 @@ static bool is_sum(int op) {
     case OP_DENSE: case OP_DENSE_BWD_DATA: case OP_DENSE_BWD_WEIGHTS:
     case OP_BIAS_GRAD: case OP_SUBSAMPLE: case OP_SUBSAMPLE_BWD_DATA: case OP_SUBSAMPLE_BWD_COEF:
     case OP_AVGPOOL: case OP_AVGPOOL_BWD: case OP_MAXPOOL_BWD: case OP_ADD:
+    case OP_SUM_TO:
     case OP_MOMENTS: case OP_BN_COMBINE: case OP_BN_SCALE: case OP_BN_BWD_SUMS: case OP_BN_BWD_COEF:
     case OP_SCALE_SHIFT: case OP_BN_BWD_DATA:
-    case OP_SGD:
+    case OP_SGD: case OP_ADAM: case OP_RMSPROP:
         return true;
     default:
         return false;

@@ -178,7 +178,7 @@ static void fill(double *at, int64_t n, RefInput kind, int64_t limit, bool whole
         ref_fill_int(at, n, 0, (int)limit - 1, number);
     else if (kind == REF_MASK)
         ref_fill_int(at, n, 0, 1, number);
-    else if (kind == REF_FIXED)
+    else if (kind == REF_FIXED || kind == REF_POSITIVE)
         ref_fill_positive(at, n, number);
     else if (whole)
         ref_fill_int(at, n, -5, 5, number);
@@ -240,6 +240,8 @@ static int run_case(const Build *b, const Compiled *c, int64_t n, bool whole,
 
 /* Does integer arithmetic stay exact in this operator? */
 static bool exact_op(int op, const RefCase *c) {
+    if (c->rounds)
+        return false;
     switch (op) {
     case OP_AVGPOOL: case OP_AVGPOOL_BWD: {
         const PoolAttrs *a = c->attrs;

@@ -106,6 +106,14 @@ static int64_t input_elems(const Run *x, int i) {
     return ref_unbatched(x->c.kind[i]) ? n : n * BATCH;
 }
 
+/* Numbers that stay the same when operators are added. */
+static uint32_t seed_of(int op) {
+    uint32_t h = 2166136261u; /* FNV-1a */
+    for (const char *p = op_name[op]; *p; p++)
+        h = (h ^ (uint8_t)*p) * 16777619u;
+    return h;
+}
+
 static void run_open(Run *x, int op, int i) {
     memset(x, 0, sizeof *x);
     x->keep = arena_new();
@@ -117,7 +125,7 @@ static void run_open(Run *x, int op, int i) {
     x->r.label[0] = x->label;
     for (int k = 0; k < x->c.nin; k++) {
         int64_t n = input_elems(x, k);
-        uint32_t seed = (uint32_t)(op * 64 + i * 4 + k);
+        uint32_t seed = seed_of(op) + (uint32_t)(i * 8 + k);
         if (x->g.param[k] >= 0)
             x->data[k] = x->params[x->g.param[k]];
         else
@@ -125,7 +133,7 @@ static void run_open(Run *x, int op, int i) {
         x->r.input[k] = x->data[k];
         if (x->c.kind[k] == REF_DATA || x->c.kind[k] == REF_WEIGHT)
             ref_fill_distinct(x->data[k], n, 1.9, seed);
-        else if (x->c.kind[k] == REF_FIXED)
+        else if (x->c.kind[k] == REF_FIXED || x->c.kind[k] == REF_POSITIVE)
             ref_fill_positive(x->data[k], n, seed);
         else
             ref_fill_int(x->data[k], n, 0, x->c.kind[k] == REF_MASK ? 1 : (int)x->c.limit - 1,
@@ -212,7 +220,8 @@ static void gradient_case(int op, int i, Rule rule) {
     bool need[REF_INPUTS], loss = op_is(op, OPF_L);
     double *signal = NULL;
     for (int k = 0; k < x.c.nin; k++)
-        need[k] = x.c.kind[k] == REF_DATA || x.c.kind[k] == REF_WEIGHT;
+        need[k] = x.c.kind[k] == REF_DATA || x.c.kind[k] == REF_WEIGHT ||
+                  x.c.kind[k] == REF_POSITIVE;
     if (!loss) {
         Shape s = graph_v(g, out)->shape;
         int64_t n = shape_elems(&s) * BATCH;
@@ -308,7 +317,7 @@ static void adjoint_case(int op, int i) {
         if (x.c.kind[k] != REF_MASK)
             ref_fill_int(x.data[k], input_elems(&x, k), bias ? 0 : -9, bias ? 0 : 9,
                          (uint32_t)(7 * i + k));
-        need[k] = x.c.kind[k] == REF_DATA;
+        need[k] = x.c.kind[k] == REF_DATA || (op == OP_ADD && x.c.kind[k] == REF_WEIGHT);
     }
     ValueId dy = graph_input(g, VK_INPUT, DT_F32, s, true, 7, NULL);
     x.r.input[7] = signal;
