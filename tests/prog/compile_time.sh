@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # compile_time.sh: compiling stays quick.  VGG-16 and a network of 150 equal convolutions get several
-# times the processor time they need; the second shows that equal kernels are compiled once, and that
-# nothing grows with the square of the layers.
+# times the processor time they need; the second would exceed it if equal kernels were compiled again.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
 
