@@ -96,8 +96,14 @@ run 2 'batch' -- ./tiny train -q --epochs=4 --batch=16 --out=two --resume
 run 0 -- ./tiny eval -q --weights=a/$w --json
 hold "eval --json parses" json stdout
 cp stdout one.json
+run 0 -- ./tiny eval -q --weights=a/$w --json --threads=2
+same "eval does not depend on threads" one.json stdout
+# Few images go through other kernels than full blocks: other roundings, the same answer.
 run 0 -- ./tiny eval -q --weights=a/$w --json --threads=2 --batch=7
-same "eval does not depend on threads and batch" one.json stdout
+rounded() { sed -E 's/([0-9]\.[0-9]{5})[0-9]+/\1/g' "$1"; }
+rounded one.json >one.rounded
+rounded stdout >seven.rounded
+same "eval does not depend on the batch but for rounding" one.rounded seven.rounded
 run 0 -- ./tiny gradcheck --json
 hold "gradcheck --json parses" json stdout
 finish
