@@ -708,6 +708,13 @@ const Setting *net_setting(Build *b, const char *section, const char *key) {
     return found;
 }
 
+static bool names_net(AstList items, const char *name) {
+    AST_EACH(item, items)
+    if (item->kind == AST_NET && eq(item->name, name))
+        return true;
+    return false;
+}
+
 int model_names(Arena *arena, Ast *file, const char ***names) {
     AstList items = ast_flatten_items(arena, file);
     VEC(const char *) all = {0};
@@ -715,7 +722,7 @@ int model_names(Arena *arena, Ast *file, const char ***names) {
     if (item->kind == AST_NET)
         vec_push(arena, &all, item->name);
     AST_EACH(item, items)
-    if (item->kind == AST_VARIANTS)
+    if (item->kind == AST_VARIANTS && names_net(items, item->variants.of))
         AST_EACH(c, item->variants.cases)
     vec_push(arena, &all, arena_printf(arena, "%s.%s", item->name, c->name));
     *names = all.data;
