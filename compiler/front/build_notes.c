@@ -44,10 +44,6 @@ typedef struct Later {
 } Later;
 /* Operations that the language plans and that are not built. */
 static const Later later[] = {
-    {"global_avgpool", "avgpool(HxW) with the size of its input averages everything"},
-    {"global_maxpool", "maxpool(HxW) with the size of its input takes the maximum of everything"},
-    {"max", NULL},
-    {"crop", NULL},
     {"dwt", NULL},
     {"gabor", NULL},
     {"lstm", NULL},
@@ -56,8 +52,6 @@ static const Later later[] = {
     {"lppool", "avgpool and maxpool are built"},
     {"hinge", "cross_entropy, mse and lenet_map are built"},
     {"transpose", NULL},
-    {"pad", "give the padding to the layer behind: conv(.., pad = N)"},
-    {"upsample", NULL},
     {"reshape", NULL},
 };
 

@@ -50,7 +50,7 @@ void field_of(Build *b, Tensor *out, int op, const void *attrs) {
     for (int i = 0; i < out->nin; i++)
         if (out->in[i]->kind != TENSOR_CLASS)
             f = i ? join(&f, &out->in[i]->field) : out->in[i]->field;
-    if (op == OP_DENSE || (op == OP_FLATTEN && out->in[0]->shape.rank == 3))
+    if (op_def[op]->sees_all || op == OP_DENSE || (op == OP_FLATTEN && out->in[0]->shape.rank == 3))
         f.all = true;
     if (op_def[op]->spreads && op_def[op]->window(attrs, kernel, stride, pad)) {
         spread(&f, kernel, stride, pad);

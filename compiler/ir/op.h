@@ -127,8 +127,12 @@ typedef struct OpDef {
     bool (*vjp)(Vjp *);       /* false: this rule is undefined for this op (tanh + deconvnet) */
     /* composites have no code: after grad the node becomes another one (and new ones before it) */
     void (*expand)(Graph *, NodeId);
+    /* or: builds those parts from the node's inputs and returns the result; then expand is
+     * expand_parts and vjp may be vjp_parts, which goes back through the parts (ops/composite.c) */
+    ValueId (*parts)(Graph *, const void *attrs, const ValueId *in);
     double (*flops)(const Graph *, NodeId);                        /* per image */
     bool spreads; /* .window is that of the adjoint: a stride makes the output larger (deconv) */
+    bool sees_all; /* every output cell depends on whole maps */
     bool (*window)(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]);
     struct LLVMOpaqueValue *(*scalar)(ScalarCtx *);                /* OPF_E */
     void (*lower)(KernelCtx *);                                    /* all others */

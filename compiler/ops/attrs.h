@@ -79,6 +79,39 @@ typedef struct DropoutAttrs { /* DROPOUT, DROPOUT_BWD */
     bool infer;  /* inference graph: identity or scale only */
 } DropoutAttrs;
 
+/* RESAMPLE: a sparse matrix for rows, one for columns, a shift or a sum of maps.  Rows of the
+ * matrices: copy: i * step + from, beyond the border by the rule; nearest; bilinear; blur. */
+enum { RESAMPLE_COPY, RESAMPLE_NEAREST, RESAMPLE_BILINEAR, RESAMPLE_BLUR };
+enum { BORDER_ZERO, BORDER_REFLECT, BORDER_EDGE };
+enum { MAPS_SHIFT, MAPS_SUM };
+typedef struct ResampleAttrs {
+    int64_t size[2];              /* height, width of the result */
+    int64_t maps, first;          /* of the result; map of src that its first one is: may be < 0 */
+    int64_t from_y, from_x, step[2]; /* copy */
+    int64_t kernel[2];            /* blur: Gaussian window, shares of the real cells sum to 1 */
+    double sigma_y, sigma_x;      /* blur */
+    double scale;                 /* of everything */
+    int mode, border, gather;     /* RESAMPLE_.., BORDER_.., MAPS_.. */
+    bool align;                   /* bilinear: the corners' cells stay */
+    bool adjoint;                 /* the transposed map, from the result's shape to this one */
+} ResampleAttrs;
+/* The matrix of axis 0 (rows) or 1 (columns), as lists of taps: at[start[i] .. start[i + 1]). */
+typedef struct ResampleTap { int64_t index; double weight; } ResampleTap;
+typedef struct ResampleAxis {
+    int64_t n, *start; /* results */
+    ResampleTap *at;
+} ResampleAxis;
+
+typedef struct CropAttrs { /* CROP, DOWNSAMPLE */
+    int64_t size[2], top, left, factor[2];
+    int at;                /* CROP_.. */
+} CropAttrs;
+enum { CROP_CENTER, CROP_TOP_LEFT, CROP_TOP_RIGHT, CROP_BOTTOM_LEFT, CROP_BOTTOM_RIGHT };
+typedef struct PadAttrs { int64_t pad[4], maps, maps_after; int mode; } PadAttrs;
+typedef struct ResizeAttrs { int64_t factor[2], size[2]; int mode; bool align; } ResizeAttrs;
+typedef struct AxisAttrs { int axis; } AxisAttrs; /* MEAN, MAX: AXIS_.. */
+enum { AXIS_TIME, AXIS_HEIGHT, AXIS_WIDTH, AXIS_MAPS };
+
 typedef struct ConcatAttrs { int64_t unused; } ConcatAttrs;
 typedef struct SliceAttrs { int64_t from, count; } SliceAttrs;      /* channels */
 typedef struct UnflattenAttrs { int64_t dim[3]; } UnflattenAttrs;

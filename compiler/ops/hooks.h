@@ -52,6 +52,9 @@ CHOOSE(sgd); CHOOSE(rbf_bwd_centers);
 CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
 WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
 
+/* resample_lower.c */
+LOWER(resample);
+
 /* norm_batch_lower.c: moments: one task per image and channel block */
 LOWER(moments); LOWER(bn_combine); LOWER(bn_scale); LOWER(bn_running); LOWER(bn_bwd_sums);
 LOWER(bn_bwd_coef);

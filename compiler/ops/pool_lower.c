@@ -13,7 +13,7 @@
 #include "ops/hooks.h"
 #include "ops/pool.h"
 
-enum { UNROLLED_TAPS = 16 };
+enum { UNROLLED_TAPS = 16, UNROLLED_ROW = 16 };
 
 typedef struct Pool {
     const PoolAttrs *a;
@@ -127,7 +127,7 @@ static void window(KernelCtx *k, const Pool *p, Val corner, Val ky_lo, Val ky_hi
     Loop ky = em_for(e, ky_lo, ky_hi, 1, "ky", state, 2);
     Val row = em_ptr(e, corner, em_mul(e, ky.i, em_i64(e, p->src.row)));
     Val tap = em_mul(e, ky.i, em_i64(e, kw));
-    if (inner) {
+    if (inner && kw <= UNROLLED_ROW) {
         taps_of_row(k, p, row, tap, state);
     } else {
         Loop kx = em_for(e, kx_lo, kx_hi, 1, "kx", state, 2);
@@ -409,7 +409,7 @@ static void lower_backward(KernelCtx *k, Pool *p) {
     shape_chw(&graph_v(k->g, k->node->out[0])->shape, &c, &p->ih, &p->iw);
     bool tiles = a->kernel[0] == a->stride[0] && a->kernel[1] == a->stride[1] && !a->pad[0] &&
                  !a->pad[1] && !a->pad[2] && !a->pad[3] && p->oh * a->stride[0] <= p->ih &&
-                 p->ow * a->stride[1] <= p->iw;
+                 p->ow * a->stride[1] <= p->iw && a->stride[1] <= UNROLLED_ROW;
     rows_for_each(k, p->dst.cblocks, p->ih, tiles ? tiled_row : gather_row, p);
 }
 

@@ -13,6 +13,7 @@
 #include "ref_algebra.h"
 #include "ref_norm.h"
 #include "ref_params.h"
+#include "ref_window.h"
 
 /* ---- access ---- */
 
@@ -559,5 +560,9 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_SUB] = 1e-6, [OP_DIV] = 1e-6, [OP_MAXIMUM] = 1e-6,
     [OP_MINIMUM] = 1e-6, [OP_PASS_GE] = 1e-6, [OP_PASS_LT] = 1e-6,
     [OP_SUM_TO] = 1e-6,
+    [OP_GLOBAL_AVGPOOL] = 2e-6, [OP_GLOBAL_MAXPOOL] = 1e-6, [OP_MEAN] = 2e-6,
+    [OP_MAX] = 1e-6, [OP_RESAMPLE] = 2e-6, [OP_CROP] = 1e-6,
+    [OP_PAD] = 1e-6, [OP_DOWNSAMPLE] = 1e-6, [OP_UPSAMPLE] = 2e-6,
+    [OP_RESIZE] = 2e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
 };

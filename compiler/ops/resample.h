@@ -1,0 +1,14 @@
+/* resample.h: what resampling's facts and code share, and how composites ask for it. */
+#ifndef OPS_RESAMPLE_H
+#define OPS_RESAMPLE_H
+
+#include "base/arena.h"
+#include "ir/graph.h"
+#include "ops/attrs.h"
+
+/* Copies everything: all else is changed from here.  A shape of rank 3. */
+ResampleAttrs resample_same(const Shape *src);
+/* The matrix from `in` cells to `out` ones along axis 0 (rows) or 1 (columns). */
+ResampleAxis resample_axis(Arena *keep, const ResampleAttrs *a, int axis, int64_t in, int64_t out);
+
+#endif

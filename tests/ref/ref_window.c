@@ -1,0 +1,332 @@
+/* ref_window.c: global pools, parts, borders and other sizes of images, as loops in double precision
+ * (see ref_ops.h).
+ *
+ * Every operator is written from its own definition.  resample alone, their common code, is written
+ * as dense matrices of weights, and its adjoint as a scatter.
+ */
+#include "ref_window.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "ops/attrs.h"
+
+#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
+#define S3(c, h, w) {3, {c, h, w}}
+#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+
+static double *at(const RefTensor *t, int64_t n, int64_t c, int64_t y, int64_t x) {
+    const int64_t *d = t->shape.dim;
+    return &t->at[((n * d[0] + c) * d[1] + y) * d[2] + x];
+}
+
+#define FOR_DST FOR(n, r->n) FOR(c, D[0]) FOR(y, D[1]) FOR(x, D[2])
+#define EXTENTS                                                                                    \
+    const RefTensor *src = &r->in[0];                                                              \
+    const int64_t *S = src->shape.dim, *D = r->out->shape.dim;                                     \
+    (void)S
+
+/* ---- means and maxima: dst cell y is about src cells y * S / D .. , all of them where D is 1 ---- */
+
+static void over(const RefCall *r, bool largest) {
+    EXTENTS;
+    double count = (double)(S[0] * S[1] * S[2]) / (double)(D[0] * D[1] * D[2]);
+    FOR_DST *at(r->out, n, c, y, x) = largest ? -INFINITY : 0;
+    FOR(n, r->n) FOR(c, S[0]) FOR(y, S[1]) FOR(x, S[2]) {
+        double *to = at(r->out, n, D[0] == 1 ? 0 : c, D[1] == 1 ? 0 : y, D[2] == 1 ? 0 : x);
+        double v = *at(src, n, c, y, x);
+        *to = largest ? fmax(*to, v) : *to + v / count;
+    }
+}
+
+void ref_global_avgpool(const RefCall *r) { over(r, false); }
+void ref_global_maxpool(const RefCall *r) { over(r, true); }
+void ref_mean(const RefCall *r) { over(r, false); }
+void ref_max(const RefCall *r) { over(r, true); }
+
+/* ---- crop, pad, downsample ---- */
+
+void ref_crop(const RefCall *r) {
+    EXTENTS;
+    const CropAttrs *a = r->attrs;
+    bool down = a->at == CROP_BOTTOM_LEFT || a->at == CROP_BOTTOM_RIGHT;
+    bool right = a->at == CROP_TOP_RIGHT || a->at == CROP_BOTTOM_RIGHT, center = a->at == CROP_CENTER;
+    int64_t top = a->top >= 0 ? a->top : center ? (S[1] - D[1]) / 2 : down ? S[1] - D[1] : 0;
+    int64_t left = a->left >= 0 ? a->left : center ? (S[2] - D[2]) / 2 : right ? S[2] - D[2] : 0;
+    FOR_DST *at(r->out, n, c, y, x) = *at(src, n, c, top + y, left + x);
+}
+
+/* Where a border's cell comes from; -1: nowhere. */
+static int64_t folded(int64_t i, int64_t n, int mode) {
+    if (i >= 0 && i < n)
+        return i;
+    if (mode == BORDER_ZERO)
+        return -1;
+    if (mode == BORDER_EDGE)
+        return i < 0 ? 0 : n - 1;
+    return i < 0 ? -i : 2 * (n - 1) - i;
+}
+
+void ref_pad(const RefCall *r) {
+    EXTENTS;
+    const PadAttrs *a = r->attrs;
+    FOR_DST {
+        int64_t sc = c - a->maps, sy = folded(y - a->pad[0], S[1], a->mode);
+        int64_t sx = folded(x - a->pad[2], S[2], a->mode);
+        if (sc >= 0 && sc < S[0] && sy >= 0 && sx >= 0)
+            *at(r->out, n, c, y, x) = *at(src, n, sc, sy, sx);
+    }
+}
+
+void ref_downsample(const RefCall *r) {
+    EXTENTS;
+    const CropAttrs *a = r->attrs;
+    FOR_DST *at(r->out, n, c, y, x) = *at(src, n, c, y * a->factor[0], x * a->factor[1]);
+}
+
+/* ---- other sizes ---- */
+
+static double corner_or_centre(int64_t i, int64_t from, int64_t to, bool align) {
+    double p = ((double)i + 0.5) * (double)from / (double)to - 0.5;
+    if (align)
+        p = to == 1 ? 0 : (double)(i * (from - 1)) / (double)(to - 1);
+    return p < 0 ? 0 : p;
+}
+
+static void resized(const RefCall *r, bool bilinear) {
+    EXTENTS;
+    const ResizeAttrs *a = r->attrs;
+    FOR_DST {
+        if (!bilinear) {
+            *at(r->out, n, c, y, x) = *at(src, n, c, y * S[1] / D[1], x * S[2] / D[2]);
+            continue;
+        }
+        double py = corner_or_centre(y, S[1], D[1], a->align);
+        double px = corner_or_centre(x, S[2], D[2], a->align), sum = 0;
+        FOR(v, S[1]) FOR(u, S[2]) {
+            double wy = v == S[1] - 1 && py > (double)v ? 1 : fmax(0, 1 - fabs(py - (double)v));
+            double wx = u == S[2] - 1 && px > (double)u ? 1 : fmax(0, 1 - fabs(px - (double)u));
+            sum += wy * wx * *at(src, n, c, v, u);
+        }
+        *at(r->out, n, c, y, x) = sum;
+    }
+}
+
+void ref_upsample(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
+void ref_resize(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
+
+/* ---- resample: weight of cell v of `in` in cell i of `out` ---- */
+
+static double entry(const ResampleAttrs *a, int axis, int64_t i, int64_t v, int64_t in,
+                    int64_t out) {
+    if (a->mode == RESAMPLE_COPY)
+        return folded(i * a->step[axis] + (axis ? a->from_x : a->from_y), in, a->border) == v;
+    if (a->mode == RESAMPLE_NEAREST)
+        return i * in / out == v;
+    if (a->mode == RESAMPLE_BILINEAR) {
+        double p = corner_or_centre(i, in, out, a->align);
+        return v == in - 1 && p > (double)v ? 1 : fmax(0, 1 - fabs(p - (double)v));
+    }
+    double sigma = axis ? a->sigma_x : a->sigma_y, sum = 0, mine = 0;
+    int64_t kernel = a->kernel[axis], left = (kernel - 1) / 2;
+    FOR(k, kernel) {
+        double d = ((double)k - (double)(kernel - 1) / 2) / sigma;
+        int64_t cell = i + k - left;
+        sum += cell >= 0 && cell < in ? exp(-d * d / 2) : 0;
+        mine += cell == v ? exp(-d * d / 2) : 0;
+    }
+    return mine / sum;
+}
+
+void ref_resample(const RefCall *r) {
+    EXTENTS;
+    const ResampleAttrs *a = r->attrs;
+    bool sum = a->gather == MAPS_SUM;
+    FOR(n, r->n) FOR(c, D[0]) FOR(sc, S[0]) {
+        if (!sum && sc != c + a->first)
+            continue;
+        FOR(y, D[1]) FOR(v, S[1]) {
+            double wy = a->adjoint ? entry(a, 0, v, y, D[1], S[1]) : entry(a, 0, y, v, S[1], D[1]);
+            for (int64_t x = 0; wy != 0 && x < D[2]; x++)
+                FOR(u, S[2]) {
+                    double wx = a->adjoint ? entry(a, 1, u, x, D[2], S[2])
+                                           : entry(a, 1, x, u, S[2], D[2]);
+                    *at(r->out, n, c, y, x) += a->scale * wy * wx * *at(src, n, sc, v, u);
+                }
+        }
+    }
+}
+
+/* ---- cases ---- */
+
+typedef struct WindowCase {
+    const char *what;
+    Shape src;
+    union {
+        CropAttrs crop;
+        PadAttrs pad;
+        ResizeAttrs resize;
+        AxisAttrs axis;
+        ResampleAttrs resample;
+    } a;
+    bool rounds;
+} WindowCase;
+
+#define IMAGES(more)                                                                               \
+    {"one cell", S3(1, 1, 1), more, true}, {"3x4x5", S3(3, 4, 5), more, true},                     \
+        {"16x8x8", S3(16, 8, 8), more, false}, {"17x7x7", S3(17, 7, 7), more, true},               \
+        {"33x1x9", S3(33, 1, 9), more, true}, {"20x5x1", S3(20, 5, 1), more, true},                \
+        {"2x20x18", S3(2, 20, 18), more, true}, {"5x3x300", S3(5, 3, 300), more, true},            \
+    {                                                                                              \
+        "3x17x17", S3(3, 17, 17), more, true                                                       \
+    }
+
+static const WindowCase global_case[] = {IMAGES({.axis = {0}})};
+static const WindowCase axis_case[] = {
+    IMAGES({.axis = {AXIS_HEIGHT}}), IMAGES({.axis = {AXIS_WIDTH}}),
+    {"time", S3(5, 3, 4), {.axis = {AXIS_TIME}}, true},
+    {"maps, 1", S3(1, 3, 4), {.axis = {AXIS_MAPS}}, true},
+    {"maps, 5", S3(5, 3, 4), {.axis = {AXIS_MAPS}}, true},
+    {"maps, 16", S3(16, 2, 2), {.axis = {AXIS_MAPS}}, true},
+    {"maps, 37", S3(37, 4, 3), {.axis = {AXIS_MAPS}}, true},
+};
+enum { MAPS_CASES = 4 };
+
+#define CROP(h, w, t, l, where) {.crop = {.size = {h, w}, .top = t, .left = l, .at = where}}
+static const WindowCase crop_case[] = {
+    {"one cell", S3(1, 1, 1), CROP(1, 1, -1, -1, CROP_CENTER), false},
+    {"center, even rest", S3(3, 6, 8), CROP(4, 4, -1, -1, CROP_CENTER), false},
+    {"center, odd rest", S3(17, 6, 7), CROP(3, 2, -1, -1, CROP_CENTER), false},
+    {"top left", S3(16, 5, 5), CROP(2, 3, -1, -1, CROP_TOP_LEFT), false},
+    {"top right", S3(4, 5, 5), CROP(2, 3, -1, -1, CROP_TOP_RIGHT), false},
+    {"bottom left", S3(5, 5, 6), CROP(4, 1, -1, -1, CROP_BOTTOM_LEFT), false},
+    {"bottom right", S3(33, 4, 6), CROP(3, 3, -1, -1, CROP_BOTTOM_RIGHT), false},
+    {"offsets", S3(9, 9, 9), CROP(2, 3, 5, 1, CROP_CENTER), false},
+    {"all", S3(3, 4, 5), CROP(4, 5, -1, -1, CROP_CENTER), false},
+};
+
+#define PAD(t, b, l, r, how, before, after)                                                        \
+    {.pad = {.pad = {t, b, l, r}, .maps = before, .maps_after = after, .mode = how}}
+static const WindowCase pad_case[] = {
+    {"one cell", S3(1, 1, 1), PAD(1, 1, 1, 1, BORDER_ZERO, 0, 0), false},
+    {"zeros, asymmetric", S3(3, 4, 5), PAD(2, 0, 1, 3, BORDER_ZERO, 0, 0), false},
+    {"reflect", S3(17, 5, 4), PAD(3, 2, 1, 3, BORDER_REFLECT, 0, 0), false},
+    {"edge", S3(16, 3, 3), PAD(4, 1, 0, 5, BORDER_EDGE, 0, 0), false},
+    {"nothing", S3(5, 3, 3), PAD(0, 0, 0, 0, BORDER_ZERO, 0, 0), false},
+    {"8 maps around 16", S3(16, 4, 4), PAD(0, 0, 0, 0, BORDER_ZERO, 8, 8), false},
+    {"16 maps around 32", S3(32, 2, 3), PAD(0, 0, 0, 0, BORDER_ZERO, 16, 16), false},
+    {"3 maps before 17", S3(17, 2, 3), PAD(0, 0, 0, 0, BORDER_ZERO, 3, 0), false},
+    {"20 maps behind 5, and a border", S3(5, 2, 3), PAD(1, 1, 0, 0, BORDER_ZERO, 0, 20), false},
+    {"40 maps before 3", S3(3, 2, 2), PAD(0, 0, 0, 0, BORDER_ZERO, 40, 1), false},
+};
+
+#define FACTOR(h, w) {.crop = {.factor = {h, w}}}
+static const WindowCase down_case[] = {
+    {"one cell", S3(1, 1, 1), FACTOR(2, 2), false}, {"by 1", S3(3, 4, 5), FACTOR(1, 1), false},
+    {"even", S3(16, 8, 8), FACTOR(2, 2), false},    {"odd", S3(17, 7, 9), FACTOR(2, 2), false},
+    {"3x2", S3(5, 8, 8), FACTOR(3, 2), false},      {"rows", S3(33, 9, 4), FACTOR(4, 1), false},
+    {"too far", S3(2, 3, 3), FACTOR(7, 7), false},  {"columns", S3(20, 1, 10), FACTOR(1, 5), false},
+};
+
+#define UP(fh, fw, how, corners)                                                                   \
+    {.resize = {.factor = {fh, fw}, .mode = how, .align = corners}}
+static const WindowCase up_case[] = {
+    {"one cell", S3(1, 1, 1), UP(2, 2, 0, false), false},
+    {"nearest 2", S3(3, 4, 5), UP(2, 2, 0, false), false},
+    {"nearest 3x1", S3(17, 3, 2), UP(3, 1, 0, false), false},
+    {"nearest 1", S3(16, 3, 2), UP(1, 1, 0, false), false},
+    {"bilinear 2", S3(16, 4, 4), UP(2, 2, 1, false), true},
+    {"bilinear 3x2", S3(5, 3, 4), UP(3, 2, 1, false), true},
+    {"bilinear 1x4, one column", S3(33, 4, 1), UP(1, 4, 1, false), true},
+    {"bilinear 2, corners", S3(7, 4, 3), UP(2, 2, 1, true), true},
+    {"bilinear 4, corners, one row", S3(2, 1, 3), UP(4, 4, 1, true), true},
+};
+
+#define SIZE(h, w, how, corners) {.resize = {.size = {h, w}, .mode = how, .align = corners}}
+static const WindowCase resize_case[] = {
+    {"one cell", S3(1, 1, 1), SIZE(3, 2, 1, false), true},
+    {"nearest up", S3(3, 4, 5), SIZE(7, 6, 0, false), false},
+    {"nearest down", S3(17, 7, 8), SIZE(3, 5, 0, false), false},
+    {"bilinear up", S3(16, 4, 5), SIZE(7, 9, 1, false), true},
+    {"bilinear down", S3(5, 9, 8), SIZE(4, 3, 1, false), true},
+    {"bilinear to one", S3(33, 5, 5), SIZE(1, 1, 1, false), true},
+    {"bilinear corners up", S3(4, 3, 4), SIZE(6, 11, 1, true), true},
+    {"bilinear corners down", S3(20, 8, 7), SIZE(5, 1, 1, true), true},
+    {"same", S3(3, 4, 5), SIZE(4, 5, 1, false), true},
+};
+
+#define TO(c, h, w) .maps = c, .size = {h, w}
+#define PLAIN .step = {1, 1}, .kernel = {1, 1}, .sigma_y = 1, .sigma_x = 1, .scale = 1
+static const WindowCase resample_case[] = {
+    {"same", S3(1, 1, 1), {.resample = {TO(1, 1, 1), PLAIN}}, false},
+    {"shift and step", S3(5, 7, 6),
+     {.resample = {TO(5, 4, 4), .from_y = -1, .from_x = 1, .step = {2, 2}, .kernel = {1, 1},
+                   .sigma_y = 1, .sigma_x = 1, .scale = 1}}, false},
+    {"and back", S3(5, 4, 4),
+     {.resample = {TO(5, 7, 6), .from_y = -1, .from_x = 1, .step = {2, 2}, .kernel = {1, 1},
+                   .sigma_y = 1, .sigma_x = 1, .scale = 1, .adjoint = true}}, false},
+    {"maps 7 to 18 of 33", S3(33, 2, 3), {.resample = {TO(12, 2, 3), .first = 7, PLAIN}}, false},
+    {"sum of maps", S3(33, 2, 3), {.resample = {TO(1, 2, 3), .gather = MAPS_SUM, PLAIN}}, false},
+    {"copies of a map", S3(1, 2, 3),
+     {.resample = {TO(21, 2, 3), .gather = MAPS_SUM, .adjoint = true, PLAIN}}, false},
+    {"blur 5x3", S3(17, 6, 7),
+     {.resample = {TO(17, 6, 7), .step = {1, 1}, .kernel = {5, 3}, .sigma_y = 1.25, .sigma_x = 0.75,
+                   .scale = 1, .mode = RESAMPLE_BLUR}}, true},
+    {"blur 4x9 of less, back", S3(3, 5, 4),
+     {.resample = {TO(3, 5, 4), .step = {1, 1}, .kernel = {4, 9}, .sigma_y = 1, .sigma_x = 2.25,
+                   .scale = 0.5, .mode = RESAMPLE_BLUR, .adjoint = true}}, true},
+    {"nearest back", S3(16, 6, 9),
+     {.resample = {TO(16, 3, 3), .mode = RESAMPLE_NEAREST, .adjoint = true, PLAIN}}, false},
+    {"bilinear back", S3(5, 7, 6),
+     {.resample = {TO(5, 3, 4), .mode = RESAMPLE_BILINEAR, .adjoint = true, PLAIN}}, true},
+    {"reflected back", S3(4, 7, 6),
+     {.resample = {TO(4, 4, 3), .from_y = -2, .from_x = -1, .border = BORDER_REFLECT,
+                   .adjoint = true, PLAIN}}, false},
+    {"maps shifted back", S3(32, 2, 2), {.resample = {TO(16, 2, 2), .first = 8, PLAIN}}, false},
+};
+
+static const struct {
+    int op;
+    const WindowCase *at;
+    int count;
+    size_t attrs;
+} family[] = {
+    {OP_GLOBAL_AVGPOOL, global_case, COUNT(global_case), 0},
+    {OP_GLOBAL_MAXPOOL, global_case, COUNT(global_case), 0},
+    {OP_MEAN, axis_case, COUNT(axis_case), sizeof(AxisAttrs)},
+    {OP_MAX, axis_case, COUNT(axis_case) - MAPS_CASES, sizeof(AxisAttrs)},
+    {OP_CROP, crop_case, COUNT(crop_case), sizeof(CropAttrs)},
+    {OP_PAD, pad_case, COUNT(pad_case), sizeof(PadAttrs)},
+    {OP_DOWNSAMPLE, down_case, COUNT(down_case), sizeof(CropAttrs)},
+    {OP_UPSAMPLE, up_case, COUNT(up_case), sizeof(ResizeAttrs)},
+    {OP_RESIZE, resize_case, COUNT(resize_case), sizeof(ResizeAttrs)},
+    {OP_RESAMPLE, resample_case, COUNT(resample_case), sizeof(ResampleAttrs)},
+};
+
+static int family_of(int op) {
+    for (int f = 0; f < COUNT(family); f++)
+        if (family[f].op == op)
+            return f;
+    return -1;
+}
+
+int ref_window_count(int op) {
+    int f = family_of(op);
+    return f < 0 ? 0 : family[f].count;
+}
+
+RefCase ref_window_case(Arena *keep, int op, int i) {
+    int f = family_of(op);
+    BUG_IF(f < 0 || i >= family[f].count, "no such case");
+    const WindowCase *c = &family[f].at[i];
+    RefCase r = {.what = c->what, .nin = 1, .kind = {REF_DATA}, .rounds = c->rounds};
+    r.in[0] = c->src;
+    if (family[f].attrs) {
+        void *a = arena_alloc(keep, family[f].attrs);
+        memcpy(a, &c->a, family[f].attrs);
+        r.attrs = a;
+    }
+    return r;
+}
