@@ -8,6 +8,8 @@
 
 #include "front/sema.h"
 
+enum { INPUTS_MAX = 4 }; /* rt_frame.input */
+
 static Tensor *leaf(Build *b, TensorKind kind, ValueId v, const char *name, LocRange loc) {
     Tensor *t = ARENA_NEW(b->arena, Tensor);
     t->kind = kind;
@@ -21,13 +23,43 @@ static Tensor *leaf(Build *b, TensorKind kind, ValueId v, const char *name, LocR
 
 /* ---- inputs ---- */
 
+static void size_wanted(Build *b, const Val *v) {
+    Diag *d = diag_error(b->diag, v->loc, "E0110", "the size '%s' is chosen when a program is built",
+                         v->text);
+    diag_help(d, "netc build -D %s=224 makes the program for one size; other sizes are builds of "
+                 "their own with the same weights", v->text);
+}
+
+/* dim(H, multiple = 32, default = 224) */
+static bool symbolic_dim(Build *b, const Val *call, int64_t *out) {
+    static const char *const names[] = {"name", "multiple", "default"};
+    Val a[3];
+    int64_t multiple = 1;
+    if (!call_args(b, call, names, 3, 1, a) ||
+        (a[1].kind != V_BAD &&
+         !expr_int(b, &a[1], "multiple of dim", 1, LIMIT_DIM, &multiple)))
+        return false;
+    if (a[0].kind == V_NAME) {
+        size_wanted(b, &a[0]);
+        return false;
+    }
+    if (!expr_int(b, &a[0], "an extent of an input", 1, LIMIT_DIM, out))
+        return false;
+    if (*out % multiple == 0)
+        return true;
+    Diag *d = diag_error(b->diag, call->loc, "E0303", "the size must be a multiple of %lld, got %lld",
+                         (long long)multiple, (long long)*out);
+    diag_help(d, "the nearest that fits is %lld",
+              (long long)((*out + multiple - 1) / multiple * multiple));
+    return false;
+}
+
 static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
     Val v = expr_eval(b, s, e);
-    if (v.kind == V_CALL && eq(v.text, "dim")) {
-        diag_help(diag_error(b->diag, v.loc, "E0801",
-                             "not built yet: dim(..), sizes chosen at run "
-                             "time"),
-                  "write the size as a number");
+    if (v.kind == V_CALL && eq(v.text, "dim"))
+        return symbolic_dim(b, &v, out);
+    if (v.kind == V_NAME && map_has(&b->net->dims, v.text)) {
+        size_wanted(b, &v);
         return false;
     }
     return expr_int(b, &v, "an extent of an input", 1, LIMIT_DIM, out);
@@ -35,12 +67,12 @@ static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
 
 static bool shape_rank(Build *b, const Ast *type, int rank) {
     static const char *const why[6] = {NULL,
-                                       "vector inputs (write [N, 1, 1])",
+                                       NULL,
                                        "inputs of rank 2 (sequences; write [C, 1, L])",
                                        NULL,
                                        "inputs of rank 4 (volumes and video)",
                                        "inputs of rank 5"};
-    if (rank == 3)
+    if (rank == 3 || rank == 1)
         return true;
     if (rank < 1 || rank > 5) {
         diag_error(b->diag, type->loc, "E0304",
@@ -89,23 +121,24 @@ static Tensor *image_input(Build *b, const Member *m) {
     Shape shape;
     if (!input_shape(b, m, &shape))
         return tensor_poison(b, in->loc);
-    if (b->mg->image) {
-        diag_error(b->diag, in->loc, "E0801", "not built yet: several image inputs");
+    int slot = b->inputs++;
+    if (slot == INPUTS_MAX) {
+        diag_error(b->diag, in->loc, "E0130", "a net has at most %d inputs of numbers", INPUTS_MAX);
         return tensor_poison(b, in->loc);
     }
-    ValueId raw = graph_input(b->g, VK_INPUT, DT_F32, shape, true, 0, NULL);
+    ValueId raw = graph_input(b->g, VK_INPUT, DT_F32, shape, true, slot, NULL);
     ValueId v = graph_op(b->g, OP_LOAD_INPUT, NULL, 1, &raw);
     Node *n = graph_n(b->g, graph_v(b->g, v)->def);
     n->label = in->name;
     n->loc = in->loc;
     graph_set_name(b->g, v, in->name);
-    b->mg->image = v;
+    if (slot == 0)
+        b->mg->image = v;
     if (b->mode == MODEL_FORWARD) {
-        ModelInput *x = ARENA_NEW(b->arena, ModelInput);
-        x->name = in->name;
-        x->shape = shape;
-        b->m->input = x;
-        b->m->ninputs = 1;
+        if (slot == 0)
+            b->m->input = ARENA_ARRAY(b->arena, INPUTS_MAX, ModelInput);
+        b->m->input[slot] = (ModelInput){.name = in->name, .shape = shape};
+        b->m->ninputs = slot + 1;
     }
     return leaf(b, TENSOR_IMAGE, v, in->name, in->loc);
 }
@@ -174,6 +207,36 @@ static void run_input(Build *b, const Member *m) {
     label_declare(b, m->ast->name, m->ast->name_loc, t);
 }
 
+/* ---- parameters of the net itself ---- */
+
+static void run_param(Build *b, const Member *m) {
+    const Ast *p = m->ast, *type = p->param.type;
+    const AstList *dims = &type->type.dims;
+    Shape shape = {.rank = dims->count};
+    int64_t elems = 1;
+    Tensor *t = NULL;
+    if (spec_op(p->name) != OP_NONE || map_has(&b->blocks, p->name)) {
+        diag_error(b->diag, p->name_loc, "E0112", "'%s' is the name of an operation", p->name);
+        return;
+    }
+    if (!eq(type->name, "f32") || dims->count < 1 || dims->count > 4) {
+        Diag *d = diag_error(b->diag, type->loc, "E0304", "a param has 1 to 4 extents: f32[16, 9]");
+        diag_help(d, "the batch is never written: one tensor serves all images");
+        t = tensor_poison(b, type->loc);
+    }
+    for (int i = 0; i < dims->count && !t; i++)
+        if (!dim_value(b, m->scope, dims->items[i], &shape.dim[i]))
+            t = tensor_poison(b, type->loc);
+        else if (__builtin_mul_overflow(elems, shape.dim[i], &elems) || elems > LIMIT_ELEMENTS) {
+            diag_error(b->diag, type->loc, "E0305", "a param of more than %lld numbers",
+                       (long long)LIMIT_ELEMENTS);
+            t = tensor_poison(b, type->loc);
+        }
+    if (!t)
+        t = build_param(b, m->scope, p, &shape);
+    label_declare(b, p->name, p->name_loc, t);
+}
+
 /* ---- outputs ---- */
 
 /* argmax(x), argmin(x): which value decides, and in which direction. */
@@ -228,8 +291,13 @@ static Tensor *score_of(Build *b, const Val *v, bool *smallest) {
 static void reach(Build *b, Tensor *t) {
     t->reached = true;
     for (int i = b->tensors.len - 1; i >= 0; i--)
-        for (int k = 0; b->tensors.data[i]->reached && k < b->tensors.data[i]->nin; k++)
-            b->tensors.data[i]->in[k]->reached = true;
+    {
+        const Tensor *at = b->tensors.data[i];
+        for (int k = 0; at->reached && k < at->nin; k++)
+            at->in[k]->reached = true;
+        if (at->reached && at->weight)
+            at->weight->reached = true;
+    }
 }
 
 static void keep(Build *b, Tensor *t) {
@@ -277,10 +345,6 @@ static void unknown_loss(Build *b, const Ast *call) {
         if (op_is(op, OPF_U) && op_is(op, OPF_L))
             all[n++] = op_name[op];
     const char *name = call->name ? call->name : ast_text(b->arena, call->call.callee);
-    if (eq(name, "hinge") || eq(name, "l1") || eq(name, "nll")) {
-        unknown_operation(b, call, "hinge");
-        return;
-    }
     Diag *d = diag_error(b->diag, call->call.callee->loc, "E0104", "'%s' is not a loss", name);
     diag_suggest(d, call->call.callee->loc, nearest_name(name, all, n));
     StrBuf list = sb_new(b->arena);
@@ -292,7 +356,7 @@ static void unknown_loss(Build *b, const Ast *call) {
 static void check_loss(Build *b, const Ast *call, const Tensor *loss) {
     const Tensor *x = loss->in[0], *label = loss->in[1];
     const Node *def = graph_n(b->g, graph_v(b->g, x->v)->def);
-    int64_t n = x->shape.rank == 1 ? x->shape.dim[0] : 0;
+    int64_t n = x->shape.rank > 0 && label->kind == TENSOR_CLASS ? x->shape.dim[0] : 0;
     if (n && n != label->classes) {
         Diag *d = diag_error(b->diag, call->loc, "E0334",
                              "%s: '%s' has %lld values, '%s' has %lld classes", call->name, x->name,
@@ -428,7 +492,8 @@ static void collect_seeds(Build *b) {
     for (int i = 0; i < b->order.len && seeds.len < 256; i++) {
         const LabelInfo *l = b->order.data[i];
         const Tensor *t = l->tensor;
-        if (!t || t->poison || t->kind != TENSOR_LAYER || !t->reached || l->removed)
+        if (!t || t->poison || t->kind != TENSOR_LAYER || !t->reached || l->removed ||
+            !graph_v(b->g, t->v)->batched)
             continue;
         bool twice = false;
         for (int k = 0; k < seeds.len; k++)
@@ -488,11 +553,14 @@ void build_walk(Build *b) {
     b->owners = map_new(b->arena);
     b->order.len = b->tensors.len = 0;
     b->dropouts = b->expansion = 0;
+    b->inputs = 0;
     b->flow = b->score = b->prob = NULL;
     net->scope->instance->counters = map_new(b->arena);
     net->file->counters = map_new(b->arena);
     for (int i = 0; i < net->inputs.len; i++)
         run_input(b, &net->inputs.data[i]);
+    for (int i = 0; i < net->params.len; i++)
+        run_param(b, &net->params.data[i]);
     build_items(b);
     if (b->limit_hit)
         return;

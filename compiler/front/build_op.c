@@ -57,6 +57,26 @@ static bool wrong_count(OpCall *o, int want) {
     return false;
 }
 
+/* Values made of parameters alone: dense, functions, and operands that serve all images. */
+static bool has_images(OpCall *o) {
+    int op = o->bound.op, none = -1;
+    bool any = false;
+    for (int i = 0; i < o->nin; i++)
+        if (graph_v(o->b->g, o->in[i]->v)->batched)
+            any = true;
+        else
+            none = i;
+    bool function = op_is(op, OPF_E) && !op_is(op, OPF_S | OPF_K);
+    if (none < 0 || (any ? op_is(op, OPF_K) : op == OP_DENSE || function))
+        return true;
+    Diag *d = diag_error(o->b->diag, o->at->loc, "E0122",
+                         "%s cannot read '%s', which belongs to no image", op_name[op],
+                         o->in[none]->name);
+    diag_help(d, "dense and functions such as tanh can; weight = %s makes it a layer's weights",
+              o->in[none]->name);
+    return false;
+}
+
 static bool gather_inputs(OpCall *o, Flow flow) {
     Build *b = o->b;
     int op = o->bound.op, n = flow.implicit && o->bound.nin ? 0 : flow.n;
@@ -78,7 +98,7 @@ static bool gather_inputs(OpCall *o, Flow flow) {
         if (o->in[i]->poison)
             return false;
         bool label = o->in[i]->kind == TENSOR_CLASS, wanted = op_is(op, OPF_L) && i == 1;
-        if (label == wanted)
+        if (label == wanted || (wanted && op_is(op, OPF_T)))
             continue;
         Diag *d = diag_error(b->diag, o->at->loc, "E0122",
                              label ? "%s cannot read '%s', a class label"
@@ -88,7 +108,7 @@ static bool gather_inputs(OpCall *o, Flow flow) {
             diag_help(d, "write %s(LAYER, LABEL)", op_name[op]);
         return false;
     }
-    return true;
+    return has_images(o);
 }
 
 /* ---- connection tables ---- */
@@ -326,6 +346,7 @@ static void remember_owner(OpCall *o, const LayerParams *params) {
     own->name = o->naming->param;
     own->op = o->bound.op;
     own->nparams = params->n;
+    own->src = o->in[0]->shape;
     memcpy(own->param, params->index, sizeof params->index);
     map_put(&o->b->owners, own->name, own);
 }
@@ -349,6 +370,11 @@ static Tensor *make(OpCall *o) {
     if (owner)
         for (int i = 0; i < 4 && params.value[i]; i++)
             in[n++] = params.value[i];
+    bool image = false; /* made of parameters alone? */
+    for (int i = 0; i < o->nin; i++)
+        image |= graph_v(b->g, in[i])->batched;
+    if (!image && o->bound.op == OP_DENSE)
+        o->bound.op = OP_VDENSE;
     ValueId v;
     if (is_nary(o->bound.op) && n > 2) {
         v = in[0];
@@ -358,6 +384,7 @@ static Tensor *make(OpCall *o) {
         v = add_node(o, n, in);
     }
     Tensor *t = result(o, v);
+    t->weight = owner ? params.made : NULL;
     if (b->mode == MODEL_FORWARD && !op_is(o->bound.op, OPF_L))
         row_add(b, o->bound.op, t, o->naming, o->bound.attrs, owner ? &params : NULL, o->at->loc);
     return t;

@@ -65,8 +65,10 @@ static bool init_call(Build *b, const Val *v, Param *p) {
     static const char *const uniform[] = {"low", "high"}, *const gauss[] = {"mean", "deviation"},
                              *const fill[] = {"value"};
     static const char *const known[] = {"uniform", "gaussian", "fill"};
-    static const char *const planned[] = {"bilinear", "gabor", "orthogonal", "truncated", "file"};
+    static const char *const planned[] = {"orthogonal", "truncated", "file"};
     Val a[2];
+    if (is_bank(v->text))
+        return init_bank(b, v, p);
     if (eq(v->text, "uniform")) {
         p->init = INIT_UNIFORM;
         if (!call_args(b, v, uniform, 2, 2, a) || !finite_arg(b, &a[0], "low", &p->init_a) ||
@@ -104,6 +106,8 @@ static bool init_call(Build *b, const Val *v, Param *p) {
 
 static bool init_word(Build *b, const Val *v, double in, double out, Param *p) {
     static const char *const known[] = {"zero", "he", "glorot", "lecun"};
+    if (eq(v->text, "bilinear"))
+        return init_bank(b, v, p);
     if (eq(v->text, "zero")) {
         p->init = INIT_ZERO;
     } else if (eq(v->text, "he")) { /* He et al. 2015, equation (10) */
@@ -225,11 +229,13 @@ static int64_t count_links(const ConnTable *t) {
     return n;
 }
 
-static ValueId param_value(Build *b, int index) {
+/* The parameter as op reads it: a convolution reads reused dense weights in their split form. */
+static ValueId param_value(Build *b, int index, int op) {
     const Param *p = &b->m->params.at[index];
+    const Shape *form = op == OP_CONV2D ? &p->split : &p->shape;
     ValueId v = (ValueId)(uintptr_t)map_get(&b->values, p->name);
     if (!v || graph_v(b->g, v)->slot != index) {
-        v = graph_input(b->g, VK_PARAM, DT_F32, p->shape, false, index, p->name);
+        v = graph_input(b->g, VK_PARAM, DT_F32, *form, false, index, p->name);
         map_put(&b->values, p->name, (void *)(uintptr_t)v);
     }
     return v;
@@ -276,7 +282,7 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
         ast = bound->bias_init;
         scope = bound->bias_scope;
     } else {
-        ast = bound->init;
+        ast = bound->weight && !bound->reuse ? bound->weight : bound->init;
         scope = bound->init_scope;
         const Setting *all = ast || spec->plain ? NULL : net_setting(b, "train", "init");
         if (all) {
@@ -407,38 +413,277 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
     return true;
 }
 
+/* ---- weights in another form ---- */
+
+/* v's numbers as weights of shape `want`. */
+static ValueId repack(Build *b, ValueId v, const Shape *want, int how, const Naming *naming,
+                      LocRange loc) {
+    RepackAttrs a = {.dim = {1, 1, 1, 1}, .rank = want->rank, .how = how};
+    for (int d = 0; d < want->rank; d++)
+        a.dim[d] = want->dim[d];
+    RepackAttrs *keep = ARENA_NEW(b->arena, RepackAttrs);
+    *keep = a;
+    ValueId out = graph_op(b->g, OP_REPACK, keep, 1, &v);
+    Node *n = graph_n(b->g, graph_v(b->g, out)->def);
+    n->label = naming->row;
+    n->loc = loc;
+    return out;
+}
+
+/* The weight of a layer, by the path "enc.weight"; -1: it is none. */
+static int weight_of_layer(Build *b, Scope *s, const Ast *path) {
+    const char *text = path_text(b, s, path, NULL), *dot = text ? strrchr(text, '.') : NULL;
+    if (!dot || !eq(dot, ".weight"))
+        return -1;
+    const LabelInfo *t = label_find(b, s, arena_strndup(b->arena, text, (size_t)(dot - text)));
+    for (int i = 0; t && i < t->nparams; i++)
+        if (eq(strrchr(b->m->params.at[t->param[i]].name, '.'), ".weight"))
+            return t->param[i];
+    return -1;
+}
+
+/* What `weight = W`, `weight = enc.weight` or transpose(..) of them names. */
+static ValueId named_weight(Build *b, const Bound *bound, bool *turned, Tensor **made) {
+    const Ast *ast = bound->weight;
+    Scope *s = bound->init_scope;
+    *turned = ast->kind == AST_CALL && eq(ast->name, "transpose") && ast->call.args.count == 1;
+    if (*turned)
+        ast = ast->call.args.items[0]->arg.value;
+    int index = ast->kind == AST_PATH ? weight_of_layer(b, s, ast) : -1;
+    if (index >= 0)
+        return param_value(b, index, b->m->params.at[index].split.rank == 4 ? OP_CONV2D : OP_DENSE);
+    Val v = expr_eval(b, s, ast);
+    if (v.kind == V_BAD || (v.kind == V_TENSOR && v.tensor->poison))
+        return 0;
+    if (v.kind == V_TENSOR && v.tensor->v && !graph_v(b->g, v.tensor->v)->batched) {
+        *made = v.tensor;
+        return v.tensor->v;
+    }
+    Diag *d = diag_error(b->diag, ast->loc, "E0312", "weight = takes a param, a layer's weight "
+                         "(enc.weight) or what a net makes of params, got %s",
+                         v.kind == V_NAME ? arena_printf(b->arena, "the unknown name '%s'", v.text)
+                         : v.kind == V_TENSOR
+                             ? arena_printf(b->arena, "'%s', which every image has of its own",
+                                            v.tensor->name)
+                             : val_kind_text(&v));
+    diag_help(d, "param W: f32[..] = gaussian(0, 0.1) makes one; init = .. sets starting values");
+    return 0;
+}
+
+/* The value that `weight = ..` gives, in the form that spec wants; 0 after an error. */
+static ValueId given_weight(Build *b, const Bound *bound, const ParamSpec *spec,
+                            const Naming *naming, LocRange loc, Tensor **made) {
+    bool turned;
+    ValueId v = named_weight(b, bound, &turned, made);
+    if (!v)
+        return 0;
+    const Shape *have = &graph_v(b->g, v)->shape, *want = &spec->shape;
+    Shape from = *want;
+    if (turned && want->rank >= 2) {
+        from.dim[0] = want->dim[1];
+        from.dim[1] = want->dim[0];
+    }
+    /* A vector is computed weights in row-major order; else first extents must agree. */
+    bool fits = shape_elems(have) == shape_elems(want) &&
+                (have->rank == 1 || have->dim[0] == from.dim[0]);
+    if (!fits) {
+        diag_error(b->diag, bound->weight->loc, "E0312", "'%s' needs weights %s, these are %s%s",
+                   naming->row, shape_text(b->arena, want), shape_text(b->arena, have),
+                   turned ? ", transposed" : "");
+        return 0;
+    }
+    if (connections(bound)) {
+        diag_error(b->diag, bound->weight->loc, "E0312",
+                   "a layer with missing connections has weights of its own");
+        return 0;
+    }
+    return repack(b, v, want, turned ? REPACK_TRANSPOSE : REPACK_RESHAPE, naming, loc);
+}
+
+/* ---- reuse = fc6: weights of a dense layer as a convolution ---- */
+
+/* The net that this one extends, or whose variant it is, built as it is. */
+static const Model *base_model(Build *b) {
+    if (b->base || b->base_failed)
+        return b->base;
+    ModelOptions opt = {.sources = b->opt->sources, .forward_only = true};
+    opt.net = eq(b->net->name, b->net->decl->name) ? b->net->decl->net.base : b->net->decl->name;
+    if (opt.net)
+        b->base = model_build(b->arena, diag_ctx_new(b->arena, NULL), b->ast, &opt);
+    b->base_failed = !b->base;
+    return b->base;
+}
+
+static const Param *base_param(Build *b, const char *name) {
+    const Model *m = base_model(b);
+    for (int i = 0; m && i < m->params.count; i++)
+        if (eq(m->params.at[i].name, name))
+            return &m->params.at[i];
+    return NULL;
+}
+
+static bool reuse_fits(Build *b, const Bound *bound, const Param *p, const ParamSpec *spec,
+                       const char *label) {
+    if (p->shape.dim[0] == spec->shape.dim[0] && shape_elems(&p->shape) == shape_elems(&spec->shape))
+        return true;
+    Diag *d = diag_error(b->diag, bound->reuse->loc, "E0312",
+                         "'%s' needs %s %s, %s is %s: the counts differ", label, spec->suffix,
+                         shape_text(b->arena, &spec->shape), p->name,
+                         shape_text(b->arena, &p->shape));
+    diag_help(d, "the kernel must cover what the dense layer read, with as many maps as units");
+    return false;
+}
+
+/* Parameter i of a layer that reuses those of the layer `from`: that layer itself where it still
+ * stands, else the name and the saved shape it has in the net that this one extends. */
+static bool reuse_param(Build *b, Scope *s, const Bound *bound, const ParamSpec *spec,
+                        const char *from, const Naming *naming, LocRange loc, LayerParams *out,
+                        int i) {
+    const char *name = arena_printf(b->arena, "%s.%s", from, spec->suffix);
+    const LabelInfo *live = label_find(b, s, from);
+    intptr_t known = (intptr_t)map_get(&b->param_index, name);
+    if (live && live->nparams && known) {
+        out->index[i] = (int)known - 1;
+        const Param *p = &b->m->params.at[out->index[i]];
+        if (!reuse_fits(b, bound, p, spec, naming->row))
+            return false;
+        ValueId v = param_value(b, out->index[i], p->split.rank == 4 ? OP_CONV2D : OP_DENSE);
+        out->value[i] = spec->shape.rank > 1
+                            ? repack(b, v, &spec->shape, REPACK_RESHAPE, naming, loc)
+                            : v;
+        return true;
+    }
+    if (known && b->mode != MODEL_FORWARD) {
+        out->index[i] = (int)known - 1;
+    } else {
+        const Param *old = base_param(b, name);
+        if (!old) {
+            Diag *d = diag_error(b->diag, bound->reuse->loc, "E0114",
+                                 "no layer '%s' with a %s to reuse", from, spec->suffix);
+            diag_help(d, "it is a layer above, or one of the net that this one extends");
+            return false;
+        }
+        if (!reuse_fits(b, bound, old, spec, naming->row) ||
+            !one_param(b, bound, spec, name, naming->param, loc, &out->index[i]))
+            return false;
+        b->m->params.at[out->index[i]].shape = old->shape;
+    }
+    out->value[i] = param_value(b, out->index[i], bound->op);
+    out->count += b->m->params.at[out->index[i]].trainable;
+    return true;
+}
+
+/* ---- all of a layer ---- */
+
+static bool own_params(Build *b, const Bound *bound, const ParamSpec *spec, int n,
+                       const Naming *naming, LocRange loc, LayerParams *out) {
+    bool ok = true;
+    for (int i = 0; i < n; i++) {
+        const char *name = arena_printf(b->arena, "%s.%s", naming->param, spec[i].suffix);
+        intptr_t known = (intptr_t)map_get(&b->param_index, name);
+        /* A name known in the first walk is a label defined twice, which is reported. */
+        if (known && b->mode != MODEL_FORWARD)
+            out->index[i] = (int)known - 1;
+        else
+            ok &= one_param(b, bound, &spec[i], name, naming->param, loc, &out->index[i]);
+        const Param *p = &b->m->params.at[out->index[i]];
+        out->count += p->trainable;
+        if (!eq(spec[i].suffix, "bias"))
+            out->weights += p->trainable;
+    }
+    out->n = n;
+    return ok;
+}
+
+/* weight = W: only the bias is the layer's own. */
+static bool with_given_weight(Build *b, const Ast *at, const Bound *bound, const ParamSpec *spec,
+                              int n, const Naming *naming, LayerParams *out) {
+    ValueId v = given_weight(b, bound, &spec[0], naming, at->loc, &out->made);
+    if (!v || !own_params(b, bound, spec + 1, n - 1, naming, at->loc, out))
+        return false;
+    for (int i = 0; i < out->n; i++)
+        out->value[1 + i] = param_value(b, out->index[i], bound->op);
+    out->value[0] = v;
+    out->weights = shape_elems(&spec[0].shape);
+    return true;
+}
+
+/* A weight that other layers of another size read too has its layout from its first reader. */
+static bool reads_otherwise(const Build *b, Scope *s, const Bound *bound, const Tensor *src) {
+    const char *name = path_text((Build *)b, s, bound->share, NULL);
+    const LabelInfo *t = name ? label_find((Build *)b, s, name) : NULL;
+    return t && !shape_equal(&t->src, &src->shape);
+}
+
 bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const Tensor *src,
                   const Naming *naming, LayerParams *out) {
     ParamSpec spec[4];
     bool ok = true;
     memset(out, 0, sizeof *out);
     int n = op_def[bound->op]->params(bound->attrs, &src->shape, spec);
+    bool given = bound->weight && !(bound->weight->kind == AST_LIST ||
+                                    (bound->weight->kind == AST_CALL && is_bank(bound->weight->name)));
+    if (given)
+        return with_given_weight(b, at, bound, spec, n, naming, out);
+    if (bound->reuse) {
+        const Ast *path = bound->reuse;
+        const char *from = path->kind == AST_PATH ? path_text(b, s, path, NULL) : NULL;
+        if (!from)
+            diag_error(b->diag, path->loc, "E0111", "reuse takes the label of a layer");
+        for (int i = 0; i < n && from; i++)
+            if (!reuse_param(b, s, bound, &spec[i], from, naming, at->loc, out, i))
+                return false;
+        out->n = n;
+        out->weights = shape_elems(&spec[0].shape);
+        return from != NULL;
+    }
     if (bound->share) {
         if (!share_params(b, s, bound, src, spec, n, naming->param, out))
             return false;
+        out->n = n;
     } else {
-        for (int i = 0; i < n; i++) {
-            const char *name = arena_printf(b->arena, "%s.%s", naming->param, spec[i].suffix);
-            intptr_t known = (intptr_t)map_get(&b->param_index, name);
-            /* A name known in the first walk is a label defined twice, which is reported. */
-            if (known && b->mode != MODEL_FORWARD)
-                out->index[i] = (int)known - 1;
-            else
-                ok &= one_param(b, bound, &spec[i], name, naming->param, at->loc, &out->index[i]);
-            const Param *p = &b->m->params.at[out->index[i]];
-            out->count += p->trainable;
-            if (!eq(spec[i].suffix, "bias"))
-                out->weights += p->trainable;
-        }
+        ok = own_params(b, bound, spec, n, naming, at->loc, out);
     }
-    out->n = n;
     for (int i = 0; i < n; i++)
-        out->value[i] = param_value(b, out->index[i]);
+        out->value[i] = param_value(b, out->index[i], bound->op);
+    if (bound->share && spec[0].shape.rank > 1 && reads_otherwise(b, s, bound, src))
+        out->value[0] = repack(b, out->value[0], &spec[0].shape, REPACK_RESHAPE, naming, at->loc);
+    if (bound->flip)
+        out->value[0] = repack(b, out->value[0], &spec[0].shape, REPACK_FLIP, naming, at->loc);
     const ConnTable *links = connections(bound);
     if (links && ok) {
         out->index[out->n] = links_param(b, out->index[0], links);
-        out->value[out->n] = param_value(b, out->index[out->n]);
+        out->value[out->n] = param_value(b, out->index[out->n], bound->op);
         out->n++;
     }
     return ok;
+}
+
+Tensor *build_param(Build *b, Scope *s, const Ast *param, const Shape *shape) {
+    const char *name = param->name;
+    intptr_t known = (intptr_t)map_get(&b->param_index, name);
+    int index = (int)known - 1;
+    int64_t rest = 1;
+    for (int d = shape->rank > 1; d < shape->rank; d++)
+        rest *= shape->dim[d];
+    if (!known || b->mode == MODEL_FORWARD) {
+        ParamSpec spec = {.suffix = "param", .shape = *shape, .split = *shape, .fan_in = rest,
+                          .fan_out = shape->dim[0]};
+        Param *p = param_add(b, name, &index);
+        p->shape = p->split = *shape;
+        p->label = name;
+        p->loc = param->loc;
+        p->trainable = shape_elems(shape);
+        p->frozen = marked_frozen(b, name);
+        if (!init_eval(b, s, param->param.value, &spec, p))
+            return tensor_poison(b, param->loc);
+    }
+    Tensor *t = ARENA_NEW(b->arena, Tensor);
+    t->kind = TENSOR_LAYER;
+    t->v = param_value(b, index, OP_NONE);
+    t->shape = *shape;
+    t->name = t->text = name;
+    t->loc = param->loc;
+    t->field = (Field){{1, 1}, {1, 1}, {0, 0}, false};
+    return t;
 }

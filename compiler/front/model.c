@@ -53,6 +53,7 @@ Model *model_build(Arena *arena, DiagCtx *diag, Ast *file, const ModelOptions *o
     b->diag = diag;
     b->opt = options ? options : &none;
     b->m = ARENA_NEW(arena, Model);
+    b->ast = file;
     b->file = ast_flatten_items(arena, file);
     b->blocks = map_new(arena);
     b->param_index = map_new(arena);
@@ -87,7 +88,15 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     const ModelGraph *g = &m->mode[mode];
     ctx->train = mode == MODEL_TRAIN;
     ctx->look = mode == MODEL_LOOK;
-    ctx->nesterov = m->nesterov;
+    const rt_train_spec *t = &m->train;
+    ctx->update = (struct PassUpdate){
+        .op = t->optimizer == RT_ADAM ? OP_ADAM : t->optimizer == RT_RMSPROP ? OP_RMSPROP : OP_SGD,
+        .nesterov = m->nesterov,
+        .decoupled = t->decoupled,
+        .eps_inside = t->eps_inside,
+        .eps = t->eps,
+        .clip_value = t->clip == RT_CLIP_VALUE,
+        .clip_norm = t->clip == RT_CLIP_NORM};
     ctx->nlosses = g->nlosses;
     memcpy(ctx->losses, g->loss, sizeof g->loss);
     ctx->project_from = g->score;

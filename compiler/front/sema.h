@@ -40,6 +40,7 @@ struct Tensor {
     LocRange loc;
     Tensor **in; /* all inputs, for reachability */
     int nin;
+    Tensor *weight; /* computed weights, or NULL */
     bool reached; /* an output, loss or metric depends on it */
 };
 
@@ -155,7 +156,8 @@ typedef struct Net {
     VEC(Item) items;
     VEC(Setting) settings;
     VEC(FreezeMark) freezes;
-    MemberVec inputs, outputs, losses, metrics;
+    MemberVec inputs, outputs, losses, metrics, params;
+    Map dims;   /* names that dim(..) introduces: sizes given by -D NAME=N */
     Map shapes; /* input name -> Member of the SET node */
 } Net;
 
@@ -166,6 +168,7 @@ typedef struct LabelInfo {
     LocRange loc;
     int param[4], nparams; /* indices into the parameter list */
     int op;                /* that owns them */
+    Shape src;             /* what it reads */
     bool removed;
 } LabelInfo;
 
@@ -187,12 +190,16 @@ struct Build {
     Map blocks; /* name -> Ast */
     Item *item; /* being walked */
     int64_t dropouts, expansion;
+    int inputs; /* of numbers, so far */
     int lazy_depth;
     bool limit_hit;
     Tensor *flow;    /* result of the previous statement */
     Map owners;      /* prefix of parameters -> LabelInfo with op and param[] */
     Map param_index; /* name -> 1 + index, of all walks */
     Tensor *score, *prob;
+    Ast *ast;         /* of the file */
+    Model *base;      /* reuse: the net that this one extends, as it is */
+    bool base_failed;
 };
 
 static inline bool eq(const char *a, const char *b) {
@@ -228,6 +235,8 @@ typedef struct Bound {
     void *attrs;
     const Ast *arg[ARG_MAX]; /* per attribute: the ARG that gave it, or NULL */
     const Ast *init, *bias_init, *centers, *share; /* values of common arguments, or NULL */
+    const Ast *weight, *reuse;
+    bool flip;
     Scope *init_scope, *bias_scope;
     const Ast *share_arg;
     bool frozen, has_frozen;
@@ -276,11 +285,20 @@ typedef struct LayerParams {
     int index[4], n;
     int64_t count;   /* numbers that exist */
     int64_t weights; /* of them, not biases */
+    Tensor *made;    /* the layer that computes the weights, or NULL */
 } LayerParams;
 bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const Tensor *src,
                   const Naming *naming, LayerParams *out);
 /* The arguments of a description such as uniform(-1, 1): out[i] has kind V_BAD when absent. */
 bool call_args(Build *b, const Val *call, const char *const *names, int n, int required, Val *out);
+
+/* `param W: f32[16] = gaussian(0, 1)`: a value that belongs to no image. */
+Tensor *build_param(Build *b, Scope *s, const Ast *param, const Shape *shape);
+
+/* ---- param_bank.c: filters that are known in advance ---- */
+bool is_bank(const char *name);
+/* bilinear, gabor(..), dwt(..) as the initial table of p. */
+bool init_bank(Build *b, const Val *call, Param *p);
 
 /* ---- build_ends.c: inputs, outputs, losses, metrics, one walk ---- */
 void build_walk(Build *b);

@@ -14,11 +14,15 @@
 #include "ir/text.h"
 
 /* Arguments of every layer with parameters. */
-typedef enum { C_INIT, C_BIAS_INIT, C_CENTERS, C_FROZEN, C_SHARE, C_LR, C_DECAY, C_COUNT } Common;
+typedef enum {
+    C_INIT, C_BIAS_INIT, C_CENTERS, C_FROZEN, C_SHARE, C_WEIGHT, C_REUSE, C_FLIP, C_LR, C_DECAY, C_COUNT
+} Common;
 static const char *const common_name[C_COUNT] = {"init",  "bias_init", "centers",   "frozen",
-                                                 "share", "lr_mult",   "decay_mult"};
+                                                 "share", "weight",    "reuse",     "flip",
+                                                 "lr_mult", "decay_mult"};
 static const char *const common_text[C_COUNT] = {
-    "init=..", "bias_init=..", "centers=..", "frozen=no", "share=..", "lr_mult=1", "decay_mult=1"};
+    "init=..", "bias_init=..", "centers=..", "frozen=no", "share=..", "weight=..",
+    "reuse=..", "flip=no", "lr_mult=1", "decay_mult=1"};
 
 typedef struct Binder {
     Build *b;
@@ -37,6 +41,10 @@ static bool takes_common(int op, int c) {
         return op == OP_RBF;
     if (c == C_SHARE && op_is(op, OPF_S)) /* it keeps statistics of its own input */
         return false;
+    if (c == C_WEIGHT)
+        return op == OP_CONV2D || op == OP_DENSE || op == OP_DECONV;
+    if (c == C_REUSE || c == C_FLIP)
+        return op == OP_CONV2D;
     if (op == OP_RBF)
         return c != C_INIT && c != C_BIAS_INIT;
     return true;
@@ -203,6 +211,16 @@ static bool set_common(Binder *x, int c, const Ast *value, Scope *scope) {
     case C_SHARE:
         o->share = value;
         return true;
+    case C_WEIGHT:
+        o->weight = value;
+        o->init_scope = o->init ? o->init_scope : scope;
+        return true;
+    case C_REUSE:
+        o->reuse = value;
+        return true;
+    case C_FLIP:
+        v = expr_eval(x->b, scope, value);
+        return expr_bool(x->b, &v, "flip", &o->flip);
     case C_FROZEN:
         v = expr_eval(x->b, scope, value);
         o->has_frozen = true;
@@ -220,22 +238,12 @@ static void unknown_argument(Binder *x, const Ast *arg) {
     int op = x->out->op;
     const char *all[ARG_MAX + C_COUNT];
     int n = 0;
-    static const char *const later[] = {"weight", "reuse", "flip", "padding", "activation"};
     for (int i = 0; i < x->def->nattrs && i < ARG_MAX; i++)
         if (!x->def->attrs[i].internal)
             all[n++] = x->def->attrs[i].name;
     for (int c = 0; c < C_COUNT; c++)
         if (takes_common(op, c))
             all[n++] = common_name[c];
-    if (op_is(op, OPF_P))
-        for (int i = 0; i < 3; i++)
-            if (eq(arg->name, later[i])) {
-                diag_help(diag_error(x->b->diag, arg->name_loc, "E0801", "not built yet: %s = ..",
-                                     arg->name),
-                          "init = .. sets starting values, frozen = yes keeps them, share = LABEL "
-                          "uses another layer's");
-                return;
-            }
     Diag *d =
         diag_error(x->b->diag, arg->name_loc, "E0107", "%s has no parameter '%s'; it takes %s",
                    op_name[op], arg->name, op_signature(x->b->arena, op));
@@ -429,7 +437,7 @@ static void put_extent(StrBuf *t, const int64_t v[2]) {
 const char *attr_detail(Arena *arena, int op, const void *attrs) {
     const OpDef *def = op_def[op];
     StrBuf t = sb_new(arena);
-    sb_puts(&t, op_name[op]);
+    sb_puts(&t, op_name[op == OP_VDENSE ? OP_DENSE : op]);
     int64_t kernel[2], stride[2], pad[4];
     if (op_is(op, OPF_W) && def->window && def->window(attrs, kernel, stride, pad)) {
         sb_printf(&t, " %lldx%lld", (long long)kernel[0], (long long)kernel[1]);

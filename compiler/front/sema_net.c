@@ -364,6 +364,25 @@ static void set_formal(Build *b, Scope *s, const Ast *path, const Ast *value) {
                      .global = true};
 }
 
+/* dim(H, multiple = 32) in a shape: H is a name of the net from here on; -D H=64 gives it a value. */
+static void declare_dims(Build *b, Scope *s, const AstList *dims) {
+    AST_EACH(d, *dims) {
+        if (d->kind != AST_CALL || !eq(d->name, "dim") || d->call.args.count < 1)
+            continue;
+        const Ast *name = d->call.args.items[0]->arg.value, *value = NULL;
+        AST_EACH(a, d->call.args)
+        if (eq(a->name, "default"))
+            value = a->arg.value;
+        if (name->kind != AST_PATH || !name->name || map_has(&s->names, name->name))
+            continue;
+        Val word = {.kind = V_NAME, .loc = name->loc, .text = name->name, .ast = name, .scope = s};
+        map_put(&b->net->dims, name->name, (void *)(uintptr_t)name);
+        scope_bind(b, s, name->name,
+                   value ? (Binding){.kind = B_LAZY, .ast = value, .scope = s, .loc = name->loc}
+                         : (Binding){.kind = B_VAL, .val = word, .loc = name->loc});
+    }
+}
+
 static void edit_set(Build *b, Scope *s, const Ast *path, const Ast *value, const Ast *set) {
     if (path->name) {
         set_formal(b, s, path, value);
@@ -386,6 +405,8 @@ static void edit_set(Build *b, Scope *s, const Ast *path, const Ast *value, cons
     }
     for (int i = 0; i < b->net->inputs.len; i++)
         if (eq(b->net->inputs.data[i].ast->name, front) && eq(last, "shape")) {
+            if (value && value->kind == AST_LIST)
+                declare_dims(b, s, &value->list.items);
             Member *m = ARENA_NEW(b->arena, Member);
             *m = (Member){set ? set : path, s};
             map_put(&b->net->shapes, front, m);
@@ -490,6 +511,7 @@ static void add_members(Build *b, Scope *s, const AstList *members) {
             add_section(b, s, m);
             break;
         case AST_INPUT:
+            declare_dims(b, s, &m->input.type->type.dims);
             add_member(b, &net->inputs, s, m);
             break;
         case AST_OUTPUT:
@@ -503,8 +525,7 @@ static void add_members(Build *b, Scope *s, const AstList *members) {
             add_member(b, &net->metrics, s, m);
             break;
         case AST_PARAM:
-            diag_help(diag_error(b->diag, m->loc, "E0801", "not built yet: `param`"),
-                      "give the layer its own weights with init = .., or share = another layer");
+            add_member(b, &net->params, s, m);
             break;
         default:
             BUG("member of kind %s", ast_kind_text(m->kind));
@@ -669,6 +690,7 @@ Net *sema_net(Build *b) {
     b->net = net;
     net->file = scope_new(b, NULL);
     net->shapes = map_new(b->arena);
+    net->dims = map_new(b->arena);
     collect(b, &l, net->file);
     check_variants(b, &l);
     const Ast *decl = choose(b, &l, &variant, &family);

@@ -227,25 +227,91 @@ static const Key data_keys[] = {
 
 /* ---- train ---- */
 
-static void train_optimizer(Build *b, const Setting *s) {
-    static const char *const names[] = {"lr", "momentum", "nesterov", "decay"}, *const known[] = {
-                                                                                    "sgd"};
-    Val v = expr_eval(b, s->scope, s->value), a[4];
+/* An argument that may be left out. */
+static void maybe(Build *b, const Val *v, const char *what, double lo, double hi, double *out) {
+    if (v->kind != V_BAD)
+        positive(b, v, what, lo, hi, out);
+}
+
+static const double under_one = 0.99999994; /* the largest float below 1 */
+
+static void optimizer_sgd(Build *b, const Val *v) {
+    static const char *const names[] = {"lr", "momentum", "nesterov", "decay"};
     rt_train_spec *t = &b->m->train;
-    if (v.kind == V_CALL && (eq(v.text, "adam") || eq(v.text, "rmsprop") || eq(v.text, "adagrad")))
-        not_built(b, v.loc, arena_printf(b->arena, "optimizer %s", v.text),
-                  "sgd(lr, momentum, nesterov, decay) is built");
-    else if (v.kind != V_CALL || !eq(v.text, "sgd"))
-        unknown_call(b, &v, "the optimizer", known, 1);
-    else if (call_args(b, &v, names, 4, 1, a)) {
-        positive(b, &a[0], "lr", 0, 1e6, &t->lr);
-        if (a[1].kind != V_BAD)
-            positive(b, &a[1], "momentum", 0, 1, &t->momentum);
-        if (a[2].kind != V_BAD)
-            expr_bool(b, &a[2], "nesterov", &b->m->nesterov);
-        if (a[3].kind != V_BAD)
-            positive(b, &a[3], "decay", 0, 1e6, &t->decay);
-    }
+    Val a[4];
+    if (!call_args(b, v, names, 4, 1, a))
+        return;
+    positive(b, &a[0], "lr", 0, 1e6, &t->lr);
+    maybe(b, &a[1], "momentum", 0, 1, &t->momentum);
+    if (a[2].kind != V_BAD)
+        expr_bool(b, &a[2], "nesterov", &b->m->nesterov);
+    maybe(b, &a[3], "decay", 0, 1e6, &t->decay);
+}
+
+/* Defaults are PyTorch's. */
+static void optimizer_adam(Build *b, const Val *v) {
+    static const char *const names[] = {"lr", "beta1", "beta2", "eps", "decay"};
+    rt_train_spec *t = &b->m->train;
+    Val a[5];
+    t->optimizer = RT_ADAM;
+    t->decoupled = eq(v->text, "adamw");
+    t->lr = 1e-3;
+    t->momentum = 0.9;
+    t->second = 0.999;
+    t->eps = 1e-8;
+    t->decay = t->decoupled ? 0.01 : 0;
+    if (!call_args(b, v, names, 5, 0, a))
+        return;
+    maybe(b, &a[0], "lr", 0, 1e6, &t->lr);
+    maybe(b, &a[1], "beta1", 0, under_one, &t->momentum);
+    maybe(b, &a[2], "beta2", 0, under_one, &t->second);
+    maybe(b, &a[3], "eps", 1e-30, 1e6, &t->eps);
+    maybe(b, &a[4], "decay", 0, 1e6, &t->decay);
+}
+
+static void optimizer_rmsprop(Build *b, const Val *v) {
+    static const char *const names[] = {"lr",       "alpha", "eps",
+                                        "momentum", "decay", "eps_inside"};
+    rt_train_spec *t = &b->m->train;
+    Val a[6];
+    bool inside = false;
+    t->optimizer = RT_RMSPROP;
+    t->lr = 0.01;
+    t->second = 0.99;
+    t->eps = 1e-8;
+    if (!call_args(b, v, names, 6, 0, a))
+        return;
+    maybe(b, &a[0], "lr", 0, 1e6, &t->lr);
+    maybe(b, &a[1], "alpha", 0, under_one, &t->second);
+    maybe(b, &a[2], "eps", 1e-30, 1e6, &t->eps);
+    maybe(b, &a[3], "momentum", 0, 1, &t->momentum);
+    maybe(b, &a[4], "decay", 0, 1e6, &t->decay);
+    if (a[5].kind != V_BAD && expr_bool(b, &a[5], "eps_inside", &inside))
+        t->eps_inside = inside;
+}
+
+static void train_optimizer(Build *b, const Setting *s) {
+    static const char *const known[] = {"sgd", "adam", "adamw", "rmsprop"};
+    Val v = expr_eval(b, s->scope, s->value);
+    if (v.kind == V_CALL && eq(v.text, "sgd"))
+        optimizer_sgd(b, &v);
+    else if (v.kind == V_CALL && (eq(v.text, "adam") || eq(v.text, "adamw")))
+        optimizer_adam(b, &v);
+    else if (v.kind == V_CALL && eq(v.text, "rmsprop"))
+        optimizer_rmsprop(b, &v);
+    else
+        unknown_call(b, &v, "the optimizer", known, 4);
+}
+
+/* clip = norm(5), value(0.1) */
+static void train_clip(Build *b, const Setting *s) {
+    static const char *const known[] = {"norm", "value"}, *const names[] = {"most"};
+    rt_train_spec *t = &b->m->train;
+    Val v = expr_eval(b, s->scope, s->value), a[1];
+    if (v.kind != V_CALL || (!eq(v.text, "norm") && !eq(v.text, "value")))
+        unknown_call(b, &v, "clip", known, 2);
+    else if (call_args(b, &v, names, 1, 1, a) && positive(b, &a[0], v.text, 1e-30, 1e30, &t->clip_at))
+        t->clip = eq(v.text, "norm") ? RT_CLIP_NORM : RT_CLIP_VALUE;
 }
 
 static void train_int(Build *b, const Setting *s, int64_t lo, int64_t hi, int64_t *out) {
@@ -452,7 +518,7 @@ static const Key train_keys[] = {
     {"checkpoint", train_checkpoint},
     {"constraint", train_constraint},
     {"load", train_later},
-    {"clip", train_later},
+    {"clip", train_clip},
     {"augment", train_later},
 };
 
@@ -509,18 +575,18 @@ static void start(Build *b) {
     *t = (rt_train_spec){.lr = 0.01, .batch = 32, .epochs = 10, .seed = 1, .checkpoint_epochs = 1};
     t->schedule.factor = 1;
     t->schedule.every = 1;
-    if (!b->m->ninputs)
-        return;
-    rt_input_spec *p = prep(b);
-    const ModelInput *in = &b->m->input[0];
-    *p = (rt_input_spec){.name = in->name,
-                         .c = in->shape.dim[0],
-                         .h = in->shape.dim[1],
-                         .w = in->shape.dim[2],
-                         .lo = 0,
-                         .hi = 1};
-    for (int i = 0; i < 4; i++)
-        p->std[i] = 1;
+    for (int k = 0; k < b->m->ninputs; k++) {
+        ModelInput *in = &b->m->input[k];
+        bool image = in->shape.rank == 3;
+        in->prep = (rt_input_spec){.name = in->name,
+                                   .c = in->shape.dim[0],
+                                   .h = image ? in->shape.dim[1] : 1,
+                                   .w = image ? in->shape.dim[2] : 1,
+                                   .lo = 0,
+                                   .hi = 1};
+        for (int i = 0; i < 4; i++)
+            in->prep.std[i] = 1;
+    }
 }
 
 /* Later settings of the same key override, so only the last one is read. */

@@ -41,6 +41,12 @@ typedef struct DenseAttrs {
     int src_rank;
 } DenseAttrs;
 
+enum { REPACK_RESHAPE, REPACK_FLIP, REPACK_TRANSPOSE };
+typedef struct RepackAttrs { /* REPACK: shape of the result, and what happens on the way */
+    int64_t dim[4], rank;
+    int how;
+} RepackAttrs;
+
 typedef struct TransposeWeightsAttrs {
     int64_t groups;
 } TransposeWeightsAttrs;
@@ -69,6 +75,11 @@ typedef struct CurveAttrs { /* elementwise functions: each uses some */
     double slope, alpha, p, lo, hi, by, shift;
     bool shared;           /* prelu: one number for all channels */
 } CurveAttrs;
+
+typedef struct ThresholdAttrs {
+    double tau;            /* < 0: not given, input 1 has it */
+    bool is_signed;
+} ThresholdAttrs;
 
 typedef struct SumToAttrs { int64_t dim[3], rank; } SumToAttrs; /* shape of the result */
 
@@ -120,10 +131,22 @@ typedef struct LossAttrs { /* all losses and their gradients */
     double weight;
     double j;              /* lenet_map */
     double on, off;        /* mse targets for the true and the other classes */
+    double smoothing;      /* cross_entropy: share of the target spread over all classes */
+    double margin;         /* hinge */
+    int64_t power;         /* hinge: 1 or 2 */
+    int kind;              /* hinge: HINGE_..; ERROR_BWD: ERROR_.. */
 } LossAttrs;
-typedef struct SgdAttrs {
+enum { HINGE_ONE_VS_REST, HINGE_CRAMMER_SINGER };
+enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR };
+typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP */
     int64_t param;         /* index into ParamList: rates, decay */
     double lr_mult, decay_mult;
+    double eps;            /* ADAM, RMSPROP */
     bool nesterov;
+    bool decoupled;        /* ADAM: decay shrinks the weight, not by way of the gradient */
+    bool eps_inside;       /* RMSPROP: under the root */
+    bool clip;             /* every number of the gradient is cut to -+ the frame's CLIP */
 } SgdAttrs;
+enum { SQUARE_CHUNK = 16384 }; /* SQUARE_SUMS: numbers of a gradient per task */
+typedef struct ClipFactorAttrs { bool partial; } ClipFactorAttrs; /* result: the sum so far */
 #endif

@@ -39,7 +39,8 @@ typedef struct Dots {
 } Dots;
 
 static bool is_transposed(const Graph *g, const Node *node) {
-    return graph_v(g, node->in[1])->kind != VK_PARAM;
+    const Value *w = graph_v(g, node->in[1]);
+    return w->kind == VK_RESULT && graph_n(g, w->def)->op == OP_TRANSPOSE_WEIGHTS;
 }
 
 /* Tiles of outputs per visit: their vectors, times images, stay in registers. */

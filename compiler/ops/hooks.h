@@ -32,6 +32,10 @@ SCALAR(elu_bwd); SCALAR(softplus); SCALAR(softplus_bwd); SCALAR(swish); SCALAR(s
 SCALAR(gelu); SCALAR(gelu_bwd); SCALAR(abs); SCALAR(abs_bwd); SCALAR(neg); SCALAR(scale);
 SCALAR(clip); SCALAR(clip_bwd); SCALAR(square); SCALAR(sqrt); SCALAR(exp); SCALAR(log); SCALAR(pow);
 SCALAR(pow_bwd);
+/* threshold_lower.c */
+SCALAR(soft_threshold); SCALAR(hard_threshold); SCALAR(threshold_bwd);
+/* loss_error_lower.c, loss_margin_lower.c */
+LOWER(l1); SCALAR(error_bwd); LOWER(logistic); LOWER(logistic_bwd); LOWER(hinge); LOWER(hinge_bwd);
 /* arith_lower.c */
 SCALAR(add); SCALAR(mul); SCALAR(sub); SCALAR(div); SCALAR(maximum); SCALAR(minimum);
 SCALAR(pass_ge); SCALAR(pass_lt); LOWER(sum_to); CHOOSE(sum_to);
@@ -39,18 +43,29 @@ SCALAR(pass_ge); SCALAR(pass_lt); LOWER(sum_to); CHOOSE(sum_to);
 /* deconv.c is made of conv_bwd_data; elementwise_lower.c: */
 SCALAR(channel_add);
 
-/* pool_lower.c, norm_lower.c, softmax_lower.c, shape_lower.c, rbf_lower.c, optim_lower.c */
+/* param_lower.c: what has no images */
+LOWER(vdense); LOWER(vdense_bwd_data); LOWER(vdense_bwd_weights); LOWER(repack);
+CHOOSE(vdense); CHOOSE(repack);
+
+/* pool_lower.c, norm_lower.c, softmax_lower.c, shape_lower.c, rbf_lower.c */
 LOWER(load_input); LOWER(subsample); LOWER(subsample_bwd_data); LOWER(subsample_bwd_coef);
 LOWER(maxpool); LOWER(maxpool_bwd); LOWER(avgpool); LOWER(avgpool_bwd); LOWER(lrn); LOWER(lrn_bwd);
 LOWER(lcn); LOWER(lcn_bwd); LOWER(softmax); LOWER(softmax_bwd); LOWER(flatten); LOWER(unflatten);
 LOWER(concat); LOWER(slice); LOWER(rbf); LOWER(rbf_bwd_data); LOWER(rbf_bwd_centers);
 LOWER(cross_entropy); LOWER(cross_entropy_bwd); LOWER(mse); LOWER(mse_bwd); LOWER(lenet_map);
-LOWER(lenet_map_bwd); LOWER(sgd);
+LOWER(lenet_map_bwd);
 CHOOSE(load_input); CHOOSE(subsample_bwd_coef); CHOOSE(rows); /* rows: one task per (n, cb, row band) */
 CHOOSE(images);                                           /* images: one task per image */
-CHOOSE(sgd); CHOOSE(rbf_bwd_centers);
+CHOOSE(rbf_bwd_centers);
 CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
 WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
+
+/* optim_lower.c: all optimizers; clip_norm_lower.c */
+LOWER(update); LOWER(square_sums); LOWER(clip_factor);
+CHOOSE(update); CHOOSE(square_sums); CHOOSE(clip_factor);
+WEAK void update_sgd(struct UpdateStep *s);
+WEAK void update_adam(struct UpdateStep *s);
+WEAK void update_rmsprop(struct UpdateStep *s);
 
 /* resample_lower.c */
 LOWER(resample);

@@ -7,6 +7,7 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 #include "ref_algebra.h"
+#include "ref_loss.h"
 #include "ref_params.h"
 #include "ref_window.h"
 
@@ -373,11 +374,31 @@ static RefCase sgd_family(Arena *keep, int op, int i) {
                                   {4, {3, 2, 3, 3}}, {4, {17, 5, 1, 1}}, {4, {6, 1, 5, 5}}};
     RefCase r = {.what = "parameter"};
     SgdAttrs *a = ARENA_NEW(keep, SgdAttrs);
-    (void)op;
-    *a = (SgdAttrs){.param = 0, .lr_mult = i % 3 ? 1 : 2, .decay_mult = i % 2, .nesterov = i > 4};
+    *a = (SgdAttrs){.param = 0, .lr_mult = i % 3 ? 1 : 2, .decay_mult = i % 2, .eps = 0.1};
+    a->nesterov = op == OP_SGD && i > 4;
+    a->decoupled = op == OP_ADAM && i % 4 > 1;
+    a->eps_inside = op == OP_RMSPROP && i % 4 > 1;
+    a->clip = i == 2 || i == 5;
     r.attrs = a;
-    for (int k = 0; k < 3; k++)
+    add_input(&r, REF_WEIGHT, shape[i]);
+    add_input(&r, REF_WEIGHT, shape[i]);
+    add_input(&r, op == OP_RMSPROP ? REF_POSITIVE : REF_WEIGHT, shape[i]);
+    return r;
+}
+
+static RefCase clip_family(Arena *keep, int op, int i) {
+    static const Shape shape[] = {S1(1), S1(16), S1(37), {2, {5, 7}}, {2, {16, 16}},
+                                  {4, {3, 2, 3, 3}}, {4, {17, 5, 1, 1}}, {4, {6, 1, 5, 5}}};
+    RefCase r = {.what = "gradients"};
+    if (op == OP_SQUARE_SUMS) {
         add_input(&r, REF_WEIGHT, shape[i]);
+        return r;
+    }
+    ClipFactorAttrs *a = ARENA_NEW(keep, ClipFactorAttrs);
+    a->partial = i % 3 == 0;
+    r.attrs = a;
+    for (int k = 0; k < 1 + i % 4; k++)
+        add_input(&r, REF_POSITIVE, (Shape)S1(1 + 3 * i + k));
     return r;
 }
 
@@ -395,6 +416,10 @@ static const struct {
     [OP_CONV2D_BWD_WEIGHTS] = {conv_family, COUNT(conv_case)},
     [OP_DECONV] = {ref_deconv_case, REF_DECONV_CASES},
     [OP_CHANNEL_ADD] = {bn_family, COUNT(bn_src)},
+    [OP_VDENSE] = {ref_param_case, REF_PARAM_CASES},
+    [OP_VDENSE_BWD_DATA] = {ref_param_case, REF_PARAM_CASES},
+    [OP_VDENSE_BWD_WEIGHTS] = {ref_param_case, REF_PARAM_CASES},
+    [OP_REPACK] = {ref_repack_case, REF_REPACK_CASES},
     [OP_DENSE] = {dense_family, COUNT(dense_case)},
     [OP_DENSE_BWD_DATA] = {dense_family, COUNT(dense_case)},
     [OP_DENSE_BWD_WEIGHTS] = {dense_family, COUNT(dense_case)},
@@ -474,13 +499,26 @@ static const struct {
     [OP_RBF] = {rbf_family, COUNT(rbf_case)},
     [OP_RBF_BWD_DATA] = {rbf_family, COUNT(rbf_case)},
     [OP_RBF_BWD_CENTERS] = {rbf_family, COUNT(rbf_case)},
-    [OP_CROSS_ENTROPY] = {loss_family, 8},
-    [OP_CROSS_ENTROPY_BWD] = {loss_family, 8},
-    [OP_MSE] = {loss_family, 8},
-    [OP_MSE_BWD] = {loss_family, 8},
+    [OP_CROSS_ENTROPY] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_CROSS_ENTROPY_BWD] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_MSE] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_MSE_BWD] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_L1] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_ERROR_BWD] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_LOGISTIC] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_LOGISTIC_BWD] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_HINGE] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_HINGE_BWD] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_SOFT_THRESHOLD] = {ref_threshold_case, REF_THRESHOLD_CASES},
+    [OP_HARD_THRESHOLD] = {ref_threshold_case, REF_THRESHOLD_CASES},
+    [OP_THRESHOLD_BWD] = {ref_threshold_case, REF_THRESHOLD_CASES},
     [OP_LENET_MAP] = {loss_family, 8},
     [OP_LENET_MAP_BWD] = {loss_family, 8},
     [OP_SGD] = {sgd_family, 8},
+    [OP_ADAM] = {sgd_family, 8},
+    [OP_RMSPROP] = {sgd_family, 8},
+    [OP_SQUARE_SUMS] = {clip_family, 8},
+    [OP_CLIP_FACTOR] = {clip_family, 8},
 };
 
 /* Families of their own file need no rows above. */

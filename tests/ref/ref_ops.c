@@ -11,6 +11,7 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 #include "ref_algebra.h"
+#include "ref_loss.h"
 #include "ref_norm.h"
 #include "ref_params.h"
 #include "ref_window.h"
@@ -406,43 +407,6 @@ static int64_t label(const RefCall *r, int64_t n) {
     return c;
 }
 
-static void ref_cross_entropy(const RefCall *r) {
-    const LossAttrs *a = r->attrs;
-    FOR(n, r->n) r->out->at[n] = a->weight * (log_sum_exp(&r->in[0], n, 1, -INFINITY) -
-                                              *at(&r->in[0], n, label(r, n), 0, 0));
-}
-
-static void ref_cross_entropy_bwd(const RefCall *r) {
-    const LossAttrs *a = r->attrs;
-    const RefTensor *s = &r->in[0];
-    FOR(n, r->n) FOR(c, dim(s, 0)) {
-        double p = exp(*at(s, n, c, 0, 0) - log_sum_exp(s, n, 1, -INFINITY));
-        *at(r->out, n, c, 0, 0) = a->weight / (double)r->n * (p - (c == label(r, n)));
-    }
-}
-
-static double mse_target(const RefCall *r, int64_t n, int64_t c) {
-    const LossAttrs *a = r->attrs;
-    return c == label(r, n) ? a->on : a->off;
-}
-
-static void ref_mse(const RefCall *r) {
-    const LossAttrs *a = r->attrs;
-    const RefTensor *s = &r->in[0];
-    FOR(n, r->n) FOR(c, dim(s, 0)) {
-        double d = *at(s, n, c, 0, 0) - mse_target(r, n, c);
-        r->out->at[n] += a->weight * d * d / (double)dim(s, 0);
-    }
-}
-
-static void ref_mse_bwd(const RefCall *r) {
-    const LossAttrs *a = r->attrs;
-    const RefTensor *s = &r->in[0];
-    FOR(n, r->n) FOR(c, dim(s, 0))
-        *at(r->out, n, c, 0, 0) = a->weight / (double)r->n * 2 / (double)dim(s, 0) *
-                                  (*at(s, n, c, 0, 0) - mse_target(r, n, c));
-}
-
 static void ref_lenet_map(const RefCall *r) {
     const LossAttrs *a = r->attrs;
     FOR(n, r->n) r->out->at[n] = a->weight * (*at(&r->in[0], n, label(r, n), 0, 0) +
@@ -507,16 +471,66 @@ static void ref_rbf_bwd_centers(const RefCall *r) {
 
 /* ---- update ---- */
 
+/* Number i of the gradient, cut or scaled. */
+static double gradient(const RefCall *r, int64_t i) {
+    const SgdAttrs *a = r->attrs;
+    double g = r->in[1].at[i];
+    if (a->clip)
+        g = g > REF_CLIP ? REF_CLIP : g < -REF_CLIP ? -REF_CLIP : g;
+    return r->nin > 3 ? g * r->in[3].at[0] : g;
+}
+
 static void ref_sgd(const RefCall *r) {
     const SgdAttrs *a = r->attrs;
     FOR(i, ref_elems(r->out)) {
         double w = r->in[0].at[i];
-        double g = r->in[1].at[i] + r->decay * a->decay_mult * w;
+        double g = gradient(r, i) + r->decay * a->decay_mult * w;
         double v = r->momentum * r->in[2].at[i] + g;
         r->out->at[i] = w - r->lr * a->lr_mult * (a->nesterov ? g + r->momentum * v : v);
         if (r->new_momentum)
             r->new_momentum[i] = v;
     }
+}
+
+/* The mean square starts as zero here: the state that a call gets is the first of the two. */
+static void ref_adam(const RefCall *r) {
+    const SgdAttrs *a = r->attrs;
+    FOR(i, ref_elems(r->out)) {
+        double w = r->in[0].at[i], g = gradient(r, i), lr = r->lr * a->lr_mult;
+        double decay = r->decay * a->decay_mult;
+        g += a->decoupled ? 0 : decay * w;
+        w -= a->decoupled ? lr * decay * w : 0;
+        double m = (1 - r->momentum) * r->in[2].at[i] + r->momentum * g, v = REF_SECOND * g * g;
+        r->out->at[i] = w - lr * REF_CORRECT1 * m / (sqrt(v) * REF_CORRECT2 + a->eps);
+        if (r->new_momentum)
+            r->new_momentum[i] = m;
+    }
+}
+
+/* The state that a call gets is the mean square; the momentum starts as zero. */
+static void ref_rmsprop(const RefCall *r) {
+    const SgdAttrs *a = r->attrs;
+    FOR(i, ref_elems(r->out)) {
+        double w = r->in[0].at[i], g = gradient(r, i) + r->decay * a->decay_mult * w;
+        double v = (1 - REF_SECOND) * r->in[2].at[i] + REF_SECOND * g * g;
+        double below = a->eps_inside ? sqrt(v + a->eps) : sqrt(v) + a->eps;
+        r->out->at[i] = w - r->lr * a->lr_mult * g / below;
+        if (r->new_momentum)
+            r->new_momentum[i] = v;
+    }
+}
+
+/* All in part 0 and the rest in none: which part a number belongs to is the layout's matter. */
+static void ref_square_sums(const RefCall *r) {
+    FOR(i, ref_elems(&r->in[0])) r->out->at[0] += r->in[0].at[i] * r->in[0].at[i];
+}
+
+static void ref_clip_factor(const RefCall *r) {
+    const ClipFactorAttrs *a = r->attrs;
+    double sum = 0;
+    FOR(k, r->nin) FOR(i, ref_elems(&r->in[k])) sum += r->in[k].at[i];
+    double factor = REF_CLIP / (sqrt(sum) + 1e-6);
+    r->out->at[0] = a->partial ? sum : factor < 1 ? factor : 1;
 }
 
 /* ---- the tables: an operator without a reference does not compile ---- */
@@ -560,9 +574,15 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_SUB] = 1e-6, [OP_DIV] = 1e-6, [OP_MAXIMUM] = 1e-6,
     [OP_MINIMUM] = 1e-6, [OP_PASS_GE] = 1e-6, [OP_PASS_LT] = 1e-6,
     [OP_SUM_TO] = 1e-6,
+    [OP_VDENSE] = 1e-5,           [OP_VDENSE_BWD_DATA] = 1e-5,  [OP_VDENSE_BWD_WEIGHTS] = 1e-6,
+    [OP_REPACK] = 0,
     [OP_GLOBAL_AVGPOOL] = 2e-6, [OP_GLOBAL_MAXPOOL] = 1e-6, [OP_MEAN] = 2e-6,
     [OP_MAX] = 1e-6, [OP_RESAMPLE] = 2e-6, [OP_CROP] = 1e-6,
     [OP_PAD] = 1e-6, [OP_DOWNSAMPLE] = 1e-6, [OP_UPSAMPLE] = 2e-6,
     [OP_RESIZE] = 2e-6,
+    [OP_L1] = 2e-6, [OP_ERROR_BWD] = 2e-6, [OP_LOGISTIC] = 2e-6,
+    [OP_LOGISTIC_BWD] = 2e-6, [OP_HINGE] = 2e-6, [OP_HINGE_BWD] = 2e-6,
+    [OP_SOFT_THRESHOLD] = 1e-6, [OP_HARD_THRESHOLD] = 1e-6, [OP_THRESHOLD_BWD] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
+    [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SQUARE_SUMS] = 2e-6, [OP_CLIP_FACTOR] = 2e-6,
 };

@@ -1,4 +1,5 @@
-/* ref_params.c: transposed convolution as a loop in double precision, and its cases (see ref_ops.h).
+/* ref_params.c: transposed convolution and arithmetic among parameters as loops in double precision,
+ * and their cases (see ref_ops.h).
  *
  * Written from its definition: every input cell is spread over the output.  Nothing is shared with
  * the loops of convolution, whose adjoint the compiler makes of it.
@@ -97,4 +98,75 @@ RefCase ref_deconv_case(Arena *keep, int op, int i) {
     if (a->bias)
         r.in[r.nin++] = (Shape){1, {a->maps}};
     return r;
+}
+
+/* ---- what has no images ---- */
+
+void ref_vdense(const RefCall *r) {
+    int64_t inputs = r->in[0].shape.dim[0];
+    FOR(u, r->out->shape.dim[0]) {
+        r->out->at[u] = r->nin > 2 ? r->in[2].at[u] : 0;
+        FOR(i, inputs) r->out->at[u] += r->in[1].at[u * inputs + i] * r->in[0].at[i];
+    }
+}
+
+void ref_vdense_bwd_data(const RefCall *r) {
+    int64_t inputs = r->out->shape.dim[0];
+    FOR(u, r->in[0].shape.dim[0]) FOR(i, inputs)
+        r->out->at[i] += r->in[1].at[u * inputs + i] * r->in[0].at[u];
+}
+
+void ref_vdense_bwd_weights(const RefCall *r) {
+    int64_t inputs = r->in[0].shape.dim[0];
+    FOR(u, r->in[1].shape.dim[0]) FOR(i, inputs)
+        r->out->at[u * inputs + i] = r->in[1].at[u] * r->in[0].at[i];
+}
+
+/* Numbers of the source in their order, each to where it goes. */
+void ref_repack(const RefCall *r) {
+    const RepackAttrs *a = r->attrs;
+    int64_t d[4] = {1, 1, 1, 1};
+    FOR(i, a->rank) d[i] = a->dim[i];
+    bool turn = a->how == REPACK_TRANSPOSE, flip = a->how == REPACK_FLIP;
+    int64_t outer = turn ? d[1] : d[0], inner = turn ? d[0] : d[1], from = 0;
+    FOR(o, outer) FOR(i, inner) FOR(y, d[2]) FOR(x, d[3]) {
+        int64_t row = turn ? i : o, column = turn ? o : i;
+        int64_t v = flip ? d[2] - 1 - y : y, u = flip ? d[3] - 1 - x : x;
+        r->out->at[((row * d[1] + column) * d[2] + v) * d[3] + u] = r->in[0].at[from++];
+    }
+}
+
+RefCase ref_param_case(Arena *keep, int op, int i) {
+    static const int64_t size[REF_PARAM_CASES][2] = {{1, 1},   {7, 5},   {16, 16}, {17, 33},
+                                                     {40, 1}, {1, 20}, {33, 16}, {100, 70}};
+    RefCase r = {.what = "vectors", .kind = {REF_WEIGHT, REF_WEIGHT, REF_WEIGHT}};
+    Shape in = {1, {size[i][0]}}, out = {1, {size[i][1]}}, w = {2, {size[i][1], size[i][0]}};
+    if (op == OP_VDENSE) {
+        DenseAttrs *a = ARENA_NEW(keep, DenseAttrs);
+        a->units = size[i][1];
+        a->bias = i % 3 != 1;
+        r.attrs = a;
+        r.nin = a->bias ? 3 : 2;
+        r.in[0] = in, r.in[1] = w, r.in[2] = out;
+        return r;
+    }
+    r.nin = 2;
+    r.in[0] = op == OP_VDENSE_BWD_DATA ? out : in;
+    r.in[1] = op == OP_VDENSE_BWD_DATA ? w : out;
+    return r;
+}
+
+RefCase ref_repack_case(Arena *keep, int op, int i) {
+    static const Shape from[REF_REPACK_CASES] = {
+        {1, {1}},          {1, {150}},       {2, {6, 25}},      {4, {5, 3, 3, 2}}, {2, {7, 18}},
+        {4, {3, 4, 2, 5}}, {2, {1, 33}},     {4, {17, 5, 1, 3}}, {4, {6, 4, 2, 2}}};
+    static const RepackAttrs to[REF_REPACK_CASES] = {
+        {{1, 1, 1, 1}, 4, REPACK_RESHAPE},  {{6, 1, 5, 5}, 4, REPACK_RESHAPE},
+        {{6, 1, 5, 5}, 4, REPACK_RESHAPE},  {{5, 3, 3, 2}, 4, REPACK_FLIP},
+        {{18, 7, 1, 1}, 2, REPACK_TRANSPOSE}, {{4, 3, 2, 5}, 4, REPACK_TRANSPOSE},
+        {{33, 1, 1, 1}, 2, REPACK_TRANSPOSE}, {{17, 5, 1, 3}, 4, REPACK_FLIP},
+        {{96, 1, 1, 1}, 1, REPACK_RESHAPE}};
+    (void)keep, (void)op;
+    return (RefCase){.what = "weights", .attrs = &to[i], .nin = 1, .kind = {REF_WEIGHT},
+                     .in = {from[i]}};
 }
