@@ -47,10 +47,7 @@ static const Later later[] = {
     {"dwt", NULL},
     {"gabor", NULL},
     {"lstm", NULL},
-    {"soft_threshold", NULL},
-    {"hard_threshold", NULL},
-    {"lppool", "avgpool and maxpool are built"},
-    {"hinge", "cross_entropy, mse and lenet_map are built"},
+    {"lppool", "it is called lp_pool(kernel, p)"},
     {"transpose", NULL},
     {"reshape", NULL},
 };

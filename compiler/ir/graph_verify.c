@@ -113,8 +113,8 @@ static bool check_source(Check *c, ValueId id) {
     } else if (!v->batched) {
         return check_fail(c, "%s comes from outside without a batch", check_value(c, id));
     }
-    if (v->kind == VK_LABEL && (v->dtype != DT_I32 || v->shape.rank != 0))
-        return check_fail(c, "label %s is not one i32 per image", check_value(c, id));
+    if (v->kind == VK_LABEL && (v->dtype != DT_I32 || (v->shape.rank != 0 && v->shape.rank != 2)))
+        return check_fail(c, "label %s is not one i32 per image or pixel", check_value(c, id));
     c->defined[id] = true;
     return true;
 }

@@ -35,6 +35,7 @@ enum {
     OPF_K = 1 << 13, /* elementwise, but inputs from 1 on may have extent 1 where input 0 has more, and
                         are repeated there: [C], [C, 1, 1], [1, H, W], [1]; the same for all images
                         (not batched) or one for each */
+    OPF_T = 1 << 14, /* a loss that also compares two layers (input 1 is no label) */
 };
 
 typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE, AT_STR } AttrType;
@@ -148,6 +149,7 @@ typedef struct OpDef {
      * no block kernel.  Elementwise ops need none.  lanes_halo: what input i needs there. */
     void (*lanes)(struct LanesCtx *);
     void (*lanes_halo)(const Graph *, NodeId, int input, const struct Target *, int halo[4]);
+    bool (*lanes_can)(const Graph *, NodeId); /* this node too?  NULL: always */
 } OpDef;
 
 extern const OpDef *const op_def[OP_COUNT];   /* ir/op.c */

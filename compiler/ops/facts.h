@@ -73,6 +73,14 @@ ValueId vjp_repeated(Vjp *v, ValueId diff, ValueId like);
 void expand_parts(Graph *g, NodeId id);
 bool vjp_parts(Vjp *v);
 
+/* ---- losses (softmax_loss.c) ---- */
+enum { TARGET_CLASS = 1, TARGET_LAYER = 2, TARGET_MAP = 4 }; /* a label, a layer, a label per pixel */
+bool infer_target(Infer *inf, int takes); /* scores or layer, and what they are compared with */
+bool infer_loss_value(Infer *inf);        /* one number per image */
+bool vjp_loss(Vjp *v, int op);            /* dx[0] = op(in[0], in[1]) with the loss's attributes */
+bool vjp_error(Vjp *v, int kind);         /* the same between two layers, ERROR_.. */
+double flops_loss(const Graph *g, NodeId n);
+
 /* ---- flops: per image when an input is batched, else per call ---- */
 double value_elems(const Graph *g, ValueId v);
 double out_elems(const Graph *g, NodeId n);

@@ -141,8 +141,9 @@ static Val seed(LanesCtx *l) {
     return em_select(e, lanes_real(l), em_splat(e, one), em_vec(e, 0));
 }
 
-/* diff[c] = scale exp(score - top) + (c is the label ? at_label : 0) */
-static void put_exponentials(const Scores *s, Val label, Val top, Val scale, Val at_label) {
+/* diff[c] = scale exp(score - top) + (c is the label ? at_label : 0) - spread (may be NULL) */
+static void put_exponentials(const Scores *s, Val label, Val top, Val scale, Val at_label,
+                             Val spread) {
     LanesCtx *l = s->l;
     Emit *e = l->e;
     LanesTensor out = lanes_tensor(l, l->node->out[0]);
@@ -150,17 +151,30 @@ static void put_exponentials(const Scores *s, Val label, Val top, Val scale, Val
     Val d = em_fmul(e, em_exp(e, em_fsub(e, score(s, c.i), top)), scale);
     Val own = em_icmp(e, EM_EQ, label, em_splat_i32(e, c.i));
     d = em_select(e, own, em_fadd(e, d, at_label), d);
+    if (spread)
+        d = em_fsub(e, d, spread);
     em_store(e, lanes_at(l, &out, c.i, s->y_at, s->x_at), 0, d, true);
     em_for_end(e, &c, NULL, 0);
 }
 
-/* log sum exp(x) - x_label */
+static Val plain_term(const Scores *s, Val c, Val before, void *user) {
+    (void)user;
+    return em_fadd(s->l->e, before, score(s, c));
+}
+
+/* log sum exp(x) - (1 - smoothing) x_label - smoothing mean x */
 void lanes_cross_entropy(LanesCtx *l) {
     Emit *e = l->e;
     Val label;
     Scores s = loss_scores(l, false, &label);
     Val top = top_score(&s, -INFINITY), log_sum = em_log(e, sum_exp(&s, top));
-    put_loss(l, em_fadd(e, log_sum, em_fsub(e, top, own_score(&s, label))));
+    Val truth = own_score(&s, label);
+    double smoothing = ((const LossAttrs *)l->attrs)->smoothing;
+    if (smoothing > 0)
+        truth = em_fadd(e, em_fmul(e, truth, em_vec(e, 1 - smoothing)),
+                        em_fmul(e, tree_sum(&s, plain_term, NULL),
+                                em_vec(e, smoothing / (double)s.x.c)));
+    put_loss(l, em_fadd(e, log_sum, em_fsub(e, top, truth)));
 }
 
 /* (softmax - onehot) weight / n */
@@ -169,7 +183,13 @@ void lanes_cross_entropy_bwd(LanesCtx *l) {
     Val label;
     Scores s = loss_scores(l, false, &label);
     Val top = top_score(&s, -INFINITY), one = seed(l);
-    put_exponentials(&s, label, top, em_fdiv(e, one, sum_exp(&s, top)), em_fneg(e, one));
+    double smoothing = ((const LossAttrs *)l->attrs)->smoothing;
+    Val scale = em_fdiv(e, one, sum_exp(&s, top)), own = one, spread = NULL;
+    if (smoothing > 0) {
+        own = em_fmul(e, one, em_vec(e, 1 - smoothing));
+        spread = em_fmul(e, one, em_vec(e, smoothing / (double)s.x.c));
+    }
+    put_exponentials(&s, label, top, scale, em_fneg(e, own), spread);
 }
 
 static Val mse_difference(const Scores *s, Val c, Val label) {
@@ -228,7 +248,7 @@ void lanes_lenet_map_bwd(LanesCtx *l) {
     Val label, top;
     Scores s = loss_scores(l, true, &label);
     Val sum = map_sum(&s, &top), one = seed(l);
-    put_exponentials(&s, label, top, em_fneg(e, em_fdiv(e, one, sum)), one);
+    put_exponentials(&s, label, top, em_fneg(e, em_fdiv(e, one, sum)), one, NULL);
 }
 
 /* ---- radial basis functions ---- */

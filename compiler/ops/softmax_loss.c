@@ -57,7 +57,11 @@ const OpDef opdef_softmax_bwd = {
 /* ---- losses ---- */
 
 #define WEIGHT ATTR_FLOAT(LossAttrs, weight, false, "1", 0, 1e9, "factor in the sum of losses")
-static const AttrDesc ce_attrs[] = {WEIGHT};
+static const AttrDesc ce_attrs[] = {
+    WEIGHT,
+    ATTR_FLOAT(LossAttrs, smoothing, false, "0", 0, 1,
+               "share of the target that is spread evenly over all classes"),
+};
 static const AttrDesc mse_attrs[] = {
     WEIGHT,
     ATTR_FLOAT(LossAttrs, on, false, "1", -1e9, 1e9, "target of the true class"),
@@ -68,26 +72,60 @@ static const AttrDesc map_attrs[] = {
     ATTR_FLOAT(LossAttrs, j, false, "0.1", 0, 1e9, "penalty of the rubbish class"),
 };
 
-static bool check_loss(Infer *inf) {
+bool infer_target(Infer *inf, int takes) {
     const LossAttrs *a = inf->attrs;
-    if (!infer_rank(inf, 0, 1) || !infer_rank(inf, 1, 0))
-        return false;
+    if (inf->nin < 2)
+        return infer_fail(inf, "E0310", -1, inf->nin, NULL, "needs 2 inputs, got %d", inf->nin);
+    const Shape *x = &inf->in[0], *y = &inf->in[1];
     if (!(a->weight >= 0 && a->weight <= 1e9))
         return infer_fail(inf, "E0303", 0, -1, NULL, "weight %g: must be between 0 and 1e9",
                           a->weight);
-    return true;
+    if (y->rank == 2 && (takes & TARGET_MAP)) {
+        if (!infer_rank(inf, 0, 3))
+            return false;
+        if (x->dim[1] == y->dim[0] && x->dim[2] == y->dim[1])
+            return true;
+        return infer_fail(inf, "E0304", -1, 0, "upsample or crop the scores to the labels' size",
+                          "scores of %lldx%lld pixels beside labels of %lldx%lld",
+                          (long long)x->dim[1], (long long)x->dim[2], (long long)y->dim[0],
+                          (long long)y->dim[1]);
+    }
+    if (takes & TARGET_LAYER && y->rank > 0)
+        return infer_same(inf, 1, "the layers to compare");
+    if (!(takes & TARGET_CLASS))
+        return infer_fail(inf, "E0304", -1, 1, "mse and logistic compare with a class label too",
+                          "compares two layers, got a class label");
+    return infer_rank(inf, 0, 1) && infer_rank(inf, 1, 0);
 }
 
-static bool infer_loss(Infer *inf) {
-    return check_loss(inf) && infer_out(inf, 0, shape_of0(), DT_F32);
+bool infer_loss_value(Infer *inf) { return infer_out(inf, 0, shape_of0(), DT_F32); }
+
+static bool infer_cross_entropy(Infer *inf) {
+    return infer_target(inf, TARGET_CLASS | TARGET_MAP) && infer_loss_value(inf);
+}
+
+static bool infer_cross_entropy_bwd(Infer *inf) {
+    return infer_target(inf, TARGET_CLASS | TARGET_MAP) && infer_out(inf, 0, inf->in[0], DT_F32);
+}
+
+static bool infer_mse(Infer *inf) {
+    return infer_target(inf, TARGET_CLASS | TARGET_LAYER) && infer_loss_value(inf);
+}
+
+static bool infer_lenet_map(Infer *inf) {
+    return infer_target(inf, TARGET_CLASS) && infer_loss_value(inf);
 }
 
 static bool infer_loss_bwd(Infer *inf) {
-    return check_loss(inf) && infer_out(inf, 0, inf->in[0], DT_F32);
+    return infer_target(inf, TARGET_CLASS) && infer_out(inf, 0, inf->in[0], DT_F32);
+}
+
+static bool of_label(const Graph *g, NodeId n) {
+    return graph_v(g, graph_n(g, n)->in[1])->shape.rank == 0;
 }
 
 /* Only training has losses; labels get no gradient. */
-static bool vjp_loss(Vjp *v, int op) {
+bool vjp_loss(Vjp *v, int op) {
     const Node *node = vjp_node(v);
     LossAttrs a = *(const LossAttrs *)node->attrs;
     if (v->rule != RULE_TRAIN)
@@ -98,14 +136,38 @@ static bool vjp_loss(Vjp *v, int op) {
 }
 
 static bool vjp_cross_entropy(Vjp *v) { return vjp_loss(v, OP_CROSS_ENTROPY_BWD); }
-static bool vjp_mse(Vjp *v) { return vjp_loss(v, OP_MSE_BWD); }
+
+bool vjp_error(Vjp *v, int kind) {
+    const Node *node = vjp_node(v);
+    ValueId x = node->in[0], y = node->in[1];
+    LossAttrs a = *(const LossAttrs *)node->attrs;
+    a.kind = kind;
+    if (v->rule != RULE_TRAIN)
+        return false;
+    if (!v->need[0] && !v->need[1])
+        return true;
+    ValueId d = vjp_op2(v, OP_ERROR_BWD, &a, x, y);
+    if (v->need[0])
+        v->dx[0] = d;
+    if (v->need[1] && kind == ERROR_LOGISTIC) { /* -x weight / n / count */
+        a.kind = ERROR_LINEAR;
+        v->dx[1] = vjp_op1(v, OP_NEG, NULL, vjp_op2(v, OP_ERROR_BWD, &a, x, y));
+    } else if (v->need[1]) {
+        v->dx[1] = vjp_op1(v, OP_NEG, NULL, d);
+    }
+    return true;
+}
+
+static bool vjp_mse(Vjp *v) {
+    return of_label(v->g, v->node) ? vjp_loss(v, OP_MSE_BWD) : vjp_error(v, ERROR_SQUARE);
+}
 static bool vjp_lenet_map(Vjp *v) { return vjp_loss(v, OP_LENET_MAP_BWD); }
 
-static double flops_loss(const Graph *g, NodeId n) {
+double flops_loss(const Graph *g, NodeId n) {
     return 10 * value_elems(g, graph_n(g, n)->in[0]);
 }
 
-#define LOSS_BWD(name, table, text, source)                                                        \
+#define LOSS_BWD(name, table, shapes, text, source)                                                \
     const OpDef opdef_##name##_bwd = {                                                             \
         .title = "gradient of " #name,                                                             \
         .formula = text,                                                                           \
@@ -115,10 +177,11 @@ static double flops_loss(const Graph *g, NodeId n) {
         .attr_size = sizeof(LossAttrs),                                                            \
         .attrs = table,                                                                            \
         .nattrs = COUNT_OF(table),                                                                 \
-        .infer = infer_loss_bwd,                                                                   \
+        .infer = shapes,                                                                           \
         .flops = flops_loss,                                                                       \
         .lower = lower_##name##_bwd,                                                               \
         .lanes = lanes_##name##_bwd,                                                               \
+        .lanes_can = of_label,                                                                     \
         .choose = choose_images,                                                                   \
     }
 
@@ -126,38 +189,47 @@ const OpDef opdef_cross_entropy = {
     .title = "cross-entropy of scores and a class label",
     .formula = "loss = weight * (log(sum over k of exp(src[k])) - src[label])",
     .doc = "Minus the log-probability that softmax gives to the true class.  Takes the scores "
-           "before softmax; shifted by their maximum, so it cannot overflow.",
-    .theory = "Bridle 1990; Goodfellow, Bengio, Courville 2016, section 6.2.2.3",
+           "before softmax; shifted by their maximum, so it cannot overflow.  With smoothing = s the "
+           "target is 1 - s for the true class plus s / classes for every class.  For scores "
+           "[classes, H, W] and a label map [H, W] it is the mean over the pixels of an image; a "
+           "pixel whose label is no class (255, or -1) does not count.",
+    .theory = "Bridle 1990; Szegedy et al. 2016, \"Rethinking the Inception architecture\", section "
+              "7; Long, Shelhamer, Darrell 2015, section 4.3",
     .attr_size = sizeof(LossAttrs),
     .attrs = ce_attrs,
     .nattrs = COUNT_OF(ce_attrs),
-    .infer = infer_loss,
+    .infer = infer_cross_entropy,
     .vjp = vjp_cross_entropy,
     .flops = flops_loss,
     .lower = lower_cross_entropy,
     .lanes = lanes_cross_entropy,
+    .lanes_can = of_label,
     .choose = choose_images,
 };
-LOSS_BWD(cross_entropy, ce_attrs, "diff_src[c] = weight / n * (softmax(src)[c] - [c = label])",
+LOSS_BWD(cross_entropy, ce_attrs, infer_cross_entropy_bwd,
+         "diff_src[c] = weight / n * (softmax(src)[c] - target[c])",
          "Bridle 1990");
 
 const OpDef opdef_mse = {
-    .title = "mean squared error against a class label",
-    .formula = "loss = weight * mean over c of (src[c] - (c = label ? on : off))^2",
+    .title = "mean squared error against a class label or a layer",
+    .formula = "loss = weight * mean over c of (src[c] - (c = label ? on : off))^2;  two layers: "
+               "weight * mean over all numbers of (a - b)^2",
     .doc = "The mean over the outputs of one image; `on` and `off` are the targets of the true and "
-           "the other classes, 1 and 0 unless set (LeNet uses -/+ 1 with stanh).",
+           "the other classes, 1 and 0 unless set (LeNet uses -/+ 1 with stanh).  With two layers, "
+           "mse(pred, image), it is an autoencoder's loss; both get a gradient.",
     .theory = "LeCun et al. 1998, equation (8) and appendix A",
     .attr_size = sizeof(LossAttrs),
     .attrs = mse_attrs,
     .nattrs = COUNT_OF(mse_attrs),
-    .infer = infer_loss,
+    .infer = infer_mse,
     .vjp = vjp_mse,
     .flops = flops_loss,
     .lower = lower_mse,
     .lanes = lanes_mse,
+    .lanes_can = of_label,
     .choose = choose_images,
 };
-LOSS_BWD(mse, mse_attrs, "diff_src[c] = weight / n * 2 / C * (src[c] - target[c])",
+LOSS_BWD(mse, mse_attrs, infer_loss_bwd, "diff_src[c] = weight / n * 2 / C * (src[c] - target[c])",
          "LeCun et al. 1998, equation (8)");
 
 const OpDef opdef_lenet_map = {
@@ -171,13 +243,13 @@ const OpDef opdef_lenet_map = {
     .attr_size = sizeof(LossAttrs),
     .attrs = map_attrs,
     .nattrs = COUNT_OF(map_attrs),
-    .infer = infer_loss,
+    .infer = infer_lenet_map,
     .vjp = vjp_lenet_map,
     .flops = flops_loss,
     .lower = lower_lenet_map,
     .lanes = lanes_lenet_map,
     .choose = choose_images,
 };
-LOSS_BWD(lenet_map, map_attrs,
+LOSS_BWD(lenet_map, map_attrs, infer_loss_bwd,
          "diff_src[c] = weight / n * ([c = label] - exp(-src[c]) / (exp(-j) + sum exp(-src[k])))",
          "LeCun et al. 1998, equation (9)");

@@ -2,13 +2,13 @@
  *
  * All are written in the shifted form exp(x - max), which cannot overflow (Goodfellow et al. 2016,
  * section 4.1).  Loss gradients carry the factor weight / n, so that a program minimises the mean.
- * requires: class labels in range (the runtime checks them when it loads data); scores of rank 1.
+ * requires: class labels in range (the runtime checks them when it loads data); in a map of labels a
+ * number that is no class marks a pixel that does not count.
  */
 #include <math.h>
 
 #include "base/bug.h"
-#include "ops/hooks.h"
-#include "ops/lower.h"
+#include "ops/loss.h"
 
 void choose_images(const Graph *g, Kernel *k, const Target *t) {
     (void)g, (void)t;
@@ -18,17 +18,14 @@ void choose_images(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_block = 1;
 }
 
-/* Lanes of block cb that are real channels. */
-static Val real_lanes(KernelCtx *k, const View *v, Val cb) {
+Val real_lanes(KernelCtx *k, const View *v, Val cb) {
     Emit *e = k->e;
     Val first = em_splat_i32(e, em_mul(e, cb, em_i64(e, em_width(e))));
     Val channel = em_add(e, first, em_lane_index(e));
     return em_icmp(e, EM_LT, channel, em_splat_i32(e, em_i64(e, v->c)));
 }
 
-/* for (cb) with one carried vector: dst = step(dst, block cb of the pixel at `at`) */
-typedef Val (*FoldFn)(KernelCtx *k, Val acc, Val x, Val at, Val cb, void *user);
-static Val fold_channels(KernelCtx *k, const View *v, Val at, Val start, FoldFn step, void *user) {
+Val fold_channels(KernelCtx *k, const View *v, Val at, Val start, FoldFn step, void *user) {
     Emit *e = k->e;
     Val acc[1] = {start};
     Loop cb = em_for(e, em_i64(e, 0), em_i64(e, v->cblocks), 1, "cb", acc, 1);
@@ -44,6 +41,7 @@ typedef struct SoftmaxUser {
     const View *out;
     Val out_at;
     bool negate;
+    Val label, at_label, spread; /* gradients: the class (i64), what it and every class loses */
 } SoftmaxUser;
 
 static Val signed_x(KernelCtx *k, const SoftmaxUser *u, Val x) {
@@ -154,34 +152,31 @@ void lower_softmax_bwd(KernelCtx *k) {
 
 /* ---- losses: one number per image ---- */
 
-typedef struct Loss {
-    KernelCtx *k;
-    const LossAttrs *a;
-    View score, out;
-    Val at, out_at, label; /* of this image */
-} Loss;
+bool loss_of_label(const Graph *g, NodeId n) {
+    const Value *target = graph_v(g, graph_n(g, n)->in[1]);
+    return target->dtype == DT_I32 && target->shape.rank == 0;
+}
 
-static Loop loss_begin(KernelCtx *k, Loss *l) {
+Loop loss_begin(KernelCtx *k, Loss *l) {
     Emit *e = k->e;
     *l = (Loss){.k = k, .a = k->attrs};
     l->score = view_of(k, k->node->in[0]);
     l->out = view_of(k, k->node->out[0]);
-    if (l->score.h != 1 || l->score.w != 1)
-        BUG("kernel %s: losses take scores of rank 1", k->k->name);
     Loop task = task_loop(k);
     Val zero = em_i64(e, 0);
     l->at = view_at(k, &l->score, task.i, zero, zero, zero);
     l->out_at = view_at(k, &l->out, task.i, zero, zero, zero);
-    l->label = frame_label(k, graph_v(k->g, k->node->in[1])->slot, task.i);
+    const Value *target = graph_v(k->g, k->node->in[1]);
+    if (target->dtype == DT_I32 && target->shape.rank == 0)
+        l->label = frame_label(k, target->slot, task.i);
     return task;
 }
 
-/* weight / n, the seed of reverse mode */
-static Val loss_seed(KernelCtx *k, const Loss *l) {
+Val loss_seed(KernelCtx *k, const Loss *l) {
     return em_fmul(k->e, frame_scalar(k, SCALAR_INV_N), em_f32(k->e, l->a->weight));
 }
 
-static void put_loss(KernelCtx *k, const Loss *l, Val loss) {
+void put_loss(KernelCtx *k, const Loss *l, Val loss) {
     em_store1(k->e, l->out_at, 0, em_fmul(k->e, loss, em_f32(k->e, l->a->weight)));
 }
 
@@ -190,29 +185,141 @@ static void add_at_label(KernelCtx *k, const Loss *l, Val delta) {
     em_store1(k->e, p, 0, em_fadd(k->e, em_load1(k->e, p, 0), delta));
 }
 
-/* log sum exp(x) - x_label */
-void lower_cross_entropy(KernelCtx *k) {
+static Val step_sum(KernelCtx *k, Val acc, Val x, Val at, Val cb, void *user) {
+    (void)at, (void)cb, (void)user;
+    return em_fadd(k->e, acc, x);
+}
+
+/* log sum exp(x) - (1 - smoothing) x_label - smoothing mean x, for scores at `at` */
+static Val entropy_at(KernelCtx *k, const Loss *l, Val at, Val label) {
     Emit *e = k->e;
+    SoftmaxUser u = {0};
+    Val max, block, lane, sum = max_and_sum(k, &l->score, at, &u, &max);
+    Val log_sum = em_extract(e, em_log(e, em_splat(e, sum)), 0);
+    split_index(e, label, l->score.block, &block, &lane);
+    Val offset = em_add(e, em_mul(e, block, em_i64(e, l->score.cblock)), lane);
+    Val truth = em_load1(e, em_ptr(e, at, offset), 0);
+    if (l->a->smoothing > 0) {
+        Val all = fold_channels(k, &l->score, at, em_vec(e, 0), step_sum, NULL);
+        double share = l->a->smoothing / (double)l->score.c;
+        truth = em_fadd(e, em_fmul(e, truth, em_f32(e, 1 - l->a->smoothing)),
+                        em_fmul(e, em_reduce_add(e, all), em_f32(e, share)));
+    }
+    return em_fadd(e, log_sum, em_fsub(e, max, truth));
+}
+
+/* out = scale exp(x - max) - (c is the label ? at_label : 0) - spread */
+static Val step_entropy(KernelCtx *k, Val acc, Val x, Val at, Val cb, void *user) {
+    (void)at;
+    SoftmaxUser *u = user;
+    Emit *e = k->e;
+    Val d = em_fmul(e, em_exp(e, em_fsub(e, x, u->max)), u->scale);
+    Val channel = em_add(e, em_splat_i32(e, em_mul(e, cb, em_i64(e, em_width(e)))),
+                         em_lane_index(e));
+    Val own = em_icmp(e, EM_EQ, channel, em_splat_i32(e, u->label));
+    d = em_select(e, own, em_fsub(e, d, u->at_label), d);
+    if (u->spread)
+        d = em_fsub(e, d, u->spread);
+    Val to = em_ptr(e, u->out_at, em_mul(e, cb, em_i64(e, u->out->cblock)));
+    em_store(e, to, 0, em_select(e, real_lanes(k, u->v, cb), d, em_vec(e, 0)), u->out->aligned);
+    return acc;
+}
+
+/* (softmax - target) seed */
+static void entropy_bwd_at(KernelCtx *k, const Loss *l, Val at, Val out_at, Val label, Val seed) {
+    Emit *e = k->e;
+    SoftmaxUser u = {.out = &l->out, .out_at = out_at, .label = label};
+    double smoothing = l->a->smoothing;
+    Val max, sum = max_and_sum(k, &l->score, at, &u, &max);
+    u.scale = em_splat(e, em_fdiv(e, seed, sum));
+    u.at_label = em_splat(e, seed);
+    if (smoothing > 0) {
+        u.at_label = em_fmul(e, u.at_label, em_vec(e, 1 - smoothing));
+        u.spread = em_fmul(e, em_splat(e, seed), em_vec(e, smoothing / (double)l->score.c));
+    }
+    fold_channels(k, &l->score, at, em_vec(e, 0), step_entropy, &u);
+}
+
+/* ---- a class for every pixel ---- */
+
+/* The label of a pixel (0 where it is none) and 1 or 0: does it count? */
+static Val pixel_label(KernelCtx *k, const View *score, Val n, Val y, Val x, Val *counts) {
+    Emit *e = k->e;
+    Val row = em_add(e, em_mul(e, n, em_i64(e, score->h)), y);
+    Val index = em_add(e, em_mul(e, row, em_i64(e, score->w)), x);
+    Val label = frame_label(k, graph_v(k->g, k->node->in[1])->slot, index);
+    Val low = em_imax(e, label, em_i64(e, 0));
+    Val inside = em_imin(e, low, em_i64(e, score->c - 1));
+    Val real = em_icmp(e, EM_EQ, label, inside);
+    *counts = em_select(e, real, em_f32(e, 1), em_f32(e, 0));
+    return inside;
+}
+
+/* Sums over the pixels of image n: [0] how many count, [1] of their losses (if wanted). */
+static void pixel_sums(KernelCtx *k, const Loss *l, Val n, bool losses, Val sum[2]) {
+    Emit *e = k->e;
+    int count = losses ? 2 : 1;
+    sum[0] = sum[1] = em_f32(e, 0);
+    Loop y = em_for(e, em_i64(e, 0), em_i64(e, l->score.h), 1, "y", sum, count);
+    Val row[2] = {em_f32(e, 0), em_f32(e, 0)}, counts;
+    Loop x = em_for(e, em_i64(e, 0), em_i64(e, l->score.w), 1, "x", row, count);
+    Val label = pixel_label(k, &l->score, n, y.i, x.i, &counts);
+    row[0] = em_fadd(e, row[0], counts);
+    if (losses) {
+        Val at = view_at(k, &l->score, n, em_i64(e, 0), y.i, x.i);
+        Val real = em_fcmp(e, EM_GT, counts, em_f32(e, 0));
+        Val loss = em_select(e, real, entropy_at(k, l, at, label), em_f32(e, 0));
+        row[1] = em_fadd(e, row[1], loss);
+    }
+    em_for_end(e, &x, row, count);
+    for (int i = 0; i < count; i++)
+        sum[i] = em_fadd(e, sum[i], row[i]);
+    em_for_end(e, &y, sum, count);
+}
+
+/* 1 / count, 0 if nothing counts */
+static Val over_count(KernelCtx *k, Val count) {
+    Emit *e = k->e;
+    Val some = em_fcmp(e, EM_GT, count, em_f32(e, 0));
+    Val safe = em_select(e, some, count, em_f32(e, 1));
+    return em_select(e, some, em_fdiv(e, em_f32(e, 1), safe), em_f32(e, 0));
+}
+
+void lower_cross_entropy(KernelCtx *k) {
     Loss l;
     Loop task = loss_begin(k, &l);
-    SoftmaxUser u = {0};
-    Val max, sum = max_and_sum(k, &l.score, l.at, &u, &max);
-    Val log_sum = em_extract(e, em_log(e, em_splat(e, sum)), 0);
-    Val truth = em_load1(e, em_ptr(e, l.at, l.label), 0);
-    put_loss(k, &l, em_fadd(e, log_sum, em_fsub(e, max, truth)));
+    if (l.label) {
+        put_loss(k, &l, entropy_at(k, &l, l.at, l.label));
+    } else {
+        Val sum[2];
+        pixel_sums(k, &l, task.i, true, sum);
+        put_loss(k, &l, em_fmul(k->e, sum[1], over_count(k, sum[0])));
+    }
     task_end(k, &task);
 }
 
-/* (softmax - onehot) weight / n */
-void lower_cross_entropy_bwd(KernelCtx *k) {
+static void pixels_bwd(KernelCtx *k, const Loss *l, Val n) {
     Emit *e = k->e;
+    Val sum[2], zero = em_i64(e, 0), counts;
+    pixel_sums(k, l, n, false, sum);
+    Val seed = em_fmul(e, loss_seed(k, l), over_count(k, sum[0]));
+    Loop y = em_for(e, zero, em_i64(e, l->score.h), 1, "y", NULL, 0);
+    halo_row(k, &l->out, n, zero, l->out.cblocks, y.i);
+    Loop x = em_for(e, zero, em_i64(e, l->score.w), 1, "x", NULL, 0);
+    Val label = pixel_label(k, &l->score, n, y.i, x.i, &counts);
+    entropy_bwd_at(k, l, view_at(k, &l->score, n, zero, y.i, x.i),
+                   view_at(k, &l->out, n, zero, y.i, x.i), label, em_fmul(e, seed, counts));
+    em_for_end(e, &x, NULL, 0);
+    em_for_end(e, &y, NULL, 0);
+}
+
+void lower_cross_entropy_bwd(KernelCtx *k) {
     Loss l;
     Loop task = loss_begin(k, &l);
-    SoftmaxUser u = {.out = &l.out, .out_at = l.out_at};
-    Val max, sum = max_and_sum(k, &l.score, l.at, &u, &max), seed = loss_seed(k, &l);
-    u.scale = em_splat(e, em_fdiv(e, seed, sum));
-    fold_channels(k, &l.score, l.at, em_vec(e, 0), step_scale, &u);
-    add_at_label(k, &l, em_fneg(e, seed));
+    if (l.label)
+        entropy_bwd_at(k, &l, l.at, l.out_at, l.label, loss_seed(k, &l));
+    else
+        pixels_bwd(k, &l, task.i);
     task_end(k, &task);
 }
 
@@ -237,6 +344,10 @@ static Val step_mse(KernelCtx *k, Val acc, Val x, Val at, Val cb, void *user) {
 void lower_mse(KernelCtx *k) {
     Emit *e = k->e;
     Loss l;
+    if (graph_v(k->g, k->node->in[1])->dtype != DT_I32) {
+        lower_error(k, ERROR_SQUARE);
+        return;
+    }
     Loop task = loss_begin(k, &l);
     Val sum = em_reduce_add(e, fold_channels(k, &l.score, l.at, em_vec(e, 0), step_mse, &l));
     put_loss(k, &l, em_fmul(e, sum, em_f32(e, 1.0 / (double)l.score.c)));

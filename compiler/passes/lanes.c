@@ -48,7 +48,8 @@ static bool reads_images(const Graph *g, const Node *n) {
     return false;
 }
 
-static bool has_code(const Graph *g, const Node *n) {
+static bool has_code(const Graph *g, NodeId id) {
+    const Node *n = graph_n(g, id);
     if (!reads_images(g, n)) /* weights turned round: read where they are; sums of gradients: map */
         return op_is(n->op, OPF_E | OPF_X) || n->op == OP_TRANSPOSE_WEIGHTS;
     for (int i = 0; i < n->nin && op_is(n->op, OPF_K); i++)
@@ -57,6 +58,8 @@ static bool has_code(const Graph *g, const Node *n) {
             return false; /* repeated numbers are not spread over the lanes */
     if (n->op == OP_CONV2D && ((const ConvAttrs *)n->attrs)->algorithm != CONV_AUTO)
         return false; /* somebody wants it in a certain way */
+    if (op_def[n->op]->lanes_can && !op_def[n->op]->lanes_can(g, id))
+        return false;
     return op_is(n->op, OPF_E) ? op_def[n->op]->scalar != NULL : op_def[n->op]->lanes != NULL;
 }
 
@@ -76,7 +79,7 @@ static bool possible(const Graph *g, const PassCtx *ctx) {
     if (!asked && (!ctx->lanes || (o && o->force)))
         return false;
     for (uint32_t i = 0; i < g->norder; i++)
-        if (!has_code(g, graph_n(g, g->order[i])))
+        if (!has_code(g, g->order[i]))
             return false;
     return true;
 }

@@ -14,7 +14,7 @@
 #include "ref_cases.h"
 #include "suite.h"
 
-enum { CASES = 40, INPUTS = 8 };
+enum { CASES = 40, INPUTS = 8, LABELS = 64 /* of an image */ };
 static const char *const targets[] = {"native", "x86-64-v3", "x86-64-v2", NULL};
 
 /* One case under construction. */
@@ -201,8 +201,8 @@ static int run_case(const Build *b, const Compiled *c, int64_t n, bool whole,
                     const char *what) {
     Arena *keep = arena_new();
     const Graph *g = b->g;
-    int32_t labels[8] = {0};
-    double drawn[8];
+    int32_t labels[8 * LABELS] = {0};
+    double drawn[8 * LABELS];
     uint32_t number = 17;
     RefRun r = {.g = g, .n = n, .lr = 0.05, .momentum = 0.9, .decay = 0.01, .step = 3,
                 .seed = 0x123456789abcdef};
@@ -222,8 +222,11 @@ static int run_case(const Build *b, const Compiled *c, int64_t n, bool whole,
     if (b->has_image)
         r.input[0] = filled(keep, &b->c.in[0], n, REF_DATA, b, whole, number++);
     if (b->c.limit > 0) {
-        ref_fill_int(drawn, n, 0, (int)b->c.limit - 1, number);
-        for (int64_t i = 0; i < n; i++)
+        int64_t count = n;
+        for (int i = 0; i < b->c.nin; i++)
+            count *= b->c.kind[i] == REF_CLASS ? shape_elems(&b->c.in[i]) : 1;
+        ref_fill_int(drawn, count, 0, (int)b->c.limit - 1, number);
+        for (int64_t i = 0; i < count; i++)
             labels[i] = (int32_t)drawn[i];
         r.label[0] = labels;
     }
