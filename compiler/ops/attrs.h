@@ -123,6 +123,20 @@ typedef struct ResizeAttrs { int64_t factor[2], size[2]; int mode; bool align; }
 typedef struct AxisAttrs { int axis; } AxisAttrs; /* MEAN, MAX: AXIS_.. */
 enum { AXIS_TIME, AXIS_HEIGHT, AXIS_WIDTH, AXIS_MAPS };
 
+typedef struct LpPoolAttrs {
+    int64_t kernel[2], stride[2], pad[4];
+    double p;
+    int round;             /* POOL_ROUND_.. */
+} LpPoolAttrs;
+typedef struct ContrastAttrs { /* SUBTRACTIVE_NORM, DIVISIVE_NORM */
+    int64_t kernel[2];
+    double sigma, eps;
+} ContrastAttrs;
+typedef struct PermuteAttrs { int order; } PermuteAttrs; /* TRANSPOSE: axes, ORDER_.. */
+enum { ORDER_CHW, ORDER_CWH, ORDER_HCW, ORDER_HWC, ORDER_WCH, ORDER_WHC };
+typedef struct ShuffleAttrs { int64_t groups; } ShuffleAttrs;
+typedef struct ReshapeAttrs { int64_t maps, size[2]; } ReshapeAttrs;
+
 typedef struct ConcatAttrs { int64_t unused; } ConcatAttrs;
 typedef struct SliceAttrs { int64_t from, count; } SliceAttrs;      /* channels */
 typedef struct UnflattenAttrs { int64_t dim[3]; } UnflattenAttrs;

@@ -117,6 +117,62 @@ static void resized(const RefCall *r, bool bilinear) {
 void ref_upsample(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
 void ref_resize(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
 
+/* ---- p-norms ---- */
+
+void ref_lp_pool(const RefCall *r) {
+    EXTENTS;
+    const LpPoolAttrs *a = r->attrs;
+    FOR_DST {
+        double sum = 0;
+        FOR(ky, a->kernel[0]) FOR(kx, a->kernel[1]) {
+            int64_t sy = y * a->stride[0] + ky - a->pad[0], sx = x * a->stride[1] + kx - a->pad[2];
+            if (sy >= 0 && sy < S[1] && sx >= 0 && sx < S[2])
+                sum += pow(fabs(*at(src, n, c, sy, sx)), a->p);
+        }
+        *at(r->out, n, c, y, x) = a->p == 1 ? sum : pow(fmax(sum, 1e-30), 1 / a->p);
+    }
+}
+
+/* ---- local contrast ---- */
+
+/* sum of w |src|^power over the window of (y, x) and all maps, w Gaussian with sum 1 */
+static double window_mean(const RefTensor *src, const ContrastAttrs *a, int64_t n, int64_t y,
+                          int64_t x, int power) {
+    const int64_t *S = src->shape.dim;
+    double sum = 0, all = 0, sigma[2];
+    FOR(d, 2) sigma[d] = a->sigma > 0 ? a->sigma : (double)a->kernel[d] / 4;
+    FOR(v, S[1]) FOR(u, S[2]) {
+        double dy = (double)(v - y), dx = (double)(u - x);
+        if (2 * fabs(dy) > (double)a->kernel[0] - 1 || 2 * fabs(dx) > (double)a->kernel[1] - 1)
+            continue;
+        double w = exp(-dy * dy / (2 * sigma[0] * sigma[0]) - dx * dx / (2 * sigma[1] * sigma[1]));
+        all += w;
+        FOR(i, S[0]) sum += w * pow(*at(src, n, i, v, u), power) / (double)S[0];
+    }
+    return sum / all;
+}
+
+void ref_subtractive_norm(const RefCall *r) {
+    EXTENTS;
+    FOR_DST *at(r->out, n, c, y, x) =
+        *at(src, n, c, y, x) - window_mean(src, r->attrs, n, y, x, 1);
+}
+
+void ref_divisive_norm(const RefCall *r) {
+    EXTENTS;
+    const ContrastAttrs *a = r->attrs;
+    FOR(n, r->n) {
+        double mean = 0, *s = calloc((size_t)(S[1] * S[2]), sizeof *s);
+        FOR(i, S[1] * S[2]) {
+            s[i] = fmax(sqrt(window_mean(src, a, n, i / S[2], i % S[2], 2)), a->eps);
+            mean += s[i] / (double)(S[1] * S[2]);
+        }
+        FOR(c, D[0]) FOR(y, D[1]) FOR(x, D[2])
+            *at(r->out, n, c, y, x) = *at(src, n, c, y, x) / fmax(s[y * S[2] + x], mean);
+        free(s);
+    }
+}
+
 /* ---- resample: weight of cell v of `in` in cell i of `out` ---- */
 
 static double entry(const ResampleAttrs *a, int axis, int64_t i, int64_t v, int64_t in,
@@ -170,6 +226,8 @@ typedef struct WindowCase {
         ResizeAttrs resize;
         AxisAttrs axis;
         ResampleAttrs resample;
+        LpPoolAttrs lp;
+        ContrastAttrs contrast;
     } a;
     bool rounds;
 } WindowCase;
@@ -287,6 +345,31 @@ static const WindowCase resample_case[] = {
     {"maps shifted back", S3(32, 2, 2), {.resample = {TO(16, 2, 2), .first = 8, PLAIN}}, false},
 };
 
+#define LP(kh, kw, power, sh, sw, t, b, l, r, how)                                                 \
+    {.lp = {.kernel = {kh, kw}, .stride = {sh, sw}, .pad = {t, b, l, r}, .p = power, .round = how}}
+static const WindowCase lp_case[] = {
+    {"one cell", S3(1, 1, 1), LP(1, 1, 2, 1, 1, 0, 0, 0, 0, 0), true},
+    {"2x2", S3(3, 4, 6), LP(2, 2, 2, 2, 2, 0, 0, 0, 0, 0), true},
+    {"2x2, p 1", S3(17, 4, 4), LP(2, 2, 1, 2, 2, 0, 0, 0, 0, 0), true},
+    {"3x3 stride 2, p 3", S3(16, 7, 7), LP(3, 3, 3, 2, 2, 0, 0, 0, 0, 0), true},
+    {"3x3 stride 2 pad 1, p 4", S3(5, 8, 7), LP(3, 3, 4, 2, 2, 1, 1, 1, 1, 0), true},
+    {"3x2 stride 2x3, ceil", S3(4, 8, 9), LP(3, 2, 2, 2, 3, 0, 0, 0, 0, POOL_ROUND_CEIL), true},
+    {"2x2, p 1.5", S3(33, 4, 2), LP(2, 2, 1.5, 2, 2, 0, 0, 0, 0, 0), true},
+    {"5x5 overlapping", S3(2, 7, 6), LP(5, 5, 2, 1, 1, 2, 2, 2, 2, 0), true},
+};
+
+#define CONTRAST(kh, kw, width) {.contrast = {.kernel = {kh, kw}, .sigma = width, .eps = 1e-4}}
+static const WindowCase contrast_case[] = {
+    {"1x1", S3(2, 3, 3), CONTRAST(1, 1, 0), true},
+    {"3x3", S3(3, 5, 6), CONTRAST(3, 3, 0), true},
+    {"9x9 larger than the image", S3(4, 5, 6), CONTRAST(9, 9, 0), true},
+    {"5x3, 17 maps", S3(17, 6, 5), CONTRAST(5, 3, 0), true},
+    {"7x7 sigma 3, 16 maps", S3(16, 9, 8), CONTRAST(7, 7, 3), true},
+    {"one map", S3(1, 12, 9), CONTRAST(5, 5, 1), true},
+    {"one row", S3(5, 1, 9), CONTRAST(3, 5, 0), true},
+    {"33 maps", S3(33, 3, 4), CONTRAST(3, 3, 0.8), true},
+};
+
 static const struct {
     int op;
     const WindowCase *at;
@@ -302,6 +385,9 @@ static const struct {
     {OP_DOWNSAMPLE, down_case, COUNT(down_case), sizeof(CropAttrs)},
     {OP_UPSAMPLE, up_case, COUNT(up_case), sizeof(ResizeAttrs)},
     {OP_RESIZE, resize_case, COUNT(resize_case), sizeof(ResizeAttrs)},
+    {OP_LP_POOL, lp_case, COUNT(lp_case), sizeof(LpPoolAttrs)},
+    {OP_SUBTRACTIVE_NORM, contrast_case, COUNT(contrast_case), sizeof(ContrastAttrs)},
+    {OP_DIVISIVE_NORM, contrast_case, COUNT(contrast_case), sizeof(ContrastAttrs)},
     {OP_RESAMPLE, resample_case, COUNT(resample_case), sizeof(ResampleAttrs)},
 };
 

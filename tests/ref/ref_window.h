@@ -15,6 +15,9 @@ void ref_pad(const RefCall *r);
 void ref_downsample(const RefCall *r);
 void ref_upsample(const RefCall *r);
 void ref_resize(const RefCall *r);
+void ref_lp_pool(const RefCall *r);
+void ref_subtractive_norm(const RefCall *r);
+void ref_divisive_norm(const RefCall *r);
 
 int ref_window_count(int op);
 RefCase ref_window_case(Arena *keep, int op, int i);
