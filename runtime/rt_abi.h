@@ -11,14 +11,18 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 3
+#define RT_ABI_VERSION 4
 
 /* ---- what a kernel sees ---- */
 enum {
     RT_SCALAR_INV_N,    /* 1 / n */
     RT_SCALAR_LR,
-    RT_SCALAR_MOMENTUM,
+    RT_SCALAR_MOMENTUM, /* sgd, rmsprop: momentum; adam: 1 - beta1 */
     RT_SCALAR_DECAY,
+    RT_SCALAR_SECOND,   /* adam: 1 - beta2; rmsprop: 1 - alpha */
+    RT_SCALAR_CORRECT1, /* adam, step t: 1 / (1 - beta1^t) */
+    RT_SCALAR_CORRECT2, /* 1 / sqrt(1 - beta2^t) */
+    RT_SCALAR_CLIP,     /* largest gradient: of each number, or the norm of all */
     RT_SCALAR_COUNT = 8
 };
 typedef struct rt_frame {
@@ -151,11 +155,16 @@ typedef struct rt_input_spec {
     float mean[4], std[4];
     int32_t resize_short, crop, pad, bgr, flip, pad_;
 } rt_input_spec;
-enum { RT_SCHEDULE_CONST, RT_SCHEDULE_STEP, RT_SCHEDULE_PLATEAU, RT_SCHEDULE_TABLE };
+enum { RT_SCHEDULE_CONST, RT_SCHEDULE_STEP, RT_SCHEDULE_PLATEAU, RT_SCHEDULE_TABLE,
+       RT_SCHEDULE_COSINE, RT_SCHEDULE_POLY };
 typedef struct rt_schedule {
     int32_t kind, ntable;
-    int64_t every;          /* STEP: epochs between factors; PLATEAU: patience in epochs */
-    double factor;
+    int64_t every;          /* STEP: epochs between factors; PLATEAU: patience in epochs; COSINE,
+                               POLY: length in epochs, 0 = that of the run */
+    double factor;          /* STEP, PLATEAU; COSINE, POLY: last rate / first one */
+    double power;           /* POLY */
+    int64_t warmup;         /* epochs in which the rate rises to the schedule's ... */
+    double warmup_from;     /* ... from this share of it */
     struct { int64_t epochs; double lr; } table[16]; /* TABLE: lr for so many epochs; last holds */
 } rt_schedule;
 enum { RT_METRIC_ERROR_RATE, RT_METRIC_TOPK };
@@ -165,8 +174,14 @@ typedef struct rt_metric {
     int32_t smallest_wins;  /* argmin outputs (RBF penalties) */
     int32_t pad_;
 } rt_metric;
+enum { RT_SGD, RT_ADAM, RT_RMSPROP };
+enum { RT_CLIP_NONE, RT_CLIP_VALUE, RT_CLIP_NORM };
 typedef struct rt_train_spec {
-    double lr, momentum, decay;
+    double lr, momentum, decay; /* adam: momentum is beta1 */
+    double second;          /* adam: beta2; rmsprop: alpha */
+    double eps;             /* adam, rmsprop: beside the root; rmsprop, eps_inside: in it */
+    double clip_at;
+    int32_t optimizer, clip, eps_inside, decoupled; /* decoupled: adamw */
     int64_t batch, epochs;
     uint64_t seed;
     int64_t checkpoint_epochs;
@@ -204,6 +219,7 @@ typedef struct rt_model {
     int32_t nmetrics, nlayers;
     int64_t param_count;    /* trainable numbers */
     const char *spec_text;  /* the whole source, for `info --spec` and reports */
+    int64_t label_cells;    /* class indices per image: 1, or one per pixel of the score */
 } rt_model;
 
 #endif

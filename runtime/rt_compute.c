@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rt_alloc.h"
 #include "rt_layout.h"
 #include "rt_model.h"
 #include "rt_par.h"
@@ -30,10 +31,34 @@ double rt_losses(const netrt *m, int program, int64_t n, double *per_image) {
     return n > 0 ? total / (double)n : 0;
 }
 
+/* A net that scores every pixel: of a picture the mean over its pixels. */
+static int mean_rows(const netrt *m, int program, int tensor, int64_t n, float *rows) {
+    int64_t classes = m->model->classes;
+    int64_t count = rt_tensor_count(&m->model->program[program].tensor[tensor]);
+    rt_error no_memory = {0};
+    if (classes < 1 || count % classes != 0)
+        return 0;
+    float *all = rt_alloc((size_t)count, sizeof *all, "scores of pixels", &no_memory);
+    int64_t cells = count / classes;
+    for (int64_t i = 0; all && i < n; i++) {
+        rt_tensor_read(m, program, tensor, i, all);
+        for (int64_t c = 0; c < classes; c++) {
+            double sum = 0;
+            for (int64_t k = 0; k < cells; k++)
+                sum += (double)all[c * cells + k];
+            rows[i * classes + c] = (float)(sum / (double)cells);
+        }
+    }
+    rt_free(all);
+    return all != NULL;
+}
+
 static int read_rows(const netrt *m, int program, int tensor, int64_t n, float *rows) {
     if (tensor < 0)
         return 0;
     int64_t count = rt_tensor_count(&m->model->program[program].tensor[tensor]);
+    if (count != m->model->classes)
+        return mean_rows(m, program, tensor, n, rows);
     for (int64_t i = 0; i < n; i++)
         rt_tensor_read(m, program, tensor, i, rows + i * count);
     return 1;

@@ -51,7 +51,7 @@ static int open_cache(rt_feed *f, size_t limit, rt_error *err) {
             __builtin_add_overflow(total, bytes, &total))
             return NETRT_OK;
     }
-    if (total == 0 || (uint64_t)total > limit)
+    if (total == 0 || (uint64_t)total > limit || rt_data_real(f->ds))
         return NETRT_OK;
     for (int s = 0; s < f->m->model->ninputs; s++) {
         rt_error no_memory = {0}; /* a cache is a luxury: go on without */
@@ -79,12 +79,17 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
             "help: to classify pictures use `predict`",
             rt_data_uri(ds));
     if (need_labels && classes > m->model->classes)
-        return rt_fail(err, NETRT_EDATA, "%s has %d classes, %s knows %lld\n"
-                       "help: other data with --data, or a net whose class count fits", rt_data_uri(ds),
-                       classes, m->model->name, (long long)m->model->classes);
+        return rt_fail(err, NETRT_EDATA,
+                       "%s has %d classes, %s knows %lld\n"
+                       "help: other data with --data, or a net whose class count fits",
+                       rt_data_uri(ds), classes, m->model->name, (long long)m->model->classes);
     if (count < 1)
         return rt_fail(err, NETRT_EDATA, "%s holds no samples", rt_data_uri(ds));
     for (int s = 0; s < m->model->ninputs; s++) {
+        const rt_input_spec *in = &m->model->input[s];
+        if (rt_data_real(ds) &&
+            rt_data_fit(ds, (int)in->c, (int)in->h, (int)in->w, m->model->train.train_data, err))
+            break;
         rt_input_prep(m->model, s, &f->prep[s]);
         f->flip |= m->model->input[s].flip;
         int64_t floats;
@@ -94,6 +99,13 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
         f->input[s] = rt_alloc((size_t)floats, sizeof(float), "input pictures", err);
     }
     f->label = rt_alloc_zero((size_t)cap, sizeof *f->label, "labels", err);
+    if (m->model->label_cells > 1) {
+        int64_t cells;
+        if (__builtin_mul_overflow(cap, m->model->label_cells, &cells))
+            return rt_fail(err, NETRT_ELIMIT, "a batch of %lld images is too large",
+                           (long long)cap);
+        f->map = rt_alloc_zero((size_t)cells, sizeof *f->map, "labels", err);
+    }
     f->index = rt_alloc_zero((size_t)cap, sizeof *f->index, "sample numbers", err);
     f->slot_state = rt_alloc_zero((size_t)cap, 1, "sample states", err);
     f->status = rt_alloc_zero((size_t)count, 1, "sample states", err);
@@ -116,6 +128,7 @@ void rt_feed_close(rt_feed *f) {
     }
     rt_free(f->thread);
     rt_free(f->label);
+    rt_free(f->map);
     rt_free(f->index);
     rt_free(f->slot_state);
     rt_free(f->status);
@@ -171,10 +184,29 @@ static int to_cache(rt_feed *f, int slot, int64_t sample, const float *chw) {
     return 1;
 }
 
+/* Real numbers are normalised, nothing else: they have no pixels to scale. */
+static int load_real(const rt_feed *f, int slot, int64_t sample, float *chw, rt_error *err) {
+    const struct rt_prep *p = &f->prep[slot];
+    int64_t plane = plane_size(p);
+    if (rt_data_values(f->ds, sample, p->channels, p->height, p->width, chw, err))
+        return err->code;
+    for (int c = 0; c < p->channels; c++, chw += plane) {
+        float mean = c < 4 ? p->mean[c] : p->mean[0], std = c < 4 ? p->std[c] : p->std[0];
+        float divisor = std != 0 ? std : 1.0f;
+        for (int64_t i = 0; i < plane; i++)
+            chw[i] = (chw[i] - mean) / divisor;
+    }
+    return NETRT_OK;
+}
+
 static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_thread *t) {
     rt_error err = {0};
     int cacheable = 1;
-    if (rt_data_item(f->ds, sample, &t->img, &err) == 0)
+    if (rt_data_real(f->ds)) {
+        cacheable = 0;
+        for (int s = 0; s < f->m->model->ninputs && !err.code; s++)
+            load_real(f, s, sample, f->input[s] + slot * rt_input_count(f->m->model, s), &err);
+    } else if (rt_data_item(f->ds, sample, &t->img, &err) == 0)
         for (int s = 0; s < f->m->model->ninputs && !err.code; s++) {
             float *chw = f->input[s] + slot * rt_input_count(f->m->model, s);
             if (rt_prep_apply(&f->prep[s], &t->img, chw, t->scratch, &err) == 0)
@@ -224,6 +256,15 @@ static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void 
         report(context, f->want[slot], why);
 }
 
+/* Nets that label every pixel: a picture's class holds for all of them. */
+static const int32_t *spread_labels(rt_feed *f, int64_t n) {
+    int64_t cells = f->m->model->label_cells;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < cells; k++)
+            f->map[i * cells + k] = f->label[i];
+    return f->map;
+}
+
 int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
                      rt_feed_report report, void *context) {
     int fresh = 0;
@@ -257,7 +298,7 @@ int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
     }
     for (int s = 0; s < f->m->model->ninputs; s++)
         f->m->frame.input[s] = f->input[s];
-    f->m->frame.label[0] = f->m->frame.label[1] = f->label;
+    f->m->frame.label[0] = f->m->frame.label[1] = f->map ? spread_labels(f, good) : f->label;
     return good;
 }
 

@@ -17,7 +17,8 @@ typedef struct rt_feed {
     struct rt_prep prep[4];
     int flip;        /* mirror half of the samples (augmentation) */
     float *input[4]; /* cap images each */
-    int32_t *label;
+    int32_t *label;          /* class of each image */
+    int32_t *map;            /* label_cells > 1: what kernels read, a class per pixel; or NULL */
     int64_t *index;          /* sample number of each image in the buffers */
     unsigned char *status;   /* per sample: 0 not seen, 1 cached, 2 broken, 3 not cacheable */
     unsigned char *cache[4]; /* count * c*h*w bytes, or NULL */

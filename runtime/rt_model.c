@@ -12,6 +12,7 @@
 
 #include "rt_alloc.h"
 #include "rt_layout.h"
+#include "rt_optim.h"
 #include "rt_par.h"
 #include "rt_run.h"
 
@@ -129,6 +130,8 @@ static int open_with(const rt_model *model, const netrt_options *options, bool b
     m->lr = model->train.lr;
     m->momentum = model->train.momentum;
     m->decay = model->train.decay;
+    m->second = model->train.second;
+    m->clip = model->train.clip ? model->train.clip_at : HUGE_VAL;
     m->param_version = 1;
     if (alloc_pools(m, err) ||
         (bare ? rt_init_constants(m, m->seed, err) : rt_init_params(m, m->seed, err))) {
@@ -211,7 +214,8 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
                 m->frame.label[i] = NULL;
         rt_free(m->no_label);
         m->no_label_size = 0;
-        m->no_label = rt_alloc_zero((size_t)cap, sizeof *m->no_label, "labels", err);
+        m->no_label = rt_alloc_zero((size_t)(cap * (m->model->label_cells > 1 ? m->model->label_cells : 1)),
+                                    sizeof *m->no_label, "labels", err);
         if (!m->no_label)
             return err->code;
         m->no_label_size = cap;
@@ -372,14 +376,14 @@ void rt_param_write(netrt *m, int param, const float *logical) {
     m->param_version++;
 }
 
-void rt_state_read(const netrt *m, int param, float *logical) {
+void rt_state_read(const netrt *m, int param, int which, float *logical) {
     const rt_param *p = &m->model->param[param];
-    rt_layout_unpack(&p->layout, pool_at(m->state, p->state_offset), logical, m->threads);
+    rt_layout_unpack(&p->layout, pool_at(m->state, rt_state_offset(p, which)), logical, m->threads);
 }
 
-void rt_state_write(netrt *m, int param, const float *logical) {
+void rt_state_write(netrt *m, int param, int which, const float *logical) {
     const rt_param *p = &m->model->param[param];
-    rt_layout_pack(&p->layout, logical, pool_at(m->state, p->state_offset), m->threads);
+    rt_layout_pack(&p->layout, logical, pool_at(m->state, rt_state_offset(p, which)), m->threads);
 }
 
 /* ---- small answers ---- */

@@ -353,11 +353,21 @@ static Val train_struct(Emit *e, const rt_train_spec *t) {
     put_i32(&s, t->schedule.ntable);
     put_i64(&s, t->schedule.every);
     put_f64(&s, t->schedule.factor);
+    put_f64(&s, t->schedule.power);
+    put_i64(&s, t->schedule.warmup);
+    put_f64(&s, t->schedule.warmup_from);
     put(&s, em_c_fixed(e, table, 16));
     Fields f = {.e = e};
     put_f64(&f, t->lr);
     put_f64(&f, t->momentum);
     put_f64(&f, t->decay);
+    put_f64(&f, t->second);
+    put_f64(&f, t->eps);
+    put_f64(&f, t->clip_at);
+    put_i32(&f, t->optimizer);
+    put_i32(&f, t->clip);
+    put_i32(&f, t->eps_inside);
+    put_i32(&f, t->decoupled);
     put_i64(&f, t->batch);
     put_i64(&f, t->epochs);
     put_i64(&f, (int64_t)t->seed);
@@ -439,5 +449,6 @@ void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     put_i32(&f, m->nlayers);
     put_i64(&f, m->trainable);
     put_text(&f, m->spec_text);
+    put_i64(&f, m->label_cells > 0 ? m->label_cells : 1);
     em_c_export(e, in->symbol, done(&f));
 }

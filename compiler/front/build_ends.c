@@ -143,20 +143,52 @@ static Tensor *image_input(Build *b, const Member *m) {
     return leaf(b, TENSOR_IMAGE, v, in->name, in->loc);
 }
 
+/* [H, W] of a class per pixel: from `class[21, H, W]` or `set label.shape = [H, W]`; rank 0: one
+ * class per image. */
+static bool label_shape(Build *b, const Member *m, Shape *shape) {
+    const AstList *dims = &m->ast->input.type->type.dims;
+    const Member *set = map_get(&b->net->shapes, m->ast->name);
+    const Ast *value = set ? set->ast->kind == AST_SET ? set->ast->set.value : set->ast : NULL;
+    *shape = (Shape){.rank = 0};
+    if (!set && dims->count == 1)
+        return true;
+    int first = set ? 0 : 1;
+    const AstList *list = set && value->kind == AST_LIST ? &value->list.items : dims;
+    if ((set && value->kind != AST_LIST) || list->count != first + 2) {
+        Diag *d = diag_error(b->diag, value ? value->loc : m->ast->input.type->loc, "E0304",
+                             "a class label is one number per image or a map of them");
+        diag_help(d, "class[10] is one of 10; class[21, 224, 224] or set %s.shape = [224, 224] one "
+                     "for each pixel", m->ast->name);
+        return false;
+    }
+    shape->rank = 2;
+    for (int i = 0; i < 2; i++)
+        if (!dim_value(b, set ? set->scope : m->scope, list->items[first + i], &shape->dim[i]))
+            return false;
+    return true;
+}
+
+static bool same_cells(Build *b, const Ast *in, const Shape *shape) {
+    int64_t cells = shape_elems(shape);
+    if (b->m->label_cells == 0 || b->m->label_cells == cells) {
+        b->m->label_cells = cells;
+        return true;
+    }
+    diag_error(b->diag, in->loc, "E0801",
+               "not built yet: a class per pixel beside one per image, or of another size");
+    return false;
+}
+
 static Tensor *class_input(Build *b, const Member *m) {
     const Ast *in = m->ast;
     const AstList *dims = &in->input.type->type.dims;
     int64_t classes;
-    const Member *set = map_get(&b->net->shapes, in->name);
-    if (dims->count != 1 || set) {
-        LocRange loc = set ? set->ast->loc : in->input.type->loc;
-        if (set)
-            diag_error(b->diag, loc, "E0801", "not built yet: a class label per pixel");
-        else
-            diag_error(b->diag, loc, "E0304", "class takes one number: class[10]");
+    Shape shape;
+    if (dims->count < 1) {
+        diag_error(b->diag, in->input.type->loc, "E0304", "class takes one number: class[10]");
         return tensor_poison(b, in->loc);
     }
-    if (!dim_value(b, m->scope, dims->items[0], &classes))
+    if (!dim_value(b, m->scope, dims->items[0], &classes) || !label_shape(b, m, &shape))
         return tensor_poison(b, in->loc);
     int slot = b->mode == MODEL_FORWARD ? b->m->nlabels : 0;
     if (b->mode == MODEL_FORWARD) {
@@ -164,6 +196,8 @@ static Tensor *class_input(Build *b, const Member *m) {
             diag_error(b->diag, in->loc, "E0801", "not built yet: more than two class labels");
             return tensor_poison(b, in->loc);
         }
+        if (!same_cells(b, in, &shape))
+            return tensor_poison(b, in->loc);
         if (!b->m->label)
             b->m->label = ARENA_ARRAY(b->arena, 2, ModelLabel);
         b->m->label[b->m->nlabels++] = (ModelLabel){in->name, classes};
@@ -171,7 +205,7 @@ static Tensor *class_input(Build *b, const Member *m) {
     for (int i = 0; i < b->m->nlabels; i++)
         if (eq(b->m->label[i].name, in->name))
             slot = i;
-    ValueId v = graph_input(b->g, VK_LABEL, DT_I32, (Shape){.rank = 0}, true, slot, in->name);
+    ValueId v = graph_input(b->g, VK_LABEL, DT_I32, shape, true, slot, in->name);
     Tensor *t = leaf(b, TENSOR_CLASS, v, in->name, in->loc);
     t->classes = classes;
     return t;
@@ -319,7 +353,8 @@ static void set_score(Build *b, Tensor *t, bool smallest, const char *name) {
         return;
     b->m->smallest_wins = smallest;
     b->m->output_name = name ? name : t->name;
-    b->m->classes = b->score->shape.rank == 1 ? b->score->shape.dim[0] : 0;
+    bool pixels = b->score->shape.rank == 3 && b->m->label_cells > 1;
+    b->m->classes = b->score->shape.rank == 1 || pixels ? b->score->shape.dim[0] : 0;
 }
 
 static void run_output(Build *b, const Member *m) {

@@ -402,7 +402,9 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
                        spec[i].suffix);
             return false;
         }
-        if (!shape_equal(&p->shape, &spec[i].shape) || !shape_equal(&p->split, &spec[i].split) ||
+        /* A dense layer of a vector and one of an image have the same numbers in one order. */
+        bool split = bound->op == OP_DENSE || shape_equal(&p->split, &spec[i].split);
+        if (!shape_equal(&p->shape, &spec[i].shape) || !split ||
             !same_links(bound, p, bias)) {
             share_mismatch(b, bound, p, src, t, label);
             return false;

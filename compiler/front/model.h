@@ -100,6 +100,7 @@ typedef struct Model {
     int ninputs;
     ModelLabel *label;
     int nlabels;
+    int64_t label_cells;     /* numbers of a label: 1, or a class per pixel */
     int64_t classes;         /* of the predicted output (0: not a classifier) */
     bool smallest_wins;      /* the class is the argmin of the score */
     const char *output_name; /* "prob" */

@@ -141,15 +141,28 @@ static bool infer_repack(Infer *inf) {
     return infer_out(inf, 0, s, DT_F32);
 }
 
+/* Turned back in the form of the result, then in the form of the source. */
 static bool vjp_repack(Vjp *v) {
     const Node *node = vjp_node(v);
-    const Shape *s = &graph_v(v->g, node->in[0])->shape;
+    Shape s = graph_v(v->g, node->in[0])->shape;
     RepackAttrs a = *(const RepackAttrs *)node->attrs;
-    a.rank = s->rank;
-    for (int d = 0; d < 4; d++)
-        a.dim[d] = d < s->rank ? s->dim[d] : 1;
-    if (v->need[0])
-        v->dx[0] = vjp_op1(v, OP_REPACK, &a, v->dy[0]);
+    ValueId dx = v->dy[0];
+    if (!v->need[0])
+        return true;
+    if (a.how == REPACK_TRANSPOSE) {
+        int64_t swap = a.dim[0];
+        a.dim[0] = a.dim[1];
+        a.dim[1] = swap;
+    }
+    if (a.how != REPACK_RESHAPE)
+        dx = vjp_op1(v, OP_REPACK, &a, dx);
+    bool same = a.how != REPACK_RESHAPE && a.rank == s.rank;
+    for (int d = 0; d < s.rank; d++)
+        same = same && a.dim[d] == s.dim[d];
+    a = (RepackAttrs){.dim = {1, 1, 1, 1}, .rank = s.rank, .how = REPACK_RESHAPE};
+    for (int d = 0; d < s.rank; d++)
+        a.dim[d] = s.dim[d];
+    v->dx[0] = same ? dx : vjp_op1(v, OP_REPACK, &a, dx);
     return true;
 }
 

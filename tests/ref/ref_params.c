@@ -159,12 +159,12 @@ RefCase ref_param_case(Arena *keep, int op, int i) {
 RefCase ref_repack_case(Arena *keep, int op, int i) {
     static const Shape from[REF_REPACK_CASES] = {
         {1, {1}},          {1, {150}},       {2, {6, 25}},      {4, {5, 3, 3, 2}}, {2, {7, 18}},
-        {4, {3, 4, 2, 5}}, {2, {1, 33}},     {4, {17, 5, 1, 3}}, {4, {6, 4, 2, 2}}};
+        {4, {3, 4, 2, 5}}, {4, {4, 3, 2, 2}}, {2, {1, 33}},     {4, {17, 5, 1, 3}}, {4, {6, 4, 2, 2}}};
     static const RepackAttrs to[REF_REPACK_CASES] = {
         {{1, 1, 1, 1}, 4, REPACK_RESHAPE},  {{6, 1, 5, 5}, 4, REPACK_RESHAPE},
         {{6, 1, 5, 5}, 4, REPACK_RESHAPE},  {{5, 3, 3, 2}, 4, REPACK_FLIP},
         {{18, 7, 1, 1}, 2, REPACK_TRANSPOSE}, {{4, 3, 2, 5}, 4, REPACK_TRANSPOSE},
-        {{33, 1, 1, 1}, 2, REPACK_TRANSPOSE}, {{17, 5, 1, 3}, 4, REPACK_FLIP},
+        {{12, 4, 1, 1}, 2, REPACK_TRANSPOSE}, {{33, 1, 1, 1}, 2, REPACK_TRANSPOSE}, {{17, 5, 1, 3}, 4, REPACK_FLIP},
         {{96, 1, 1, 1}, 1, REPACK_RESHAPE}};
     (void)keep, (void)op;
     return (RefCase){.what = "weights", .attrs = &to[i], .nin = 1, .kind = {REF_WEIGHT},

@@ -13,7 +13,7 @@ void ref_vdense_bwd_data(const RefCall *r);
 void ref_vdense_bwd_weights(const RefCall *r);
 void ref_repack(const RefCall *r);
 
-enum { REF_PARAM_CASES = 8, REF_REPACK_CASES = 9 };
+enum { REF_PARAM_CASES = 8, REF_REPACK_CASES = 10 };
 RefCase ref_param_case(Arena *keep, int op, int i);
 RefCase ref_repack_case(Arena *keep, int op, int i);
 enum { REF_DECONV_CASES = 14 };
