@@ -10,7 +10,10 @@
 #include "rt_digits.h"
 #include "rt_io.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,28 +90,176 @@ static int digits_open(rt_dataset *ds, const char *args, const char *split, rt_e
 /* --- opening -----------------------------------------------------------------------------------
  */
 
-static int open_path(rt_dataset *ds, const char *path, const char *split, rt_error *err) {
+int rt_data_key(const char *uri, const char *key, char *buf, size_t cap) {
+    const char *p = uri ? strchr(uri, '?') : NULL;
+    size_t n = strlen(key);
+    while (p) {
+        p++;
+        size_t len = strcspn(p, "&");
+        if (len > n && strncmp(p, key, n) == 0 && p[n] == '=' && len - n - 1 < cap) {
+            memcpy(buf, p + n + 1, len - n - 1);
+            buf[len - n - 1] = 0;
+            return 1;
+        }
+        p = strchr(p, '&');
+    }
+    return 0;
+}
+
+static int is_file(const char *path) {
     struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* kind: NULL (found out by looking), "npy", "csv", "ts", "wav" or "text". */
+static int open_file(rt_dataset *ds, const char *path, const char *kind, const char *uri,
+                     const char *split, const rt_dataset *known, rt_error *err) {
+    if (kind ? strcmp(kind, "npy") == 0 : rt_npy_sniff(path))
+        return rt_npy_open_file(ds, path, split, known, err);
+    if (strcmp(split, "test") == 0 && !known)
+        return rt_fail(err, NETRT_EDATA, "%s is a single file: it has no separate test part", path);
+    if (!kind && rt_idx_sniff(path))
+        return rt_idx_open_file(ds, path, err);
+    if (kind ? strcmp(kind, "wav") == 0 : rt_wav_sniff(path))
+        return rt_wav_open_file(ds, path, uri, err);
+    const char *text = kind ? kind : rt_text_sniff(path);
+    if (!text)
+        return rt_folder_open_file(ds, path, err);
+    if (strcmp(text, "ts") == 0)
+        return rt_ts_open_file(ds, path, known, err);
+    if (strcmp(text, "text") == 0)
+        return rt_seq_open_file(ds, path, uri, known, err);
+    return rt_csv_open_file(ds, path, uri, known, err);
+}
+
+static int ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* NAME_TRAIN.ts in dir: the one there is, *stem = "DIR/NAME" (room for PATH_MAX); how many there
+ * are. */
+static int find_series(const char *dir, char *stem) {
+    DIR *d = opendir(dir);
+    int n = 0;
+    struct dirent *e;
+    while (d && (e = readdir(d)) != NULL)
+        if (ends_with(e->d_name, "_TRAIN.ts")) {
+            n++;
+            snprintf(stem, PATH_MAX, "%s/%.*s", dir, (int)strlen(e->d_name) - 9, e->d_name);
+        }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static const char *const pair_names[][2] = {
+    {"train.npz", "test.npz"},     {"x_train.npy", "x_test.npy"},
+    {"X_train.npy", "X_test.npy"}, {"train-images.npy", "test-images.npy"},
+    {"train.csv", "test.csv"},     {"train.csv", "val.csv"},
+    {"train.tsv", "test.tsv"}};
+static const char *const series_ends[2] = {"_TRAIN.ts", "_TEST.ts"};
+
+/* Two files that belong together; 0: path is no such thing. */
+static int find_pair(const char *path, char *train, char *test) {
+    char stem[PATH_MAX];
+    struct stat st;
+    int folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    for (size_t k = 0; folder && k < sizeof pair_names / sizeof pair_names[0]; k++) {
+        snprintf(train, PATH_MAX, "%s/%s", path, pair_names[k][0]);
+        snprintf(test, PATH_MAX, "%s/%s", path, pair_names[k][1]);
+        /* train.csv goes with test.csv or val.csv: alone it is taken at its last turn */
+        if (is_file(train) && (is_file(test) || k != 4))
+            return 1;
+    }
+    if (folder && find_series(path, stem) != 1)
+        return 0;
+    snprintf(train, PATH_MAX, "%.4000s%s", folder ? stem : path, series_ends[0]);
+    snprintf(test, PATH_MAX, "%.4000s%s", folder ? stem : path, series_ends[1]);
+    return is_file(train);
+}
+
+/* The part wanted of two files; the classes of a test part are those of the training part. */
+static int open_pair(rt_dataset *ds, const char *train, const char *test, const char *kind,
+                     const char *uri, const char *split, rt_error *err) {
+    int second = strcmp(split, "train") != 0 && is_file(test);
+    rt_dataset *known = NULL;
+    if (strcmp(split, "test") == 0 && !second)
+        return rt_fail(err, NETRT_EDATA, "%s has no separate test part: expected %s", uri, test);
+    if (!second)
+        return open_file(ds, train, kind, uri, "train", NULL, err);
+    known = rt_alloc_zero(1, sizeof *known, "data set", err);
+    if (known && (known->uri = rt_strdup(train, err)) &&
+        open_file(known, train, kind, uri, "train", NULL, err) == 0)
+        open_file(ds, test, kind, uri, "test", known, err);
+    rt_data_close(known);
+    return err->code;
+}
+
+static int open_folder(rt_dataset *ds, const char *path, const char *kind, const char *uri,
+                       const char *split, rt_error *err) {
+    int found = 0, code = NETRT_OK;
+    if (kind && strcmp(kind, "wav") != 0)
+        return rt_fail(err, NETRT_EDATA,
+                       "%s holds no files of the kind %s\n"
+                       "help: name the file, or a folder with train.csv, x_train.npy or one "
+                       "NAME_TRAIN.ts",
+                       path, kind);
+    if (!kind)
+        code = rt_idx_open_dir(ds, path, split, &found, err);
+    if (code == NETRT_OK && !found && !kind)
+        code = rt_cifar_open_dir(ds, path, split, &found, err);
+    if (code == NETRT_OK && !found)
+        code = rt_wav_open_dir(ds, path, split, uri, &found, err);
+    if (code == NETRT_OK && !found && kind)
+        return rt_fail(err, NETRT_EDATA, "%s holds no .wav files", path);
+    if (code == NETRT_OK && !found)
+        code = rt_folder_open(ds, path, split, err);
+    return code;
+}
+
+static int open_path(rt_dataset *ds, const char *path, const char *kind, const char *uri,
+                     const char *split, rt_error *err) {
+    char train[PATH_MAX], test[PATH_MAX];
+    struct stat st;
+    if (strlen(path) < 4000 && find_pair(path, train, test))
+        return open_pair(ds, train, test, kind, uri, split, err);
     if (stat(path, &st) < 0)
         return rt_fail(err, NETRT_EIO,
                        "cannot open data %s: %s\n"
                        "help: a folder, an idx file, a picture, or digits:60000",
                        path, strerror(errno));
-    if (S_ISDIR(st.st_mode)) {
-        int found = 0;
-        int code = rt_idx_open_dir(ds, path, split, &found, err);
-        if (code == NETRT_OK && !found)
-            code = rt_cifar_open_dir(ds, path, split, &found, err);
-        if (code == NETRT_OK && !found)
-            code = rt_folder_open(ds, path, split, err);
-        return code;
-    }
+    if (S_ISDIR(st.st_mode))
+        return open_folder(ds, path, kind, uri, split, err);
     if (!S_ISREG(st.st_mode))
         return rt_fail(err, NETRT_EIO, "cannot open data %s: neither a file nor a folder", path);
-    if (strcmp(split, "test") == 0)
-        return rt_fail(err, NETRT_EDATA, "%s is a single file: it has no separate test part", path);
-    return rt_idx_sniff(path) ? rt_idx_open_file(ds, path, err)
-                              : rt_folder_open_file(ds, path, err);
+    return open_file(ds, path, kind, uri, split, NULL, err);
+}
+
+/* "csv:PATH?keys": the kind, and PATH without the keys in new memory; else the whole is a path. */
+static char *split_uri(const char *uri, const char **kind, rt_error *err) {
+    static const char *const kinds[] = {"csv", "npy", "ts", "wav", "text", "any"};
+    *kind = NULL;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        size_t n = strlen(kinds[k]);
+        if (strncmp(uri, kinds[k], n) != 0 || uri[n] != ':')
+            continue;
+        *kind = strcmp(kinds[k], "any") == 0 ? NULL : kinds[k];
+        return rt_strndup(uri + n + 1, strcspn(uri + n + 1, "?"), err);
+    }
+    return rt_strdup(uri, err);
+}
+
+static int open_uri(rt_dataset *ds, const char *uri, const char *split, rt_error *err) {
+    const char *kind;
+    char *path = split_uri(uri, &kind, err);
+    if (!path)
+        return NETRT_ELIMIT;
+    /* keys count only behind a kind: a file may be called "a?b=c" */
+    const char *keys = strlen(path) == strlen(uri) ? NULL : uri;
+    open_path(ds, path, kind, keys ? keys : path, split, err);
+    rt_free(path);
+    return err->code;
 }
 
 int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err) {
@@ -124,7 +275,7 @@ int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error 
         if (strncmp(uri, "digits:", 7) == 0)
             code = digits_open(ds, uri + 7, split, err);
         else
-            code = open_path(ds, uri, split, err);
+            code = open_uri(ds, uri, split, err);
     }
     if (code != NETRT_OK) {
         rt_data_close(ds);
@@ -192,6 +343,44 @@ int rt_data_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) 
     if (i < 0 || i >= ds->count)
         return rt_fail(err, NETRT_EBUG, "sample %lld of %lld", (long long)i, (long long)ds->count);
     return ds->ops->item(ds, i, img, err);
+}
+
+int rt_data_real(const rt_dataset *ds) {
+    return ds->real != NULL;
+}
+
+int rt_data_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err) {
+    return ds->real->fit(ds, c, h, w, spec_uri, err);
+}
+
+int rt_data_values(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw,
+                   rt_error *err) {
+    if (i < 0 || i >= ds->count)
+        return rt_fail(err, NETRT_EBUG, "sample %lld of %lld", (long long)i, (long long)ds->count);
+    return ds->real->values(ds, i, c, h, w, chw, err);
+}
+
+int rt_real_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
+    int c = ds->channels, h = ds->height, w = ds->width, rows = 0;
+    if (__builtin_mul_overflow(c, h, &rows) || rt_image_reserve(img, w, rows, 1, err))
+        return err->code ? err->code
+                         : rt_fail(err, NETRT_ELIMIT, "%s: too large a picture", ds->uri);
+    int64_t n = (int64_t)rows * w;
+    float *v = rt_alloc((size_t)n, sizeof *v, "sample", err);
+    if (v && rt_data_values(ds, i, c, h, w, v, err) == NETRT_OK) {
+        float lo = v[0], hi = v[0];
+        for (int64_t k = 1; k < n; k++) {
+            lo = fminf(lo, v[k]);
+            hi = fmaxf(hi, v[k]);
+        }
+        for (int64_t k = 0; k < n; k++)
+            img->data[k] = (unsigned char)(hi > lo ? ((double)v[k] - (double)lo) /
+                                                             ((double)hi - (double)lo) * 255.0 +
+                                                         0.5
+                                                   : 0.0);
+    }
+    rt_free(v);
+    return err->code;
 }
 
 const char *rt_data_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap) {

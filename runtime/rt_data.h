@@ -1,8 +1,9 @@
 /* rt_data.h: where samples come from.
  *
- * One abstract source with five kinds behind it: drawn digits, idx files (MNIST layout, .gz read
- * transparently), CIFAR binary batches, a folder with one sub-folder per class, and plain pictures.
- * A sample is an 8-bit picture (rt_image) with a label; everything after that is rt_prep.
+ * One abstract source with many kinds behind it.  Pictures: drawn digits, idx files (MNIST layout,
+ * .gz read transparently), CIFAR binary batches, npy bytes, a folder with one sub-folder per class,
+ * a CSV file of names.  Real numbers: rows of CSV, npy arrays, time series, sound, one-hot text.
+ * A sample is an 8-bit picture (rt_image), or floats, with a label; the rest is rt_prep.
  */
 #ifndef RT_DATA_H
 #define RT_DATA_H
@@ -21,7 +22,12 @@ typedef struct rt_dataset rt_dataset;
  *   DIR/train/CLASS/..., DIR/test|val/CLASS/... folders
  *   DIR/CLASS/...         one set without a split
  *   DIR with pictures     no labels
- *   FILE                  one idx image file, or one PNG, JPEG, PGM or PPM
+ *   DIR with train.npz, x_train.npy + y_train.npy, train.csv, one NAME_TRAIN.ts  (and _test)
+ *   DIR with .wav files, in class folders or named CLASS_...wav
+ *   FILE                  idx, npy, npz, CSV, .ts, WAV, lines of letters, PNG, JPEG, PGM or PPM
+ *   KIND:PATH[?key=value&...]   the same, told instead of found out; KIND: csv npy ts wav text.
+ * Keys: label (csv), alphabet (text), window hop (wav), for all: hold=PERCENT, hold=GLOB of sample
+ * names or fold=I/K make a test part of a source that has none.
  * split: "train"; "test" (fails with EDATA where the source has no second part); "any": the whole
  * of a source without a split, else its test part.  "train" takes the whole where there is no
  * split. EIO: missing or unreadable.  EDATA: malformed, or not one of these trees (the text shows
@@ -46,6 +52,14 @@ int rt_data_label(const rt_dataset *ds, int64_t i);
  */
 int rt_data_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err);
 
+/* Sources of real numbers (rt_data_real: 1) give floats in place of pictures.  rt_data_fit must
+ * come first: it says what shape the net reads and what the spec calls its source (NULL: none),
+ * whose keys hold where this source's name has none.  EDATA: samples do not have that shape. */
+int rt_data_real(const rt_dataset *ds);
+int rt_data_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err);
+/* Sample i as c * h * w finite floats, planes first; safe from many threads.  EDATA as above. */
+int rt_data_values(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw, rt_error *err);
+
 /* "train-images-idx3-ubyte[17]", "cats/tom.png": for messages and reports, written to buf. */
 const char *rt_data_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap);
 
@@ -58,8 +72,13 @@ struct rt_data_ops {
     const char *(*name)(const rt_dataset *ds, int64_t i, char *buf, size_t cap);
     void (*close)(rt_dataset *ds); /* releases state */
 };
+struct rt_real_ops {
+    int (*values)(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw, rt_error *err);
+    int (*fit)(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err);
+};
 struct rt_dataset {
     const struct rt_data_ops *ops;
+    const struct rt_real_ops *real; /* NULL: pictures */
     int64_t count;
     int classes;
     int channels, height, width; /* 0 when samples differ */
@@ -74,5 +93,32 @@ int rt_cifar_open_dir(rt_dataset *ds, const char *dir, const char *split, int *f
                       rt_error *err);
 int rt_folder_open(rt_dataset *ds, const char *dir, const char *split, rt_error *err);
 int rt_folder_open_file(rt_dataset *ds, const char *path, rt_error *err);
+/* Pictures named by a list; takes over names[0..n-1] and label (one per name), not the array. */
+int rt_folder_open_list(rt_dataset *ds, const char *dir, char **names, int64_t n, int *label,
+                        rt_error *err);
+
+/* A picture of real numbers, for reports: channels below each other, smallest black, largest white.
+ */
+int rt_real_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err);
+
+/* Value of a key in "..?key=value&.." into buf; 0: not there (or longer than buf). */
+int rt_data_key(const char *uri, const char *key, char *buf, size_t cap);
+
+/* known: the open training part whose classes a test part must use, or NULL. */
+int rt_npy_sniff(const char *path); /* npy or npz */
+int rt_npy_open_file(rt_dataset *ds, const char *path, const char *split, const rt_dataset *known,
+                     rt_error *err);
+int rt_csv_open_file(rt_dataset *ds, const char *path, const char *uri, const rt_dataset *known,
+                     rt_error *err);
+int rt_ts_open_file(rt_dataset *ds, const char *path, const rt_dataset *known, rt_error *err);
+int rt_seq_open_file(rt_dataset *ds, const char *path, const char *uri, const rt_dataset *known,
+                     rt_error *err);
+/* What a file of text holds: "ts", "text", "csv", or NULL. */
+const char *rt_text_sniff(const char *path);
+int rt_wav_sniff(const char *path);
+int rt_wav_open_file(rt_dataset *ds, const char *path, const char *uri, rt_error *err);
+/* *found: sound files are in dir (or its train and test parts). */
+int rt_wav_open_dir(rt_dataset *ds, const char *dir, const char *split, const char *uri, int *found,
+                    rt_error *err);
 
 #endif

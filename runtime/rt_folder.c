@@ -151,7 +151,8 @@ static const char *folder_name(const rt_dataset *ds, int64_t i, char *buf, size_
 
 static int folder_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
     const struct folder *f = ds->state;
-    char *path = join(f->root, f->files.at[i], err), shown[512];
+    const char *file = f->files.at[i];
+    char *path = join(file[0] == '/' ? "" : f->root, file, err), shown[512];
     if (!path)
         return NETRT_ELIMIT;
     unsigned char *data;
@@ -351,5 +352,22 @@ int rt_folder_open_file(rt_dataset *ds, const char *path, rt_error *err) {
         return NETRT_ELIMIT;
     code = names_add(&f->files, rt_strdup(path, err), err);
     ds->count = f->files.n;
+    return code;
+}
+
+int rt_folder_open_list(rt_dataset *ds, const char *dir, char **names, int64_t n, int *label,
+                        rt_error *err) {
+    struct folder *f = new_folder(ds, dir, err);
+    int code = f ? NETRT_OK : NETRT_ELIMIT;
+    int64_t i = 0;
+    if (f)
+        f->label = label;
+    else
+        rt_free(label);
+    for (; i < n && code == NETRT_OK; i++)
+        code = names_add(&f->files, names[i], err);
+    for (; i < n; i++)
+        rt_free(names[i]);
+    ds->count = code == NETRT_OK ? n : 0;
     return code;
 }
