@@ -11,6 +11,7 @@
 
 #include "rt_alloc.h"
 #include "rt_layout.h"
+#include "rt_optim.h"
 #include "rt_weights.h"
 
 /* One row per field: the same table writes and reads. */
@@ -110,10 +111,10 @@ static int check(const netrt *m, const st_file *file, rt_run_state *s, rt_error 
     return NETRT_OK;
 }
 
-static void read_state(netrt *m, const st_file *file, const rt_param *p, const st_tensor *t,
-                       rt_error *err) {
+static void read_state(netrt *m, const st_file *file, const rt_param *p, int which,
+                       const st_tensor *t, rt_error *err) {
     int64_t rows = rt_param_rows(p), size = rt_param_count(p) / rows, part = rt_param_part(p);
-    float *pool = (float *)(void *)(m->state + p->state_offset);
+    float *pool = (float *)(void *)(m->state + rt_state_offset(p, which));
     float *v = rt_alloc((size_t)(part * size), sizeof *v, "optimizer state", err);
     for (int64_t first = 0; v && first < rows && !err->code; first += part) {
         int64_t n = rows - first < part ? rows - first : part;
@@ -132,14 +133,14 @@ int rt_ckpt_load(netrt *m, const char *path, rt_run_state *s, rt_error *err) {
         rt_weights_take(m, &file, 0, NULL, err);
     for (int i = 0; i < m->model->nparams && !err->code; i++) {
         const rt_param *p = &m->model->param[i];
-        if (!rt_param_trained(p))
-            continue;
-        snprintf(name, sizeof name, RT_MOMENTUM_PREFIX "%s", p->name);
-        const st_tensor *t = st_find(&file, name);
-        if (!t || t->count != rt_param_count(p) || t->dtype != ST_F32)
-            rt_fail(err, NETRT_EDATA, "%s: %s is missing or of the wrong size", path, name);
-        else
-            read_state(m, &file, p, t, err);
+        for (int k = 0; rt_param_trained(p) && k < rt_states(m->model) && !err->code; k++) {
+            snprintf(name, sizeof name, "%s%s", rt_state_prefix(m->model, k), p->name);
+            const st_tensor *t = st_find(&file, name);
+            if (!t || t->count != rt_param_count(p) || t->dtype != ST_F32)
+                rt_fail(err, NETRT_EDATA, "%s: %s is missing or of the wrong size", path, name);
+            else
+                read_state(m, &file, p, k, t, err);
+        }
     }
     st_close(&file);
     return err->code;

@@ -13,6 +13,7 @@
 
 #include "rt_alloc.h"
 #include "rt_cli.h"
+#include "rt_optim.h"
 #include "rt_rng.h"
 
 typedef struct Check {
@@ -31,7 +32,7 @@ static const float gradient_rate = 0x1p20f;
 
 static double loss_at(Check *c, int param, const float *w, rt_error *err) {
     rt_param_write(c->m, param, w);
-    netrt_set_sgd(c->m, 0, 0, 0);
+    rt_optim_plain(c->m, 0);
     c->m->frame.step = 0;
     if (netrt_run(c->m, RT_TRAIN, "step", -1, c->n, err))
         return NAN;
@@ -45,7 +46,7 @@ static int gradient(Check *c, int param, char *saved, rt_error *err) {
     int64_t n = rt_param_count(p);
     rt_param_read(c->m, param, c->w);
     memset(c->m->state, 0, (size_t)c->m->model->state_bytes);
-    netrt_set_sgd(c->m, (double)gradient_rate, 0, 0);
+    rt_optim_plain(c->m, (double)gradient_rate);
     c->m->frame.step = 0;
     if (netrt_run(c->m, RT_TRAIN, "step", -1, c->n, err))
         return err->code;

@@ -40,7 +40,8 @@ struct netrt {
     int64_t act_cap[2]; /* images each slab has room for */
     rt_space space[RT_PROGRAMS];
     rt_frame frame; /* input, label, scalars, seed, step: set before a run */
-    double lr, momentum, decay;
+    double lr, momentum, decay; /* rates: rt_optim.h */
+    double second, clip;        /* rt_train_spec: second; clip_at, none: infinite */
     int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */
     int64_t no_label_size;
     float *logical;       /* room for the largest parameter under a constraint */
@@ -80,12 +81,13 @@ void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, floa
 void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical);
 void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images);
 
-/* Parameters in logical order, rt_param_count() numbers; state is the momentum. */
+/* Parameters in logical order, rt_param_count() numbers; state: number `which` of those that the
+ * optimizer keeps per weight (rt_optim.h). */
 int64_t rt_param_count(const rt_param *p);
 void rt_param_read(const netrt *m, int param, float *logical);
 void rt_param_write(netrt *m, int param, const float *logical); /* param_version grows */
-void rt_state_read(const netrt *m, int param, float *logical);
-void rt_state_write(netrt *m, int param, const float *logical);
+void rt_state_read(const netrt *m, int param, int which, float *logical);
+void rt_state_write(netrt *m, int param, int which, const float *logical);
 /* Parts of a parameter: rows first .. first + n - 1 of its outermost dimension (rt_param_rows() of
  * them; one for rank 0), rt_param_count / rt_param_rows numbers each.  Large parameters are read,
  * written, saved and loaded in parts, so that no second copy of them is ever in memory.

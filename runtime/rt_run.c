@@ -16,6 +16,7 @@
 
 #include "rt_alloc.h"
 #include "rt_model.h"
+#include "rt_optim.h"
 #include "rt_par.h"
 #include "rt_run.h"
 
@@ -232,9 +233,7 @@ static void bind(netrt *m, int program, int64_t n) {
     m->frame.state = m->state;
     m->frame.n = n;
     m->frame.scalar[RT_SCALAR_INV_N] = (float)(1.0 / (double)n);
-    m->frame.scalar[RT_SCALAR_LR] = (float)m->lr;
-    m->frame.scalar[RT_SCALAR_MOMENTUM] = (float)m->momentum;
-    m->frame.scalar[RT_SCALAR_DECAY] = (float)m->decay;
+    rt_optim_scalars(m);
     m->frame.seed = m->seed;
     for (int i = 0; i < 2; i++)
         if (!m->frame.label[i])

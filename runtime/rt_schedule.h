@@ -19,5 +19,10 @@ int rt_plateau_epoch(rt_plateau *p, const rt_schedule *s, double figure);
  * spec's terms: they are scaled by base / spec_lr. */
 double rt_schedule_lr(const rt_schedule *s, double base, double spec_lr, int64_t epoch,
                       const rt_plateau *p);
+/* Rate of a step: `at` epochs of `epochs` are done (2.5: half of the third).  COSINE and POLY fall
+ * from step to step, over `every` epochs or the whole run, then stay; the warm-up multiplies any
+ * schedule, which goes on below it. */
+double rt_schedule_rate(const rt_schedule *s, double base, double spec_lr, double at,
+                        int64_t epochs, const rt_plateau *p);
 
 #endif

@@ -315,6 +315,15 @@ static int check_weights(Train *t, int64_t n, rt_error *err) {
     return diverged(t, "a weight", n, err);
 }
 
+/* Rates of the next step. */
+static void set_rates(Train *t) {
+    const rt_train_spec *spec = &t->m->model->train;
+    double at = (double)t->s.epoch + (double)t->s.position / (double)t->s.samples;
+    netrt_set_sgd(t->m,
+                  rt_schedule_rate(&spec->schedule, t->s.lr, spec->lr, at, t->epochs, &t->s.plateau),
+                  t->s.momentum, t->s.decay);
+}
+
 static int one_step(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     int64_t n = s->samples - s->position < s->batch ? s->samples - s->position : s->batch;
@@ -328,6 +337,7 @@ static int one_step(Train *t, rt_error *err) {
                        "%lld of %lld training pictures are broken, more than %g%%\n"
                        "help: repair the data, or allow more with --max-bad=PERCENT",
                        (long long)t->feed.broken, (long long)s->samples, t->cli->max_bad);
+    set_rates(t);
     s->position += n;
     if (good == 0)
         return NETRT_OK;
@@ -397,11 +407,8 @@ static int end_epoch(Train *t, rt_error *err) {
 }
 
 static void begin_epoch(Train *t) {
-    const rt_train_spec *spec = &t->m->model->train;
     t->perm = rt_perm_make((uint64_t)t->s.samples, t->s.seed, RT_RNG_SHUFFLE, (uint32_t)t->s.epoch);
-    netrt_set_sgd(t->m,
-                  rt_schedule_lr(&spec->schedule, t->s.lr, spec->lr, t->s.epoch, &t->s.plateau),
-                  t->s.momentum, t->s.decay);
+    set_rates(t);
 }
 
 /* Runs to the end, to --steps or to a signal. */

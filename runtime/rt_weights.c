@@ -12,6 +12,7 @@
 
 #include "rt_alloc.h"
 #include "rt_layout.h"
+#include "rt_optim.h"
 #include "rt_model.h"
 #include "rt_safetensors.h"
 #include "rt_weights.h"
@@ -124,7 +125,7 @@ static void compare(const rt_model *model, const st_file *file, Fit *f) {
         const st_tensor *t = &file->tensor[i];
         int known = rt_find_param(model, t->name);
         if ((known >= 0 && rt_param_saved(&model->param[known])) ||
-            strncmp(t->name, RT_MOMENTUM_PREFIX, strlen(RT_MOMENTUM_PREFIX)) == 0)
+            rt_is_state(t->name))
             continue;
         f->unused++;
         char clean[80];
@@ -337,7 +338,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
     const rt_model *model = m->model;
     int count = 0;
     char name[320], prep[512];
-    size_t entries = (size_t)model->nparams * 2;
+    size_t entries = (size_t)model->nparams * 3;
     struct rt_weights_hold *hold = *out =
         rt_alloc(1, sizeof *hold + entries * sizeof hold->entry[0], "weights to write", err);
     if (!hold)
@@ -350,9 +351,9 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
         const rt_param *p = &model->param[i];
         if (rt_param_saved(p))
             add_entry(hold, &count, w, p->name, p, m->param + p->offset, err);
-        if (with_state && rt_param_trained(p)) {
-            snprintf(name, sizeof name, RT_MOMENTUM_PREFIX "%s", p->name);
-            add_entry(hold, &count, w, name, p, m->state + p->state_offset, err);
+        for (int k = 0; with_state && rt_param_trained(p) && k < rt_states(model); k++) {
+            snprintf(name, sizeof name, "%s%s", rt_state_prefix(model, k), p->name);
+            add_entry(hold, &count, w, name, p, m->state + rt_state_offset(p, k), err);
         }
     }
     preprocess_text(model, prep, sizeof prep);

@@ -5,8 +5,6 @@
 #include "rt_model.h"
 #include "rt_safetensors.h"
 
-#define RT_MOMENTUM_PREFIX "momentum."
-
 /* Loads from an open file; flags as netrt_load.  *loaded (may be NULL): tensors that fit. */
 int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err);
 

@@ -30,7 +30,10 @@ _Static_assert(offsetof(rt_frame, input) == 96, "rt_frame.input");
 _Static_assert(offsetof(rt_frame, label) == 128, "rt_frame.label");
 _Static_assert((int)SCALAR_INV_N == (int)RT_SCALAR_INV_N && (int)SCALAR_LR == (int)RT_SCALAR_LR &&
                    (int)SCALAR_MOMENTUM == (int)RT_SCALAR_MOMENTUM &&
-                   (int)SCALAR_DECAY == (int)RT_SCALAR_DECAY,
+                   (int)SCALAR_DECAY == (int)RT_SCALAR_DECAY &&
+                   (int)SCALAR_SECOND == (int)RT_SCALAR_SECOND &&
+                   (int)SCALAR_CORRECT2 == (int)RT_SCALAR_CORRECT2 &&
+                   (int)SCALAR_CLIP == (int)RT_SCALAR_CLIP,
                "frame scalars");
 
 const char *codegen_kernel_name(Arena *a, const Graph *g, int index, const char *prefix) {

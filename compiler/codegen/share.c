@@ -70,8 +70,7 @@ static bool same_param(const Param *a, const Param *b) {
     return shape_equal(&a->shape, &b->shape) && shape_equal(&a->split, &b->split) &&
            same_layout(&a->layout, &b->layout) && a->table == b->table && a->links == b->links &&
            a->frozen == b->frozen && a->constant == b->constant && a->bf16 == b->bf16 &&
-           a->bytes == b->bytes &&
-           !(a->max_rms < b->max_rms || a->max_rms > b->max_rms) &&
+           a->bytes == b->bytes && !(a->max_rms < b->max_rms || a->max_rms > b->max_rms) &&
            !(a->lr_mult < b->lr_mult || a->lr_mult > b->lr_mult) &&
            !(a->decay_mult < b->decay_mult || a->decay_mult > b->decay_mult);
 }
@@ -91,10 +90,12 @@ static bool same_value(const Graph *g, ValueId v, const Graph *h, ValueId w) {
 
 static bool same_attrs(const Node *a, const Node *b) {
     size_t size = op_def[a->op]->attr_size;
-    if (a->op != OP_SGD)
+    if (!op_def[a->op]->update)
         return size == 0 || memcmp(a->attrs, b->attrs, size) == 0;
     SgdAttrs x = *(const SgdAttrs *)a->attrs, y = *(const SgdAttrs *)b->attrs;
-    return x.nesterov == y.nesterov && !(x.lr_mult < y.lr_mult || x.lr_mult > y.lr_mult) &&
+    return x.nesterov == y.nesterov && x.decoupled == y.decoupled && x.eps_inside == y.eps_inside &&
+           x.clip == y.clip && !(x.eps < y.eps || x.eps > y.eps) &&
+           !(x.lr_mult < y.lr_mult || x.lr_mult > y.lr_mult) &&
            !(x.decay_mult < y.decay_mult || x.decay_mult > y.decay_mult);
 }
 
@@ -151,9 +152,8 @@ bool kernel_same_code(const Graph *g, const Kernel *k, const Graph *h, const Ker
     const PlanOptions none = {0}, *a = g->options ? g->options : &none;
     const PlanOptions *b = h->options ? h->options : &none;
     if (a->exact != b->exact || a->bf16 != b->bf16 || plan_batch(g) != plan_batch(h) ||
-        g->params != h->params || k->nchain != l->nchain ||
-        k->nbehind != l->nbehind || !k->algorithm != !l->algorithm ||
-        (k->algorithm && strcmp(k->algorithm, l->algorithm) != 0))
+        g->params != h->params || k->nchain != l->nchain || k->nbehind != l->nbehind ||
+        !k->algorithm != !l->algorithm || (k->algorithm && strcmp(k->algorithm, l->algorithm) != 0))
         return false;
     Kernel one = shape_of(k), two = shape_of(l); /* as bytes: new fields count by themselves */
     return memcmp(&one, &two, sizeof one) == 0 && same_operands(g, k, h, l);

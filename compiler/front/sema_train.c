@@ -270,8 +270,7 @@ static void optimizer_adam(Build *b, const Val *v) {
 }
 
 static void optimizer_rmsprop(Build *b, const Val *v) {
-    static const char *const names[] = {"lr",       "alpha", "eps",
-                                        "momentum", "decay", "eps_inside"};
+    static const char *const names[] = {"lr", "alpha", "eps", "momentum", "decay", "eps_inside"};
     rt_train_spec *t = &b->m->train;
     Val a[6];
     bool inside = false;
@@ -310,7 +309,8 @@ static void train_clip(Build *b, const Setting *s) {
     Val v = expr_eval(b, s->scope, s->value), a[1];
     if (v.kind != V_CALL || (!eq(v.text, "norm") && !eq(v.text, "value")))
         unknown_call(b, &v, "clip", known, 2);
-    else if (call_args(b, &v, names, 1, 1, a) && positive(b, &a[0], v.text, 1e-30, 1e30, &t->clip_at))
+    else if (call_args(b, &v, names, 1, 1, a) &&
+             positive(b, &a[0], v.text, 1e-30, 1e30, &t->clip_at))
         t->clip = eq(v.text, "norm") ? RT_CLIP_NORM : RT_CLIP_VALUE;
 }
 
@@ -395,9 +395,43 @@ static void schedule_watch(Build *b, const Val *watch) {
     diag_error(b->diag, watch->loc, "E0111", "plateau watches val.METRIC or val.loss");
 }
 
+/* cosine(epochs, last), poly(power, epochs, last): by steps, over the run or so many epochs */
+static void schedule_falling(Build *b, const Val *v) {
+    static const char *const cosine[] = {"epochs", "last"}, *const poly[] = {"power", "epochs",
+                                                                             "last"};
+    rt_schedule *sch = &b->m->train.schedule;
+    bool power = eq(v->text, "poly");
+    Val a[3];
+    sch->kind = power ? RT_SCHEDULE_POLY : RT_SCHEDULE_COSINE;
+    sch->every = 0;
+    sch->factor = 0;
+    if (!call_args(b, v, power ? poly : cosine, power ? 3 : 2, power, a))
+        return;
+    if (power)
+        positive(b, &a[0], "power", 1e-3, 100, &sch->power);
+    if (a[power].kind != V_BAD)
+        epochs_of(b, &a[power], "epochs", &sch->every);
+    maybe(b, &a[power + 1], "last", 0, 1, &sch->factor);
+}
+
+/* warmup = 5epoch; warmup = linear(5epoch, from = 0.1) */
+static void train_warmup(Build *b, const Setting *s) {
+    static const char *const known[] = {"linear"}, *const names[] = {"epochs", "from"};
+    rt_schedule *sch = &b->m->train.schedule;
+    Val v = expr_eval(b, s->scope, s->value), a[2];
+    if (v.kind == V_NUM) {
+        epochs_of(b, &v, "warmup", &sch->warmup);
+    } else if (v.kind != V_CALL || !eq(v.text, "linear")) {
+        unknown_call(b, &v, "warmup", known, 1);
+    } else if (call_args(b, &v, names, 2, 1, a) && epochs_of(b, &a[0], "epochs", &sch->warmup)) {
+        maybe(b, &a[1], "from", 0, 1, &sch->warmup_from);
+    }
+}
+
 static void train_schedule(Build *b, const Setting *s) {
-    static const char *const known[] = {"constant", "step", "plateau", "table"},
-                             *const step[] = {"every", "factor"},
+    static const char *const known[] = {"constant", "step",   "exponential", "plateau",
+                                        "table",    "cosine", "poly"},
+                             *const step[] = {"every", "factor"}, *const exp_args[] = {"factor"},
                              *const plateau[] = {"watch", "factor", "patience"};
     Val v = expr_eval(b, s->scope, s->value), a[3];
     rt_schedule *sch = &b->m->train.schedule;
@@ -409,6 +443,13 @@ static void train_schedule(Build *b, const Setting *s) {
             epochs_of(b, &a[0], "every", &sch->every);
             positive(b, &a[1], "factor", 1e-9, 1, &sch->factor);
         }
+    } else if (v.kind == V_CALL && eq(v.text, "exponential")) {
+        sch->kind = RT_SCHEDULE_STEP;
+        sch->every = 1;
+        if (call_args(b, &v, exp_args, 1, 1, a))
+            positive(b, &a[0], "factor", 1e-9, 1, &sch->factor);
+    } else if (v.kind == V_CALL && (eq(v.text, "cosine") || eq(v.text, "poly"))) {
+        schedule_falling(b, &v);
     } else if (v.kind == V_CALL && eq(v.text, "plateau")) {
         sch->kind = RT_SCHEDULE_PLATEAU;
         sch->every = 1;
@@ -422,11 +463,8 @@ static void train_schedule(Build *b, const Setting *s) {
         }
     } else if (v.kind == V_CALL && eq(v.text, "table")) {
         schedule_table(b, &v);
-    } else if (v.kind == V_CALL && (eq(v.text, "cosine") || eq(v.text, "warmup"))) {
-        not_built(b, v.loc, arena_printf(b->arena, "schedule %s", v.text),
-                  "step, plateau and table are built");
     } else {
-        unknown_call(b, &v, "the schedule", known, 4);
+        unknown_call(b, &v, "the schedule", known, 7);
     }
 }
 
@@ -513,6 +551,7 @@ static const Key train_keys[] = {
     {"batch", train_batch},
     {"epochs", train_epochs},
     {"schedule", train_schedule},
+    {"warmup", train_warmup},
     {"init", train_init},
     {"seed", train_seed},
     {"checkpoint", train_checkpoint},
@@ -628,9 +667,8 @@ static const char *const job_names[] = {
 };
 /* The verb of NAME-viz that draws a job's pictures; NULL: no verb does yet. */
 static const char *const job_verbs[] = {
-    "filters", "activations", "deconv", "guided", "saliency", "saliency",
-    NULL,      NULL,          NULL,     NULL,     NULL,       NULL,
-    NULL,      NULL,          NULL,
+    "filters", "activations", "deconv", "guided", "saliency", "saliency", NULL, NULL,
+    NULL,      NULL,          NULL,     NULL,     NULL,       NULL,       NULL,
 };
 
 /* The programs take their orders from the command line alone so far: said, never silent. */

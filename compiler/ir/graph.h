@@ -132,10 +132,14 @@ typedef struct Param {
     const char *label;     /* layer */
 } Param;
 
+/* Distance in bytes of the numbers that the optimizer keeps for one weight. */
+static inline int64_t param_state_step(const Param *p) { return (p->bytes + 63) / 64 * 64; }
+
 typedef struct ParamList {
     Param *at;
     int count, cap;
     int64_t bytes, state_bytes; /* pool sizes */
+    int states;                 /* numbers that the optimizer keeps per weight; 0 is 1 */
 } ParamList;
 
 struct Kernel; /* plan.h */

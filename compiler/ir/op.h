@@ -112,6 +112,7 @@ typedef struct Vjp {
 typedef struct KernelCtx KernelCtx;  /* ops/lower.h */
 typedef struct ScalarCtx ScalarCtx;  /* ops/lower.h */
 struct LanesCtx;                     /* ops/lanes.h */
+struct UpdateStep;                   /* ops/optim.h */
 struct LLVMOpaqueValue;
 struct Target;
 
@@ -145,6 +146,9 @@ typedef struct OpDef {
     void (*choose)(const Graph *, struct Kernel *, const struct Target *);
     /* layout of weights-like input (or, input = -1, of output 0); false: not weights-like */
     bool (*weights)(const Graph *, NodeId, int input, const struct Target *, Layout *out);
+    /* An optimizer: one vector's step (ops/optim.h), and how many numbers per weight it keeps. */
+    void (*update)(struct UpdateStep *);
+    int states;
     /* The op inside a block kernel, images in the lanes (ops/lanes.h); NULL: networks with it have
      * no block kernel.  Elementwise ops need none.  lanes_halo: what input i needs there. */
     void (*lanes)(struct LanesCtx *);

@@ -8,8 +8,8 @@
 
 bool bww_accepts(const Graph *g, const Kernel *k, NodeId next) {
     (void)k;
-    int op = graph_n(g, next)->op;
-    return op == OP_SGD || op == OP_BIAS_GRAD;
+    const Node *n = graph_n(g, next);
+    return op_def[n->op]->update ? n->nin == 3 : n->op == OP_BIAS_GRAD;
 }
 
 BwwUpdate bww_update_open(KernelCtx *k) {
@@ -101,13 +101,13 @@ void bias_finish(BwwBias *b) {
     int width = em_width(e);
     int64_t floats;
     If f = em_if(e, b->owns);
-    SgdRates rates = sgd_rates(k, b->u->bias->attrs);
+    UpdateRates rates = update_rates(k, b->u->bias);
     Val at = em_mul(e, b->first_cb, em_i64(e, width));
     Val bias = em_ptr(e, flat_at(k, b->u->bias->in[0], &floats), at);
     Val state = em_ptr(e, flat_at(k, b->u->bias->in[2], &floats), at);
     for (int j = 0; j < b->vectors; ++j)
-        sgd_apply(e, &rates, bias, state, j * width,
-                  em_load(e, b->scratch, total_at(b) + j * width, true));
+        update_apply(e, &rates, bias, state, j * width,
+                     em_load(e, b->scratch, total_at(b) + j * width, true));
     em_endif(e, &f);
 }
 

@@ -300,17 +300,17 @@ static void put_owned(Bww *b) {
     int width = em_width(e);
     int64_t vectors = ceil_div(b->p->o, width);
     int padding = b->u.weights ? 0 : (int)(ceil_div(vectors, b->full) * b->full - vectors);
-    SgdRates rates = {0};
+    UpdateRates rates = {0};
     Val count, from = owned(b, &count);
     if (b->u.weights)
-        rates = sgd_rates(b->k, b->u.weights->attrs);
+        rates = update_rates(b->k, b->u.weights);
     Loop l = em_for(e, from, em_add(e, from, count), 1, "row", NULL, 0);
     Val sum = em_ptr(e, b->sum_at, em_mul(e, l.i, em_i64(e, b->row)));
     Val off = em_mul(e, l.i, em_i64(e, b->u.w.row)), out = em_ptr(e, b->out_at, off);
     for (int j = 0; j < b->oc; ++j) {
         Val value = em_load(e, sum, j * width, true);
         if (b->u.weights)
-            sgd_apply(e, &rates, out, em_ptr(e, b->state_at, off), j * width, value);
+            update_apply(e, &rates, out, em_ptr(e, b->state_at, off), j * width, value);
         else
             em_store(e, out, j * width, value, true);
     }

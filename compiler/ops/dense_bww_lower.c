@@ -72,14 +72,14 @@ void choose_dense_bwd_weights(const Graph *g, Kernel *k, const Target *t) {
 
 /* What becomes of sum number (row r, vector j) of the rows at offset `at`. */
 typedef struct Finish {
-    SgdRates rates;
+    UpdateRates rates;
     Val w, m;
 } Finish;
 
 static Finish finish_open(const DenseBww *b, Val at) {
     Finish f = {.w = em_ptr(b->e, b->w_at, at)};
     if (b->u.weights) {
-        f.rates = sgd_rates(b->k, b->u.weights->attrs);
+        f.rates = update_rates(b->k, b->u.weights);
         f.m = em_ptr(b->e, b->m_at, at);
     }
     return f;
@@ -87,7 +87,7 @@ static Finish finish_open(const DenseBww *b, Val at) {
 
 static void finish(const DenseBww *b, const Finish *f, int64_t off, Val sum) {
     if (b->u.weights)
-        sgd_apply(b->e, &f->rates, f->w, f->m, off, sum);
+        update_apply(b->e, &f->rates, f->w, f->m, off, sum);
     else
         em_store(b->e, f->w, off, sum, true);
 }

@@ -68,7 +68,7 @@ WEAK void update_adam(struct UpdateStep *s);
 WEAK void update_rmsprop(struct UpdateStep *s);
 
 /* resample_lower.c */
-LOWER(resample);
+LOWER(resample); LOWER(transpose); LOWER(channel_shuffle); /* transpose_maps_lower.c */
 
 /* norm_batch_lower.c: moments: one task per image and channel block */
 LOWER(moments); LOWER(bn_combine); LOWER(bn_scale); LOWER(bn_running); LOWER(bn_bwd_sums);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "ops/lanes.h"
+#include "ops/optim.h"
 
 enum { CHUNK = 2048 }; /* floats per task */
 
@@ -16,6 +17,7 @@ typedef struct Row { /* of the table; bytes from the pools' begin */
     int64_t kind;                         /* 0: plain; 1 + index of the SGD node; -1 - index of a
                                              late kernel, whose tasks are from..to */
     int64_t slot;                         /* bytes between copies of the gradient */
+    int64_t next;                         /* bytes between the numbers of a weight's state */
     float lr_mult, decay_mult;
 } Row;
 
@@ -87,6 +89,7 @@ static Row *make_table(KernelCtx *k, const Lanes *plan, int64_t rows) {
                          .to = min64(from + CHUNK, floats),
                          .kind = plain ? 0 : 1 + i,
                          .slot = p->bytes,
+                         .next = param_state_step(p),
                          .lr_mult = (float)a->lr_mult,
                          .decay_mult = (float)a->decay_mult});
     }
@@ -99,8 +102,6 @@ typedef struct Update {
     const Lanes *plan;
     Val slots;             /* used ones */
     Val row;               /* of the table */
-    Val lr, momentum, decay; /* scalars */
-    bool nesterov;
 } Update;
 
 static Val field(const Update *u, size_t offset) {
@@ -154,41 +155,35 @@ static void gradient(const Update *u, ValueId v, Val i, int n, Val *out) {
 }
 
 typedef struct Rates {
-    Val step, decay, momentum; /* vectors */
-    Val weights, speeds, grads, slot;
+    UpdateRates update;
+    Val weights, state, grads, slot;
 } Rates;
 
 /* n vectors from float i on; v: the gradient, 0: a plain one, found through the table. */
 static void update_vectors(const Update *u, const Rates *r, ValueId v, Val i, int n) {
     Emit *e = u->e;
     int width = em_width(e);
-    Val pw = em_ptr(e, r->weights, i), pm = em_ptr(e, r->speeds, i), sum[TOGETHER];
+    Val weights = em_ptr(e, r->weights, i), state = em_ptr(e, r->state, i), sum[TOGETHER];
     if (v)
         gradient(u, v, i, n, sum);
     else
         sum_slots(u, em_ptr(e, r->grads, i), r->slot, n, sum);
-    for (int j = 0; j < n; j++) {
-        Val weight = em_load(e, pw, j * width, true), grad = em_fma(e, r->decay, weight, sum[j]);
-        Val speed = em_fma(e, r->momentum, em_load(e, pm, j * width, true), grad);
-        em_store(e, pm, j * width, speed, true);
-        Val along = u->nesterov ? em_fma(e, r->momentum, speed, grad) : speed;
-        em_store(e, pw, j * width, em_fma(e, r->step, along, weight), true);
-    }
+    for (int j = 0; j < n; j++)
+        update_apply(e, &r->update, weights, state, j * width, sum[j]);
 }
 
-/* The row's range. */
-static void update_range(const Update *u, ValueId v) {
+/* The row's range; node: one of the updates that it stands for, v: as above. */
+static void update_range(const Update *u, const Node *node, ValueId v) {
     Emit *e = u->e;
     Val frame = u->k->a.frame;
     int width = em_width(e);
     Val lr_mult = em_load_f32_at(e, u->row, offsetof(Row, lr_mult));
     Val decay_mult = em_load_f32_at(e, u->row, offsetof(Row, decay_mult));
-    Rates r = {.step = em_splat(e, em_fmul(e, u->lr, em_fneg(e, lr_mult))),
-               .decay = em_splat(e, em_fmul(e, u->decay, decay_mult)),
-               .momentum = em_splat(e, u->momentum),
+    Rates r = {.update = update_rates_with(u->k, node, lr_mult, decay_mult,
+                                           field(u, offsetof(Row, next))),
                .slot = field(u, offsetof(Row, slot))};
     r.weights = em_ptr_bytes(e, em_load_ptr(e, frame, 16), field(u, offsetof(Row, param)));
-    r.speeds = em_ptr_bytes(e, em_load_ptr(e, frame, 24), field(u, offsetof(Row, state)));
+    r.state = em_ptr_bytes(e, em_load_ptr(e, frame, 24), field(u, offsetof(Row, state)));
     r.grads = em_ptr_bytes(e, em_load_ptr(e, frame, 8), field(u, offsetof(Row, grad)));
     Val from = field(u, offsetof(Row, from)), to = field(u, offsetof(Row, to));
     Val several = em_i64(e, TOGETHER * width);
@@ -222,9 +217,6 @@ void lower_lanes_update(KernelCtx *k) {
     Val lanes = em_i64(e, plan->target->vector);
     Val blocks = em_div(e, em_add(e, k->n, em_i64(e, plan->target->vector - 1)), lanes);
     u.slots = em_imin(e, blocks, em_i64(e, plan->slots));
-    u.lr = frame_scalar(k, SCALAR_LR);
-    u.momentum = frame_scalar(k, SCALAR_MOMENTUM);
-    u.decay = frame_scalar(k, SCALAR_DECAY);
     bool plain = false;
     Loop task = task_loop(k);
     u.row = em_ptr_bytes(e, table, em_mul(e, task.i, em_i64(e, sizeof(Row))));
@@ -237,12 +229,11 @@ void lower_lanes_update(KernelCtx *k) {
     for (int i = 0; i < plan->nsteps; i++) {
         const Node *n = graph_n(k->g, plan->step[i].anchor);
         bool leaf = is_leaf(k->g, n->in[1]);
-        u.nesterov = ((const SgdAttrs *)n->attrs)->nesterov;
         if (leaf && plain)
             continue;
         plain |= leaf;
         If f = em_if(e, em_icmp(e, EM_EQ, kind, em_i64(e, leaf ? 0 : 1 + i)));
-        update_range(&u, leaf ? 0 : n->in[1]);
+        update_range(&u, n, leaf ? 0 : n->in[1]);
         em_endif(e, &f);
     }
     task_end(k, &task);

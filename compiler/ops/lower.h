@@ -120,7 +120,8 @@ void rows_split(int64_t cblocks, int64_t height, int64_t width, struct Kernel *k
 void split_index(Emit *e, Val i, int64_t extent, Val *quot, Val *rem);
 
 /* rt_frame fields; the scalars are numbered as in rt_abi.h (codegen asserts it) */
-enum { SCALAR_INV_N, SCALAR_LR, SCALAR_MOMENTUM, SCALAR_DECAY };
+enum { SCALAR_INV_N, SCALAR_LR, SCALAR_MOMENTUM, SCALAR_DECAY, SCALAR_SECOND, SCALAR_CORRECT1,
+       SCALAR_CORRECT2, SCALAR_CLIP };
 Val frame_scalar(KernelCtx *k, int index);
 Val frame_label(KernelCtx *k, int slot, Val n);  /* class index of image n, i64 */
 Val frame_input(KernelCtx *k, int slot);         /* const float *: NCHW images */

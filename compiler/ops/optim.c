@@ -1,45 +1,78 @@
-/* optim.c: the parameter update as an operator (facts; code in optim_lower.c).
+/* optim.c: the parameter updates as operators (facts; code in optim_lower.c).
  *
- * Rates are run-time numbers (rt_frame.scalar: LR, MOMENTUM, DECAY), so schedules need no new code;
- * the factors of one parameter are attributes.  The update happens in place; the result names the
- * new parameter and has no readers.
- * theory: Robbins, Monro 1951; Polyak 1964; Sutskever, Martens, Dahl, Hinton 2013, section 2.
+ * Rates are run-time numbers (rt_frame.scalar), so schedules need no new code; the factors of one
+ * parameter are attributes.  The update happens in place; the result names the new parameter and
+ * has no readers.  A fourth input is one number that all gradients are multiplied by.
+ * theory: Robbins, Monro 1951; Polyak 1964; Sutskever, Martens, Dahl, Hinton 2013, section 2;
+ * Kingma, Ba 2015; Loshchilov, Hutter 2019; Tieleman, Hinton 2012, lecture 6e.
  */
 #include "ops/facts.h"
 
-static const AttrDesc sgd_attrs[] = {
-    ATTR_HIDDEN(SgdAttrs, param, AT_INT, NULL),
-    ATTR_HIDDEN(SgdAttrs, lr_mult, AT_FLOAT, "1"),
-    ATTR_HIDDEN(SgdAttrs, decay_mult, AT_FLOAT, "1"),
-    ATTR_HIDDEN(SgdAttrs, nesterov, AT_BOOL, "no"),
-};
+#define COMMON_ATTRS                                                                               \
+    ATTR_HIDDEN(SgdAttrs, param, AT_INT, NULL), ATTR_HIDDEN(SgdAttrs, lr_mult, AT_FLOAT, "1"),     \
+        ATTR_HIDDEN(SgdAttrs, decay_mult, AT_FLOAT, "1"),                                          \
+        ATTR_HIDDEN(SgdAttrs, clip, AT_BOOL, "no")
+
+static const AttrDesc sgd_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, nesterov, AT_BOOL, "no")};
+static const AttrDesc adam_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
+                                      ATTR_HIDDEN(SgdAttrs, decoupled, AT_BOOL, "no")};
+static const AttrDesc rmsprop_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
+                                         ATTR_HIDDEN(SgdAttrs, eps_inside, AT_BOOL, "no")};
 
 /* A dense weight may be named [O,I] or [O,C,H,W]: equal counts suffice. */
-static bool infer_sgd(Infer *inf) {
+static bool infer_update(Infer *inf) {
     int64_t want, got;
     if (inf->nin < 3)
-        return infer_fail(inf, "E0310", -1, inf->nin, NULL,
-                          "needs parameter, gradient and momentum");
+        return infer_fail(inf, "E0310", -1, inf->nin, NULL, "needs parameter, gradient and state");
     for (int i = 1; i < 3; i++)
         if (!shape_product(&inf->in[0], &want) || !shape_product(&inf->in[i], &got) || want != got)
             return infer_same(inf, i, "parameter and gradient");
     return infer_out(inf, 0, inf->in[0], DT_F32);
 }
 
-static double flops_sgd(const Graph *g, NodeId n) { return 6 * out_elems(g, n); }
+static double flops_sgd(const Graph *g, NodeId n) {
+    return 6 * out_elems(g, n);
+}
+static double flops_roots(const Graph *g, NodeId n) {
+    return 20 * out_elems(g, n);
+}
+
+#define UPDATE(name, kept)                                                                         \
+    .attr_size = sizeof(SgdAttrs), .attrs = name##_attrs, .nattrs = COUNT_OF(name##_attrs),        \
+    .infer = infer_update, .lower = lower_update, .choose = choose_update,                         \
+    .update = update_##name, .states = kept
 
 const OpDef opdef_sgd = {
     .title = "stochastic gradient descent with momentum and weight decay",
     .formula = "g = grad + decay * decay_mult * w;  v = momentum * v + g;  "
                "w = w - lr * lr_mult * v  (nesterov: w - lr * lr_mult * (g + momentum * v))",
-    .doc = "Updates one parameter and its momentum in place.  The gradient is that of the mean loss "
-           "of the batch.",
+    .doc =
+        "Updates one parameter and its momentum in place.  The gradient is that of the mean loss "
+        "of the batch.",
     .theory = "Polyak 1964; Sutskever et al. 2013, equations (1) to (4)",
-    .attr_size = sizeof(SgdAttrs),
-    .attrs = sgd_attrs,
-    .nattrs = COUNT_OF(sgd_attrs),
-    .infer = infer_sgd,
+    UPDATE(sgd, 1),
     .flops = flops_sgd,
-    .lower = lower_sgd,
-    .choose = choose_sgd,
+};
+
+const OpDef opdef_adam = {
+    .title = "Adam, and AdamW (decoupled decay)",
+    .formula = "g = grad + decay * decay_mult * w  (decoupled: w = w - lr * decay * w instead);  "
+               "m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g^2;  "
+               "w = w - lr * lr_mult * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)",
+    .doc = "Updates one parameter and its two moments in place, as PyTorch's Adam and AdamW do.",
+    .theory = "Kingma, Ba 2015, algorithm 1; Loshchilov, Hutter 2019, algorithm 2",
+    UPDATE(adam, 2),
+    .flops = flops_roots,
+};
+
+const OpDef opdef_rmsprop = {
+    .title = "RMSProp with momentum",
+    .formula = "g = grad + decay * decay_mult * w;  v = alpha * v + (1 - alpha) * g^2;  "
+               "b = momentum * b + g / (sqrt(v) + eps)  (eps_inside: g / sqrt(v + eps));  "
+               "w = w - lr * lr_mult * b",
+    .doc = "Updates one parameter, its mean square and its momentum in place, as PyTorch's RMSprop "
+           "does; eps_inside is TensorFlow's place of eps.",
+    .theory = "Tieleman, Hinton 2012, lecture 6e; Graves 2013, equations (38) to (45)",
+    UPDATE(rmsprop, 2),
+    .flops = flops_roots,
 };

@@ -382,7 +382,7 @@ static void sum_products(WinoBww *w) {
 /* ---- back to weights ---- */
 
 /* The row of sums `from` belongs at `off` floats from the target. */
-static void weights_row(WinoBww *w, const SgdRates *rates, Val from, Val off) {
+static void weights_row(WinoBww *w, const UpdateRates *rates, Val from, Val off) {
     Emit *e = w->e;
     const BwwPlan *p = &w->w;
     Val in[WINO_MAX * WINO_MAX], out[WINO_MAX * WINO_MAX];
@@ -395,7 +395,7 @@ static void weights_row(WinoBww *w, const SgdRates *rates, Val from, Val off) {
     Val state = w->u.weights ? em_opaque(e, em_ptr(e, w->u.state, to)) : NULL;
     for (int i = 0; i < p->r * p->r; ++i)
         if (w->u.weights)
-            sgd_apply(e, rates, weights, state, i * w->u.w.tap, out[i]);
+            update_apply(e, rates, weights, state, i * w->u.w.tap, out[i]);
         else
             em_store(e, weights, i * w->u.w.tap, out[i], true);
     em_for_end(e, &j, NULL, 0);
@@ -407,9 +407,9 @@ static void put_weights(WinoBww *w) {
     const WeightView *to = &w->u.w;
     int width = em_width(e);
     Val zero = em_i64(e, 0);
-    SgdRates rates = {0};
+    UpdateRates rates = {0};
     if (w->u.weights)
-        rates = sgd_rates(w->k, w->u.weights->attrs);
+        rates = update_rates(w->k, w->u.weights);
     Loop ot = em_for(e, zero, w->o_count, 1, "outputs", NULL, 0);
     Val part = em_ptr(e, w->sums, em_mul(e, ot.i, em_i64(e, p->i_part * width * p->o_tile)));
     Val tile = em_mul(e, em_add(e, w->o_from, ot.i), em_i64(e, to->tile));

@@ -52,8 +52,8 @@ static bool repeated(const Value *a, const Value *like) {
     return true;
 }
 
-/* An operand that the kernel can load: in memory, same shape or (input of `op`) repeated, made before
- * the kernel's anchor. */
+/* An operand that the kernel can load: in memory, same shape or (input of `op`) repeated, made
+ * before the kernel's anchor. */
 static bool loadable(const Fuse *f, int op, ValueId v, ValueId like) {
     const Value *a = graph_v(f->g, v), *b = graph_v(f->g, like);
     if (op_is(op, OPF_K) && repeated(a, b))
@@ -168,7 +168,8 @@ static NodeId only_update(const Fuse *f, ValueId v) {
         return 0;
     NodeId id = f->uses.user[f->uses.first[v]];
     const Node *n = graph_n(f->g, id);
-    return n->op == OP_SGD && !n->kernel && n->in[1] == v && bww_accepts(f->g, f->k, id) ? id : 0;
+    return op_def[n->op]->update && !n->kernel && n->in[1] == v && bww_accepts(f->g, f->k, id) ? id
+                                                                                               : 0;
 }
 
 /* A bias' gradient over the same diff_dst, and its update, come along: only both, so that nobody

@@ -127,8 +127,8 @@ static NodeId sole_rectifier(const Reverse *r, ValueId v) {
     return r->need[in] && readers_of(r, in) == 1 ? relu : 0;
 }
 
-/* The rectifier whose rule a seed in v meets first.  In a deconvnet a normalisation has no rule: the
- * diffs in front of it and behind are one value. */
+/* The rectifier whose rule a seed in v meets first.  In a deconvnet a normalisation has no rule:
+ * the diffs in front of it and behind are one value. */
 static NodeId next_rectifier(const Reverse *r, ValueId v) {
     while (r->rule == RULE_DECONVNET && graph_v(r->g, v)->kind == VK_RESULT) {
         const Node *n = graph_n(r->g, graph_v(r->g, v)->def);
@@ -243,7 +243,25 @@ static Reverse reverse_new(Graph *g, PassCtx *ctx, Rule rule, const NodeId *orde
 
 /* ---- training ---- */
 
-static void update(Graph *g, ValueId param, ValueId grad, bool nesterov) {
+/* The factor that keeps the norm of all gradients below a bound: sums per gradient, then a tree. */
+static ValueId clip_factor(Graph *g, Arena *tmp, const ValueId *grad, int n) {
+    enum { TOGETHER = 8 };
+    ValueId *sum = ARENA_ARRAY(tmp, n, ValueId);
+    for (int i = 0; i < n; i++)
+        sum[i] = graph_op(g, OP_SQUARE_SUMS, NULL, 1, &grad[i]);
+    for (ClipFactorAttrs a = {.partial = true}; a.partial;) {
+        int left = 0;
+        a.partial = n > TOGETHER;
+        for (int i = 0; i < n; i += TOGETHER)
+            sum[left++] =
+                graph_op(g, OP_CLIP_FACTOR, &a, n - i < TOGETHER ? n - i : TOGETHER, sum + i);
+        n = left;
+    }
+    return sum[0];
+}
+
+static void update(Graph *g, ValueId param, ValueId grad, ValueId factor,
+                   const struct PassUpdate *how) {
     int slot = graph_v(g, param)->slot;
     const Param *p = &g->params->at[slot];
     const char *name = graph_v(g, param)->name ? graph_v(g, param)->name : p->name;
@@ -251,10 +269,16 @@ static void update(Graph *g, ValueId param, ValueId grad, bool nesterov) {
         graph_set_name(g, grad, text(g, "d", name));
     ValueId state = graph_input(g, VK_STATE, DT_F32, graph_v(g, param)->shape, false, slot,
                                 text(g, name, "state"));
-    SgdAttrs a = {
-        .param = slot, .lr_mult = p->lr_mult, .decay_mult = p->decay_mult, .nesterov = nesterov};
-    ValueId in[3] = {param, grad, state};
-    NodeId id = graph_node(g, OP_SGD, &a, 3, in);
+    SgdAttrs a = {.param = slot,
+                  .lr_mult = p->lr_mult,
+                  .decay_mult = p->decay_mult,
+                  .eps = how->eps,
+                  .nesterov = how->nesterov,
+                  .decoupled = how->decoupled,
+                  .eps_inside = how->eps_inside,
+                  .clip = how->clip_value};
+    ValueId in[4] = {param, grad, state, factor};
+    NodeId id = graph_node(g, how->op ? how->op : OP_SGD, &a, factor ? 4 : 3, in);
     graph_n(g, id)->label = p->label;
 }
 
@@ -273,9 +297,18 @@ static void grad_train(Graph *g, PassCtx *ctx) {
     if (!reverse_all(&r))
         BUG("%s", r.refused);
     name_diffs(&r);
+    ValueId *param = ARENA_ARRAY(ctx->tmp, nvalue, ValueId),
+            *grad = ARENA_ARRAY(ctx->tmp, nvalue, ValueId);
+    int n = 0;
     for (ValueId v = 1; v < nvalue; v++)
-        if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v])
-            update(g, v, r.diff[v], ctx->nesterov);
+        if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v]) {
+            param[n] = v;
+            grad[n++] = r.diff[v];
+        }
+    ValueId factor = ctx->update.clip_norm && n ? clip_factor(g, ctx->tmp, grad, n) : 0;
+    for (int i = 0; i < n; i++)
+        update(g, param[i], grad[i], factor, &ctx->update);
+    g->params->states = op_def[ctx->update.op ? ctx->update.op : OP_SGD]->states;
 }
 
 /* ---- looking ---- */

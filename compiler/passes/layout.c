@@ -249,7 +249,7 @@ static void layout_param(Graph *g, const UseTable *uses, const Target *t, ValueI
 static ValueId updated_by(const Graph *g, const UseTable *uses, ValueId v, int depth) {
     for (uint32_t u = uses->first[v]; u < uses->first[v + 1] && depth < 64; u++) {
         const Node *n = graph_n(g, uses->user[u]);
-        if (op_is(n->op, OPF_X))
+        if (op_is(n->op, OPF_X) && n->in[1] == v)
             return n->in[0];
         ValueId p = op_is(n->op, OPF_E) ? updated_by(g, uses, n->out[0], depth + 1) : 0;
         if (p)
@@ -400,6 +400,6 @@ void params_place(ParamList *params) {
         if (p->frozen || p->constant)
             continue;
         p->state_offset = params->state_bytes;
-        params->state_bytes += align(p->bytes);
+        params->state_bytes += param_state_step(p) * (params->states > 1 ? params->states : 1);
     }
 }

@@ -12,7 +12,12 @@ typedef struct PassCtx {
     const Target *target;
     const PlanOptions *options; /* NULL: defaults; becomes Graph.options */
     bool train;               /* run grad with RULE_TRAIN and append SGD updates */
-    bool nesterov;            /* train: the updates look ahead (SgdAttrs.nesterov) */
+    struct PassUpdate {       /* train: the optimizer; op 0: OP_SGD */
+        int op;
+        bool nesterov, decoupled, eps_inside; /* SgdAttrs */
+        double eps;
+        bool clip_value, clip_norm;           /* gradients are cut; scaled together */
+    } update;
     bool look;                /* build projections under the three rules */
     bool lanes;               /* small networks may run in whole blocks of images (passes/lanes.c) */
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */

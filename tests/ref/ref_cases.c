@@ -380,9 +380,10 @@ static RefCase sgd_family(Arena *keep, int op, int i) {
     a->eps_inside = op == OP_RMSPROP && i % 4 > 1;
     a->clip = i == 2 || i == 5;
     r.attrs = a;
+    r.rounds = op != OP_SGD;
     add_input(&r, REF_WEIGHT, shape[i]);
     add_input(&r, REF_WEIGHT, shape[i]);
-    add_input(&r, op == OP_RMSPROP ? REF_POSITIVE : REF_WEIGHT, shape[i]);
+    add_input(&r, op == OP_RMSPROP ? REF_FIXED : REF_WEIGHT, shape[i]);
     return r;
 }
 
@@ -397,8 +398,9 @@ static RefCase clip_family(Arena *keep, int op, int i) {
     ClipFactorAttrs *a = ARENA_NEW(keep, ClipFactorAttrs);
     a->partial = i % 3 == 0;
     r.attrs = a;
+    r.rounds = !a->partial;
     for (int k = 0; k < 1 + i % 4; k++)
-        add_input(&r, REF_POSITIVE, (Shape)S1(1 + 3 * i + k));
+        add_input(&r, REF_FIXED, (Shape)S1(1 + 3 * i + k));
     return r;
 }
 

@@ -15,13 +15,19 @@ typedef struct RefTensor {
     double *at;
 } RefTensor;
 
+/* The frame's other numbers for updates, the same in all tests. */
+#define REF_SECOND 0.25   /* 1 - beta2, 1 - alpha */
+#define REF_CORRECT1 1.5
+#define REF_CORRECT2 1.25
+#define REF_CLIP 0.75
+
 typedef struct RefCall {
     const void *attrs;
     int64_t n;            /* images of the batch */
     int nin;
     const RefTensor *in;
     RefTensor *out;       /* shapes set, numbers zero */
-    double lr, momentum, decay; /* sgd */
+    double lr, momentum, decay; /* updates; in adam momentum is 1 - beta1 */
     uint64_t seed;        /* dropout */
     int64_t step;
     double *new_momentum; /* sgd: receives the new momentum, as many numbers as in[0]; or NULL */

@@ -86,7 +86,7 @@ static RefTensor tensor_of(const RefRun *r, ValueId v) {
 }
 
 static void keep_update(RefRun *r, const Node *node, double *new_momentum) {
-    int64_t slot = node->op == OP_SGD ? ((const SgdAttrs *)node->attrs)->param
+    int64_t slot = op_def[node->op]->update ? ((const SgdAttrs *)node->attrs)->param
                                       : graph_v(r->g, node->in[0])->slot;
     if (slot < 0 || slot >= r->g->params->count) {
         free(new_momentum);
@@ -119,7 +119,7 @@ static void run_node(RefRun *r, const Node *node) {
     RefCall call = {.attrs = node->attrs, .n = r->n, .nin = node->nin, .in = in, .out = out,
                     .lr = r->lr, .momentum = r->momentum, .decay = r->decay, .seed = r->seed,
                     .step = r->step};
-    if (node->op == OP_SGD)
+    if (op_def[node->op]->update)
         call.new_momentum = zeros(ref_elems(&in[0]));
     ref_op[node->op](&call);
     if (op_is(node->op, OPF_X))

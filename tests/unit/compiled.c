@@ -235,6 +235,10 @@ Slabs slabs_new(const Graph *g, const RefRun *r, int64_t cap) {
     s.frame.scalar[RT_SCALAR_LR] = (float)r->lr;
     s.frame.scalar[RT_SCALAR_MOMENTUM] = (float)r->momentum;
     s.frame.scalar[RT_SCALAR_DECAY] = (float)r->decay;
+    s.frame.scalar[RT_SCALAR_SECOND] = (float)REF_SECOND;
+    s.frame.scalar[RT_SCALAR_CORRECT1] = (float)REF_CORRECT1;
+    s.frame.scalar[RT_SCALAR_CORRECT2] = (float)REF_CORRECT2;
+    s.frame.scalar[RT_SCALAR_CLIP] = (float)REF_CLIP;
     for (ValueId v = 1; v < g->nvalue; v++) {
         const Value *x = graph_v(g, v);
         int64_t elems = shape_elems(&x->shape) * r->n;
@@ -486,7 +490,7 @@ static void find_reach(Checker *t, const Node *n, const RefTensor *in, const Ref
                     .out = sums};
     ref_op[n->op](&call);
     sum.at = sums[0].at;
-    if (n->op == OP_SGD) /* w - lr v */
+    if (op_def[n->op]->update) /* w - lr v */
         memcpy(sum.at, size[0].at, (size_t)ref_elems(&sum) * sizeof *sum.at);
     for (int k = 0; k < op_nout[n->op]; k++)
         for (int64_t j = 0; j < ref_elems(&sums[k]); j++)
@@ -519,7 +523,7 @@ static void evaluate(Checker *t, const Node *n) {
     RefCall call = {.attrs = n->attrs, .n = d->n, .nin = n->nin, .in = in, .out = out,
                     .lr = (double)(float)d->lr, .momentum = (double)(float)d->momentum,
                     .decay = (double)(float)d->decay, .seed = d->seed, .step = d->step};
-    if (n->op == OP_SGD) {
+    if (op_def[n->op]->update) {
         int slot = graph_v(t->g, n->in[2])->slot;
         free(t->momentum[slot]);
         call.new_momentum = t->momentum[slot] = numbers(ref_elems(&in[0]));
@@ -540,6 +544,8 @@ static void mark(const Slabs *s, const Slab *slab, ValueId v, char *may_change) 
     const Value *x = graph_v(s->g, v);
     bool owned = x->kind == VK_PARAM || x->kind == VK_STATE;
     int64_t bytes = owned ? s->g->params->at[x->slot].bytes : x->bytes;
+    if (x->kind == VK_STATE && s->g->params->states > 1)
+        bytes += param_state_step(&s->g->params->at[x->slot]);
     if (at < slab->at || at >= slab->at + slab->bytes)
         return;
     BUG_IF(at + bytes * images > slab->at + slab->bytes, "value %u ends outside its slab", v);
@@ -557,7 +563,7 @@ static void check_untouched(Checker *t, const Kernel *k, const Slab *slab, const
     int nodes;
     const NodeId *node = kernel_members(k, buffer, &nodes);
     for (int i = 0; may && i < nodes; i++)
-        if (graph_n(t->g, node[i])->op == OP_SGD)
+        if (op_def[graph_n(t->g, node[i])->op]->update)
             mark(&t->a, slab, graph_n(t->g, node[i])->in[2], may);
     for (int64_t i = 0; may && i < slab->bytes; i++)
         if (!may[i] && slab->at[i] != before[i]) {
@@ -650,7 +656,7 @@ static void check_kernel(Checker *t, int index) {
         const Node *sgd = graph_n(g, node[i]);
         if (!op_is(sgd->op, OPF_X))
             continue;
-        if (sgd->op == OP_SGD)
+        if (op_def[sgd->op]->update)
             check_momentum(t, sgd, bound);
         free(t->got[sgd->in[0]]);
         t->got[sgd->in[0]] = NULL; /* new parameter */

@@ -104,12 +104,13 @@ static void build_load(Build *b) {
     keep_result(b, graph_node(b->g, OP_LOAD_INPUT, NULL, 1, &image));
 }
 
-static void build_sgd(Build *b) {
+static void build_update(Build *b, int op) {
     ValueId in[3];
     in[0] = ref_param(b->g, "w", b->c.in[0]);
     in[1] = ref_param(b->g, "g", b->c.in[1]);
     in[2] = graph_input(b->g, VK_STATE, DT_F32, b->c.in[2], false, 0, "m");
-    graph_node(b->g, OP_SGD, b->c.attrs, 3, in);
+    b->g->params->states = op_def[op]->states;
+    graph_node(b->g, op, b->c.attrs, 3, in);
 }
 
 /* Groups are native only when a group fills whole vectors: blow the case up to that. */
@@ -145,8 +146,8 @@ static void build_case(Build *b, int op) {
         build_load(b);
         return;
     }
-    if (op == OP_SGD) {
-        build_sgd(b);
+    if (op_def[op]->update) {
+        build_update(b, op);
         return;
     }
     for (int i = 0; i < b->c.nin; i++)

@@ -111,7 +111,7 @@ static int conv_transposes(const Graph *g) {
 static void training_structure(void) {
     Net n = net_lenet("train", NULL);
     n.g->params->at[2].frozen = true; /* c2.weight */
-    n.ctx.nesterov = true;
+    n.ctx.update.nesterov = true;
     run_to(&n, "fuse");
     const Graph *g = n.g;
     CU_ASSERT_EQUAL(net_count(g, OP_SGD), 7);

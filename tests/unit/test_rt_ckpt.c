@@ -25,7 +25,7 @@ static const char *sample(const char *name, rt_run_state *s) {
                         .row = {1.0 / 7, 3, 2},
                         .log_size = {100, 200}};
     float v[10] = {1, 2, 3};
-    rt_state_write(m, 1, v);
+    rt_state_write(m, 1, 0, v);
     CU_ASSERT_EQUAL(rt_ckpt_save(m, path, s, &err), 0);
     netrt_close(m);
     return path;
@@ -42,7 +42,7 @@ static void round_trip(void) {
     rt_program_ready(m, RT_TRAIN, 4, &err);
     CU_ASSERT_EQUAL(rt_ckpt_load(m, path, &r, &err), 0);
     CU_ASSERT_EQUAL(memcmp(&s, &r, sizeof s), 0);
-    rt_state_read(m, 1, v);
+    rt_state_read(m, 1, 0, v);
     CU_ASSERT_EQUAL(v[2], 3);
     /* A checkpoint serves as weights; weights are no checkpoint. */
     CU_ASSERT_EQUAL(netrt_load(m, path, 0, &err), 0);

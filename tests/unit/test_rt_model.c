@@ -325,18 +325,43 @@ static void ranks(void) {
     CU_ASSERT(top[0] == 4 && top[1] == 6);
 }
 
+/* Figures by the formulas, in C's own functions. */
+static void falling_schedules(void) {
+    rt_plateau p;
+    rt_plateau_start(&p);
+    rt_schedule s = {.kind = RT_SCHEDULE_COSINE, .factor = 0.1};
+    for (int i = 0; i <= 40; i++) {
+        double at = i / 4.0, want = 0.1 + 0.9 * (1 + cos(acos(-1) * at / 10)) / 2;
+        CU_ASSERT_DOUBLE_EQUAL(rt_schedule_rate(&s, 1, 1, at, 10, &p), want, 1e-15);
+    }
+    CU_ASSERT_EQUAL(rt_schedule_rate(&s, 1, 1, 12, 10, &p), 0.1);
+    s = (rt_schedule){.kind = RT_SCHEDULE_POLY, .every = 8};
+    for (int k = 0; k < 4; k++) {
+        static const double power[] = {1, 0.9, 2, 3.7};
+        s.power = power[k];
+        for (int i = 0; i <= 32; i++)
+            CU_ASSERT_DOUBLE_EQUAL(rt_schedule_rate(&s, 0.5, 1, i / 4.0, 10, &p),
+                                   0.5 * pow(1 - i / 32.0, power[k]), 1e-14);
+    }
+    s = (rt_schedule){.kind = RT_SCHEDULE_STEP, .every = 1, .factor = 0.5, .warmup = 2,
+                      .warmup_from = 0.25};
+    CU_ASSERT_EQUAL(rt_schedule_rate(&s, 1, 1, 0, 10, &p), 0.25);
+    CU_ASSERT_EQUAL(rt_schedule_rate(&s, 1, 1, 1, 10, &p), 0.5 * 0.625);
+    CU_ASSERT_EQUAL(rt_schedule_rate(&s, 1, 1, 2.5, 10, &p), 0.25);
+}
+
 static void schedules(void) {
     rt_plateau p;
-    rt_schedule s = {RT_SCHEDULE_STEP, 0, 10, 0.5, {{0, 0}}};
+    rt_schedule s = {.kind = RT_SCHEDULE_STEP, .every = 10, .factor = 0.5};
     rt_plateau_start(&p);
     CU_ASSERT_EQUAL(rt_schedule_lr(&s, 0.1, 0.1, 9, &p), 0.1);
     CU_ASSERT_EQUAL(rt_schedule_lr(&s, 0.1, 0.1, 20, &p), 0.025);
-    s = (rt_schedule){RT_SCHEDULE_TABLE, 2, 0, 1, {{2, 0.5}, {3, 0.25}}};
+    s = (rt_schedule){.kind = RT_SCHEDULE_TABLE, .ntable = 2, .table = {{2, 0.5}, {3, 0.25}}};
     CU_ASSERT_EQUAL(rt_schedule_lr(&s, 0.5, 0.5, 1, &p), 0.5);
     CU_ASSERT_EQUAL(rt_schedule_lr(&s, 0.5, 0.5, 2, &p), 0.25);
     CU_ASSERT_EQUAL(rt_schedule_lr(&s, 0.5, 0.5, 99, &p), 0.25);
     CU_ASSERT_EQUAL(rt_schedule_lr(&s, 1.0, 0.5, 0, &p), 1.0);
-    s = (rt_schedule){RT_SCHEDULE_PLATEAU, 0, 2, 0.1, {{0, 0}}};
+    s = (rt_schedule){.kind = RT_SCHEDULE_PLATEAU, .every = 2, .factor = 0.1};
     CU_ASSERT_EQUAL(rt_plateau_epoch(&p, &s, 0.5), 0);
     CU_ASSERT_EQUAL(rt_plateau_epoch(&p, &s, 0.5), 0);
     CU_ASSERT_EQUAL(rt_plateau_epoch(&p, &s, 0.4), 0); /* better: counting starts again */
@@ -440,4 +465,4 @@ static void ticks(void) {
 
 SUITE_MAIN(TEST(refusals), TEST(forward), TEST(init_ignores_layout), TEST(weights_round_trip),
            TEST(weights_strict), TEST(weights_in_place), TEST(steps), TEST(shared_slab), TEST(not_finite), TEST(constraint),
-           TEST(ranks), TEST(schedules), TEST(threads), TEST(options), TEST(feeding), TEST(ticks))
+           TEST(ranks), TEST(schedules), TEST(falling_schedules), TEST(threads), TEST(options), TEST(feeding), TEST(ticks))

@@ -476,6 +476,44 @@ static void through_passes(void) {
     }
 }
 
+static Run train_text(const char *settings) {
+    char spec[1024];
+    snprintf(spec, sizeof spec, HEAD "a: conv(2, 3x3)" TAIL "\nnet M extends N { train { %s } }",
+             settings);
+    return text(spec, (ModelOptions){0});
+}
+
+static void optimizers(void) {
+    Run r = train_text("optimizer = adamw(2e-3, beta2 = 0.95)\n clip = norm(5)\n"
+                       "schedule = cosine(last = 0.01); warmup = linear(2epoch, from = 0.1)");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
+    const rt_train_spec *t = &r.m->train;
+    CU_ASSERT(t->optimizer == RT_ADAM && t->decoupled && t->clip == RT_CLIP_NORM);
+    CU_ASSERT_DOUBLE_EQUAL(t->lr, 2e-3, 0);
+    CU_ASSERT_DOUBLE_EQUAL(t->momentum, 0.9, 0);
+    CU_ASSERT_DOUBLE_EQUAL(t->second, 0.95, 0);
+    CU_ASSERT_DOUBLE_EQUAL(t->decay, 0.01, 0);
+    CU_ASSERT_DOUBLE_EQUAL(t->clip_at, 5, 0);
+    CU_ASSERT(t->schedule.kind == RT_SCHEDULE_COSINE && t->schedule.every == 0);
+    CU_ASSERT_DOUBLE_EQUAL(t->schedule.factor, 0.01, 0);
+    CU_ASSERT(t->schedule.warmup == 2);
+    done(&r);
+    r = train_text("optimizer = rmsprop(0.045, alpha = 0.9, eps = 1, eps_inside = yes)\n"
+                   "clip = value(0.1); schedule = exponential(0.94); warmup = 1epoch");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
+    t = &r.m->train;
+    CU_ASSERT(t->optimizer == RT_RMSPROP && t->eps_inside && t->clip == RT_CLIP_VALUE);
+    CU_ASSERT_DOUBLE_EQUAL(t->eps, 1, 0);
+    CU_ASSERT(t->schedule.kind == RT_SCHEDULE_STEP && t->schedule.every == 1);
+    done(&r);
+    r = train_text("optimizer = adam(1e-3, eps = 0)");
+    CU_ASSERT_PTR_NULL(r.m);
+    done(&r);
+    r = train_text("optimizer = adagrad(1e-3)");
+    CU_ASSERT_PTR_NULL(r.m);
+    done(&r);
+}
+
 static void settings(void) {
     Run r = text(HEAD "a: conv(2, 3x3, init = he, bias_init = 0.5, lr_mult = 2)" TAIL
                       "\nnet M extends N { metric e: error_rate(argmax(f), t)\n"
@@ -662,6 +700,6 @@ static void names_of_models(void) {
 SUITE_MAIN(TEST(lenet5_table), TEST(lenet5_bitmaps), TEST(lenet_counts), TEST(zfnet_table),
            TEST(zfnet_variants), TEST(vgg_table), TEST(vgg_fields), TEST(resnet18), TEST(alexnet),
            TEST(masked_groups), TEST(inception), TEST(flow_and_labels), TEST(residual), TEST(edits),
-           TEST(freezing), TEST(sharing), TEST(modes), TEST(through_passes), TEST(settings),
+           TEST(freezing), TEST(sharing), TEST(modes), TEST(through_passes), TEST(settings), TEST(optimizers),
            TEST(hostile_growth), TEST(hostile_sizes), TEST(large_and_right), TEST(poison),
            TEST(names_of_models))

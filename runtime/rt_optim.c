@@ -1,0 +1,63 @@
+/* rt_optim.c: the optimizers' numbers (rt_optim.h).
+ *
+ * theory: Kingma, Ba 2015, section 3 (the corrections).  Powers are repeated products: the same on
+ * every C library.
+ */
+#include "rt_optim.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const prefix[][2] = {[RT_SGD] = {"momentum.", NULL},
+                                        [RT_ADAM] = {"exp_avg.", "exp_avg_sq."},
+                                        [RT_RMSPROP] = {"square_avg.", "momentum."}};
+
+int rt_states(const rt_model *model) {
+    return model->train.optimizer == RT_SGD ? 1 : 2;
+}
+
+const char *rt_state_prefix(const rt_model *model, int which) {
+    return prefix[model->train.optimizer][which];
+}
+
+int rt_is_state(const char *name) {
+    for (size_t i = 0; i < sizeof prefix / sizeof *prefix; i++)
+        for (int k = 0; k < 2; k++)
+            if (prefix[i][k] && strncmp(name, prefix[i][k], strlen(prefix[i][k])) == 0)
+                return 1;
+    return 0;
+}
+
+int64_t rt_state_offset(const rt_param *p, int which) {
+    return p->state_offset + which * ((p->bytes + 63) / 64 * 64);
+}
+
+/* 1 - x^n */
+static double one_less_power(double x, int64_t n) {
+    double power = 1;
+    for (double square = x; n > 0; n /= 2, square *= square)
+        if (n & 1)
+            power *= square;
+    return power < 1 ? 1 - power : 1; /* x = 1: nothing to correct, the mean stays empty */
+}
+
+void rt_optim_scalars(netrt *m) {
+    float *s = m->frame.scalar;
+    int adam = m->model->train.optimizer == RT_ADAM;
+    int64_t t = m->frame.step + 1;
+    s[RT_SCALAR_LR] = (float)m->lr;
+    s[RT_SCALAR_MOMENTUM] = (float)(adam ? 1 - m->momentum : m->momentum);
+    s[RT_SCALAR_DECAY] = (float)m->decay;
+    s[RT_SCALAR_SECOND] = (float)(1 - m->second);
+    s[RT_SCALAR_CORRECT1] = adam ? (float)(1 / one_less_power(m->momentum, t)) : 1;
+    s[RT_SCALAR_CORRECT2] = adam ? (float)(1 / sqrt(one_less_power(m->second, t))) : 1;
+    s[RT_SCALAR_CLIP] = (float)m->clip;
+}
+
+void rt_optim_plain(netrt *m, double rate) {
+    const rt_train_spec *t = &m->model->train;
+    double below = t->optimizer == RT_SGD ? 1 : t->eps_inside ? sqrt(t->eps) : t->eps;
+    netrt_set_sgd(m, rate * below, 0, 0);
+    m->second = 1; /* mean squares stay zero: what is divided by is eps */
+    m->clip = HUGE_VAL;
+}

@@ -1,0 +1,177 @@
+/* test_optim.c: the optimizers' kernels against PyTorch's (optim_vectors.h), several steps with the
+ * runtime's own scalars; other cuts of the tasks give the same bits; what the second number of the
+ * state holds; gradients that are not finite show.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compiled.h"
+#include "ops/attrs.h"
+#include "passes/passes.h"
+#include "ref_cases.h"
+#include "rt_optim.h"
+#include "suite.h"
+
+#include "optim_vectors.h"
+
+enum { NVECTORS = sizeof vectors / sizeof *vectors };
+
+typedef struct Rig {
+    Graph *g;
+    ParamList params;
+    ValueId w[2], grad[2];
+} Rig;
+
+static void build(Rig *r, Arena *keep, const Vector *v) {
+    static const int64_t size[2] = {FIRST, SECOND};
+    static const int op[] = {[RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP};
+    Graph *g = r->g = graph_new(keep, "case", v->name, &r->params);
+    ValueId sums[2], factor = 0;
+    for (int i = 0; i < 2; i++) {
+        r->w[i] = ref_param(g, i ? "w2" : "w1", (Shape){1, {size[i]}});
+        r->grad[i] = ref_param(g, i ? "g2" : "g1", (Shape){1, {size[i]}});
+        sums[i] = v->clip == RT_CLIP_NORM ? graph_op(g, OP_SQUARE_SUMS, NULL, 1, &r->grad[i]) : 0;
+    }
+    if (sums[0])
+        factor = graph_op(g, OP_CLIP_FACTOR, &(ClipFactorAttrs){false}, 2, sums);
+    for (int i = 0; i < 2; i++) {
+        int slot = graph_v(g, r->w[i])->slot;
+        SgdAttrs a = {.param = slot,
+                      .lr_mult = 1,
+                      .decay_mult = 1,
+                      .eps = v->eps,
+                      .nesterov = v->nesterov,
+                      .decoupled = v->decoupled,
+                      .clip = v->clip == RT_CLIP_VALUE};
+        ValueId state = graph_input(g, VK_STATE, DT_F32, (Shape){1, {size[i]}}, false, slot, NULL);
+        ValueId in[4] = {r->w[i], r->grad[i], state, factor};
+        graph_node(g, op[v->optimizer], &a, factor ? 4 : 3, in);
+    }
+    r->params.states = op_def[op[v->optimizer]]->states;
+}
+
+static void plan(Rig *r, const Target *t) {
+    static const char *const pass[] = {"fuse", "layout", "schedule", "memplan"};
+    PassCtx ctx = {.tmp = arena_new(), .target = t, .verify = true};
+    graph_toposort(r->g);
+    for (int i = 0; i < 4; i++)
+        CU_ASSERT_TRUE_FATAL(pass_run_one(r->g, &ctx, pass[i]));
+    params_place(r->g->params);
+    arena_free(ctx.tmp);
+}
+
+/* The frame's scalars of step number `step`, as the runtime makes them. */
+static void scalars(rt_frame *f, const Vector *v, int step) {
+    rt_model model = {.train = {.optimizer = v->optimizer, .eps = v->eps}};
+    netrt m = {.model = &model,
+               .lr = v->lr,
+               .momentum = v->momentum,
+               .second = v->second,
+               .decay = v->decay,
+               .clip = v->clip ? v->clip_at : HUGE_VAL};
+    m.frame.step = step;
+    rt_optim_scalars(&m);
+    memcpy(&f->scalar[RT_SCALAR_LR], &m.frame.scalar[RT_SCALAR_LR],
+           (RT_SCALAR_COUNT - RT_SCALAR_LR) * sizeof(float));
+}
+
+static void run(const Rig *r, const Compiled *c, const Vector *v, int pieces, double *out) {
+    double *zero[4] = {NULL}, *at[4];
+    for (int i = 0; i < 4; i++)
+        zero[i] = at[i] = calloc(ALL, sizeof **at);
+    RefRun data = {.g = r->g, .n = 1, .param = at, .state = NULL};
+    Slabs s = slabs_new(r->g, &data, 1);
+    slabs_write(&s, r->w[0], start);
+    slabs_write(&s, r->w[1], start + FIRST);
+    for (int step = 0; step < STEPS; step++) {
+        slabs_write(&s, r->grad[0], grads[step]);
+        slabs_write(&s, r->grad[1], grads[step] + FIRST);
+        scalars(&s.frame, v, step);
+        for (int k = 0; k < r->g->nkernels; k++)
+            slabs_run(&s, c, k, pieces, pieces > 1);
+    }
+    CU_ASSERT_EQUAL(slabs_read(&s, r->w[0], out), 0);
+    CU_ASSERT_EQUAL(slabs_read(&s, r->w[1], out + FIRST), 0);
+    slabs_free(&s);
+    for (int i = 0; i < 4; i++)
+        free(zero[i]);
+}
+
+static void run_target(const char *name) {
+    Arena *keep = arena_new();
+    Rig rig[NVECTORS];
+    Compiled made[NVECTORS];
+    Target t;
+    if (!compiled_target(keep, name, &t)) {
+        suite_skip(name);
+        arena_free(keep);
+        return;
+    }
+    memset(rig, 0, sizeof rig);
+    Emit *e = compiled_begin(keep, &t);
+    for (int i = 0; i < NVECTORS; i++) {
+        build(&rig[i], keep, &vectors[i]);
+        plan(&rig[i], &t);
+        made[i] = compiled_add(e, rig[i].g, vectors[i].name);
+    }
+    CU_ASSERT_TRUE_FATAL(compiled_link(e, made, NVECTORS, 2));
+    for (int i = 0; i < NVECTORS; i++) {
+        double got[ALL], again[ALL], worst = 0;
+        run(&rig[i], &made[i], &vectors[i], 1, got);
+        run(&rig[i], &made[i], &vectors[i], 3, again);
+        CU_ASSERT_EQUAL(memcmp(got, again, sizeof got), 0);
+        for (int k = 0; k < ALL; k++)
+            worst = fmax(worst, fabs(got[k] - vectors[i].want[k]));
+        if (!(worst < 1e-6))
+            printf("  %s on %s: %.3g from torch's\n", vectors[i].name, t.name, worst);
+        CU_ASSERT(worst < 1e-6);
+    }
+    emit_free(e);
+    arena_free(keep);
+}
+
+static void native(void) {
+    run_target("native");
+}
+static void avx2(void) {
+    run_target("x86-64-v3");
+}
+static void sse(void) {
+    run_target("x86-64-v2");
+}
+
+/* A norm that is not finite makes weights that are not: the run must see it. */
+static void not_finite(void) {
+    Arena *keep = arena_new();
+    Rig r = {0};
+    Compiled made;
+    Target t;
+    CU_ASSERT_TRUE_FATAL(compiled_target(keep, "native", &t));
+    Emit *e = compiled_begin(keep, &t);
+    const Vector *v = &vectors[NVECTORS - 1];
+    CU_ASSERT_EQUAL_FATAL(v->clip, RT_CLIP_NORM);
+    build(&r, keep, v);
+    plan(&r, &t);
+    made = compiled_add(e, r.g, "case");
+    CU_ASSERT_TRUE_FATAL(compiled_link(e, &made, 1, 1));
+    for (int kind = 0; kind < 2; kind++) {
+        double *at[4], bad[FIRST] = {0}, w[FIRST];
+        for (int i = 0; i < 4; i++)
+            at[i] = arena_array(keep, ALL, sizeof **at);
+        bad[3] = kind ? NAN : INFINITY;
+        RefRun data = {.g = r.g, .n = 1, .param = at};
+        Slabs s = slabs_new(r.g, &data, 1);
+        slabs_write(&s, r.grad[0], bad);
+        scalars(&s.frame, v, 0);
+        for (int k = 0; k < r.g->nkernels; k++)
+            slabs_run(&s, &made, k, 1, false);
+        slabs_read(&s, r.w[0], w);
+        CU_ASSERT(!isfinite(w[3]));
+        slabs_free(&s);
+    }
+    emit_free(e);
+    arena_free(keep);
+}
+
+SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_finite))
