@@ -257,7 +257,15 @@ static int open_uri(rt_dataset *ds, const char *uri, const char *split, rt_error
         return NETRT_ELIMIT;
     /* keys count only behind a kind: a file may be called "a?b=c" */
     const char *keys = strlen(path) == strlen(uri) ? NULL : uri;
-    open_path(ds, path, kind, keys ? keys : path, split, err);
+    if (keys && rt_hold_asked(keys)) {
+        rt_dataset *whole = rt_alloc_zero(1, sizeof *whole, "data set", err);
+        if (whole && (whole->uri = rt_strdup(path, err)) &&
+            open_path(whole, path, kind, keys, "train", err) == NETRT_OK)
+            rt_hold_open(ds, whole, split, err);
+        else
+            rt_data_close(whole);
+    } else
+        open_path(ds, path, kind, keys ? keys : path, split, err);
     rt_free(path);
     return err->code;
 }

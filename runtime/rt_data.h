@@ -104,6 +104,11 @@ int rt_real_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err);
 /* Value of a key in "..?key=value&.." into buf; 0: not there (or longer than buf). */
 int rt_data_key(const char *uri, const char *key, char *buf, size_t cap);
 
+/* Does the source's name ask for a part of an undivided source?  open: ds, whose uri is set,
+ * becomes that part of `whole`, which it takes over whatever happens. */
+int rt_hold_asked(const char *uri);
+int rt_hold_open(rt_dataset *ds, rt_dataset *whole, const char *split, rt_error *err);
+
 /* known: the open training part whose classes a test part must use, or NULL. */
 int rt_npy_sniff(const char *path); /* npy or npz */
 int rt_npy_open_file(rt_dataset *ds, const char *path, const char *split, const rt_dataset *known,

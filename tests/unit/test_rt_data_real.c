@@ -370,6 +370,44 @@ static void sound(void) {
     rt_data_close(ds);
 }
 
+/* ---- parts of an undivided source ---- */
+
+static void held_parts(void) {
+    char uri[700], text[2000] = "", name[64];
+    for (int i = 0; i < 50; i++)
+        snprintf(text + strlen(text), 40, "%d,%d\n", i % 2, i);
+    put_text("h.csv", text);
+    for (int k = 0; k < 3; k++) {
+        int seen[50] = {0};
+        static const char *const rule[] = {"hold=20", "fold=3/7", "hold=*:1[0-9]"};
+        static const int64_t want[] = {10, 7, 10};
+        snprintf(uri, sizeof uri, "csv:%s?%s", in_dir("h.csv"), rule[k]);
+        rt_dataset *train = open_ok(uri, "train"), *test = open_ok(uri, "test");
+        CU_ASSERT(rt_data_count(test) == want[k] && rt_data_count(train) == 50 - want[k]);
+        for (int part = 0; part < 2; part++) {
+            rt_dataset *ds = part ? test : train;
+            CU_ASSERT(rt_data_real(ds) && rt_data_classes(ds) == 2);
+            for (int64_t i = 0; i < rt_data_count(ds); i++) {
+                int v = (int)value(ds, i, 1, 1, 1, 0);
+                seen[v]++;
+                CU_ASSERT_EQUAL(rt_data_label(ds, i), v % 2);
+                if (k == 2 && part)
+                    CU_ASSERT(strstr(rt_data_name(ds, i, name, sizeof name), "h.csv:1") != NULL);
+            }
+        }
+        for (int i = 0; i < 50; i++)
+            CU_ASSERT_EQUAL(seen[i], 1);
+        rt_data_close(train);
+        rt_data_close(test);
+    }
+    snprintf(uri, sizeof uri, "csv:%s?fold=8/7", in_dir("h.csv"));
+    refuses(uri, "train", NETRT_EUSAGE, "fold = 1/10");
+    snprintf(uri, sizeof uri, "csv:%s?hold=120", in_dir("h.csv"));
+    refuses(uri, "train", NETRT_EUSAGE, "between");
+    snprintf(uri, sizeof uri, "csv:%s?hold=nothing*", in_dir("h.csv"));
+    refuses(uri, "test", NETRT_EDATA, "no sample is left");
+}
+
 /* ---- damage ---- */
 
 static void read_all(const char *uri) {
@@ -468,4 +506,5 @@ static void real_files(void) {
 }
 
 SUITE_MAIN(TEST(npy_arrays), TEST(npz_archives), TEST(csv_numbers), TEST(csv_pictures),
-           TEST(time_series), TEST(letters), TEST(sound), TEST(damaged_files), TEST(real_files))
+           TEST(time_series), TEST(letters), TEST(sound), TEST(held_parts), TEST(damaged_files),
+           TEST(real_files))
