@@ -223,7 +223,7 @@ static void json_memory(const Bench *b, rt_text *o) {
 }
 
 static void as_json(Bench *b, rt_text *o) {
-    double total = 0;
+    double total = 0, plan = 0;
     rt_text_add(o, "{\"model\":");
     rt_text_json(o, b->m->model->name);
     rt_text_add(o, ",\"target\":");
@@ -249,8 +249,9 @@ static void as_json(Bench *b, rt_text *o) {
         json_stat(o, stat_of(b->time + (i - b->first) * b->runs, b->runs));
         rt_text_add(o, "}");
         total += kernel_flops(b, k);
+        plan += predicted(b, k);
     }
-    rt_text_printf(o, "],\n\"flops\":%.0f,", total);
+    rt_text_printf(o, "],\n\"flops\":%.0f,\"ms_predicted\":%.6f,", total, plan * 1e3);
     json_stat(o, stat_of(b->whole, b->runs));
     rt_text_add(o, "}\n");
 }

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "ir/cost.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,13 @@ void plan_seconds(const Graph *g, Kernel *k, const Target *t, double call_bytes)
     double image = roofline(g, k, t, n, call_bytes) / n;
     if (k->seconds <= 0)
         k->seconds = image * n;
+    if (k->lanes && k->tasks_block > 1) { /* every thread takes a block, full or not: a round */
+        double blocks = ceil(n / (double)k->tasks_block);
+        double threads = t->speed.threads > 1 ? t->speed.threads : 1;
+        k->seconds_fixed = k->seconds / ceil(blocks / threads);
+        k->seconds_image = k->seconds_fixed / (threads * (double)k->tasks_block);
+        return;
+    }
     /* Reading the weights takes its time however few images there are; only what exceeds it is
      * known to grow with them. */
     k->seconds_fixed = fixed < k->seconds ? fixed : k->seconds;

@@ -38,8 +38,8 @@ static void add_values(StrBuf *b, const char *key, const Graph *g, const ValueId
         const Value *x = graph_v(g, v[i]);
         plan_layout_text(x, layout, sizeof layout);
         sb_printf(b, "%s{", i ? ", " : "");
-        text(b, "name", x->kind == VK_PARAM || x->kind == VK_STATE ? g->params->at[x->slot].name
-                                                                   : x->name);
+        text(b, "name",
+             x->kind == VK_PARAM || x->kind == VK_STATE ? g->params->at[x->slot].name : x->name);
         sb_puts(b, ", ");
         text(b, "layout", layout);
         sb_puts(b, "}");

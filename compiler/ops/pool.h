@@ -1,5 +1,5 @@
-/* pool.h: the maximum of a window, and a pool fused behind another kernel's chain (Kernel.tail): what
- * that kernel's lowering calls.
+/* pool.h: the maximum of a window, and a pool fused behind another kernel's chain (Kernel.tail):
+ * what that kernel's lowering calls.
  *
  * The kernel leaves rows of the pool's source somewhere in memory, then asks for the pooled rows
  * whose windows they fill.  Formulas and order of additions are those of the pool's own kernel.

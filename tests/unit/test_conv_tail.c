@@ -325,8 +325,8 @@ static void run_nan(const char *name) {
         for (int plain = 0; plain < 2; plain++) {
             build(&rig[count][plain], keep, c);
             plan(&rig[count][plain], &t, plain);
-            made[2 * count + plain] = compiled_add(e, rig[count][plain].g,
-                                                   arena_printf(keep, "nan%d_%d", count, plain));
+            made[2 * count + plain] = compiled_add(
+                e, rig[count][plain].g, arena_printf(keep, "nan%d_%d", count, plain));
         }
         count++;
     }
