@@ -308,6 +308,11 @@ void field_of(Build *b, Tensor *out, int op, const void *attrs);
 void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,
              const LayerParams *params, LocRange loc);
 
+/* ---- sema_data.c: sources of data with arguments ---- */
+bool is_source_kind(const char *name);
+/* csv("f", label = last) as "csv:f?label=last"; NULL after an error. */
+const char *source_of_kind(Build *b, const Val *call);
+
 /* ---- sema_train.c: data, train, predict; sema_jobs.c: visualize ---- */
 void sema_sections(Build *b);
 void sema_jobs(Build *b);

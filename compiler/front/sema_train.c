@@ -65,15 +65,18 @@ static bool epochs_of(Build *b, const Val *v, const char *what, int64_t *out) {
 /* ---- data ---- */
 
 static const char *source_uri(Build *b, const Setting *s) {
-    static const char *const known[] = {"digits", "mnist", "cifar10", "folder", "images"},
+    static const char *const known[] = {"digits", "mnist", "cifar10", "folder", "images",
+                                        "csv",    "npy",   "ts",      "wav",    "text"},
                              *const digits[] = {"count", "seed"}, *const dir[] = {"dir"};
     Val v = expr_eval(b, s->scope, s->value), a[2];
     if (v.kind == V_STR)
         return v.text;
     if (v.kind != V_CALL) {
-        unknown_call(b, &v, "a source of data", known, 5);
+        unknown_call(b, &v, "a source of data", known, 10);
         return NULL;
     }
+    if (is_source_kind(v.text))
+        return source_of_kind(b, &v);
     if (eq(v.text, "digits")) {
         int64_t count, seed = 1;
         if (!call_args(b, &v, digits, 2, 1, a) ||
@@ -102,7 +105,7 @@ static const char *source_uri(Build *b, const Setting *s) {
                        v.text);
             return NULL;
         }
-    unknown_call(b, &v, "a source of data", known, 5);
+    unknown_call(b, &v, "a source of data", known, 10);
     return NULL;
 }
 
@@ -540,6 +543,23 @@ static void train_constraint(Build *b, const Setting *s) {
         cap_targets(b, &a[0], radius);
 }
 
+/* only = "conv2", ["fc*", "c1"]: read where parameters are made; here it must name something. */
+static void train_only(Build *b, const Setting *s) {
+    Val v = expr_eval(b, s->scope, s->value);
+    const Val *at = v.kind == V_LIST ? v.at : &v;
+    for (int i = 0; i < (v.kind == V_LIST ? v.n : 1); i++)
+        if (v.kind != V_BAD && at[i].kind != V_STR) {
+            diag_error(b->diag, at[i].loc, "E0111",
+                       "only takes names of layers in quotes: \"conv2\", [\"fc*\", \"c1\"]");
+            return;
+        }
+    int trained = 0;
+    for (int i = 0; i < b->m->params.count; i++)
+        trained += !b->m->params.at[i].frozen && !b->m->params.at[i].constant;
+    if (v.kind != V_BAD && !trained)
+        diag_error(b->diag, v.loc, "E0114", "no layer with weights in %s", val_text(b->arena, &v));
+}
+
 static void train_later(Build *b, const Setting *s) {
     not_built(b, s->key_loc, arena_printf(b->arena, "train { %s = .. }", s->key),
               eq(s->key, "load") ? "./NAME train --weights=FILE.safetensors starts from them"
@@ -552,6 +572,7 @@ static const Key train_keys[] = {
     {"epochs", train_epochs},
     {"schedule", train_schedule},
     {"warmup", train_warmup},
+    {"only", train_only},
     {"init", train_init},
     {"seed", train_seed},
     {"checkpoint", train_checkpoint},
@@ -592,7 +613,7 @@ static void check_default(Build *b, const Setting *s) {
 /* ---- all sections ---- */
 
 static void read_key(Build *b, const Setting *s, const Key *keys, int n) {
-    const char *all[16];
+    const char *all[24];
     for (int i = 0; i < n; i++) {
         all[i] = keys[i].name;
         if (eq(keys[i].name, s->key)) {

@@ -1,0 +1,74 @@
+/* test_rt_data_spec.c: how a spec names sources with arguments, and what it is told when wrong. */
+#include <string.h>
+
+#include "front/model.h"
+#include "front/parse.h"
+#include "suite.h"
+
+/* The name that `data { train = SOURCE }` becomes, "" when the spec is refused (*code says why). */
+static const char *source(const char *text, const char **code) {
+    static char uri[300];
+    static char kept[16];
+    Arena *a = arena_new();
+    Sources *s = sources_new(a);
+    DiagCtx *d = diag_ctx_new(a, s);
+    const char *spec = arena_printf(a,
+                                    "net N { input x: f32[1, 1, 20]\ninput t: class[2]\n"
+                                    "f: dense(2)\nloss l: cross_entropy(f, t)\n"
+                                    "data { train = %s } }\n",
+                                    text);
+    Ast *file = parse_text(a, s, d, "t.net", spec, strlen(spec), NULL);
+    Model *m = file ? model_build(a, d, file, &(ModelOptions){.sources = s}) : NULL;
+    int n;
+    Diag *const *all = diag_sorted(d, &n);
+    kept[0] = 0;
+    for (int i = 0; i < n && !kept[0]; i++)
+        if (all[i]->severity == SEVERITY_ERROR)
+            snprintf(kept, sizeof kept, "%s", all[i]->code);
+    *code = kept;
+    snprintf(uri, sizeof uri, "%s", m && m->train.train_data ? m->train.train_data : "");
+    arena_free(a);
+    return uri;
+}
+
+static void named(void) {
+    static const char *const pairs[][2] = {
+        {"csv(\"a.csv\")", "csv:a.csv"},
+        {"csv(\"a&b.csv\", label = last, hold = 20%)", "csv:a&b.csv?hold=20&label=last"},
+        {"csv(\"a.csv\", label = \"kind\", fold = 2)", "csv:a.csv?fold=2/10&label=kind"},
+        {"csv(\"a.csv\", label = 3, fold = 5, folds = 5)", "csv:a.csv?fold=5/5&label=3"},
+        {"ts(\"d/GunPoint\")", "ts:d/GunPoint"},
+        {"npy(\"x.npz\")", "npy:x.npz"},
+        {"wav(\"d\", window = 400, hop = 160, hold = \"*_theo_*\")",
+         "wav:d?hold=*_theo_*&window=400&hop=160"},
+        {"text(\"p.data\", alphabet = \"acgu\")", "text:p.data?alphabet=acgu"},
+        {"\"a?b=c\"", "a?b=c"}};
+    const char *code;
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        const char *got = source(pairs[i][0], &code);
+        if (strcmp(got, pairs[i][1]) != 0)
+            printf("%s: '%s' %s\n", pairs[i][0], got, code);
+        CU_ASSERT_STRING_EQUAL(got, pairs[i][1]);
+    }
+}
+
+static void refused(void) {
+    static const char *const pairs[][2] = {{"csv(\"a\", label = 0)", "E0303"},
+                                           {"csv(\"a\", hold = 120%)", "E0303"},
+                                           {"csv(\"a\", hold = \"x&fold=1/2\")", "E0111"},
+                                           {"csv(\"a?label=x\")", "E0111"},
+                                           {"csv(3)", "E0111"},
+                                           {"ts(\"a\", fold = 3, folds = 2)", "E0303"},
+                                           {"wav(\"a\", window = 8)", "E0303"},
+                                           {"wave(\"a\")", "E0106"}};
+    const char *code;
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        CU_ASSERT_STRING_EQUAL(source(pairs[i][0], &code), "");
+        if (strcmp(code, pairs[i][1]) != 0)
+            printf("%s: %s\n", pairs[i][0], code);
+        CU_ASSERT_STRING_EQUAL(code, pairs[i][1]);
+    }
+    CU_ASSERT_STRING_EQUAL(source("csv(\"a\", labels = 1)", &code), "");
+}
+
+SUITE_MAIN(TEST(named), TEST(refused))
