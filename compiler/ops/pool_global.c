@@ -2,9 +2,11 @@
  *
  * All are pools whose window is as large as what they run over.  A maximum over more than 256 cells
  * is a chain of pools, columns first, so that a switch fits a byte; the winner is still the first
- * one in scan order.  A mean over maps is a resample.
+ * one in scan order.  A mean over maps is a resample; for a maximum over maps, maps become columns.
  * theory: Lin, Chen, Yan 2014, section 3.2; Collobert et al. 2011, section 3.3 (max over time).
  */
+#include <string.h>
+
 #include "ops/facts.h"
 #include "ops/resample.h"
 
@@ -12,11 +14,6 @@ static const AttrDesc axis_attrs[] = {
     {"axis", AT_ENUM, offsetof(AxisAttrs, axis), true, "time", "time|height|width|maps", 1, 0,
      "what to run over: rows and columns (time), rows, columns or maps", false},
 };
-static const AttrDesc max_axis_attrs[] = {
-    {"axis", AT_ENUM, offsetof(AxisAttrs, axis), true, "time", "time|height|width", 1, 0,
-     "what to run over: rows and columns (time), rows or columns", false},
-};
-
 /* Extents of the window, from the axis. */
 static void run_over(int axis, const Shape *s, int64_t window[2]) {
     window[0] = axis == AXIS_WIDTH ? 1 : s->dim[1];
@@ -62,6 +59,14 @@ static ValueId mean_of(Graph *g, int axis, ValueId src) {
 static ValueId max_of(Graph *g, int axis, ValueId src) {
     enum { CELLS = 256 };
     int64_t w[2];
+    if (axis == AXIS_MAPS) { /* maps become columns */
+        PermuteAttrs turned;
+        memset(&turned, 0, sizeof turned);
+        turned.order = ORDER_WHC;
+        src = graph_op(g, OP_TRANSPOSE, &turned, 1, &src);
+        src = max_of(g, AXIS_WIDTH, src);
+        return graph_op(g, OP_TRANSPOSE, &turned, 1, &src);
+    }
     run_over(axis, &graph_v(g, src)->shape, w);
     if (w[1] <= CELLS && w[0] <= CELLS / w[1])
         return pooled(g, OP_MAXPOOL, src, w[0], w[1]);
@@ -136,8 +141,8 @@ const OpDef opdef_max = {
            "leave one column or row.  Gradients and projections go back to the first maximum.",
     .theory = "Collobert, Weston, Bottou, Karlen, Kavukcuoglu, Kuksa 2011, section 3.3",
     .attr_size = sizeof(AxisAttrs),
-    .attrs = max_axis_attrs,
-    .nattrs = COUNT_OF(max_axis_attrs),
+    .attrs = axis_attrs,
+    .nattrs = COUNT_OF(axis_attrs),
     .infer = infer_along,
     PARTS(max),
 };

@@ -38,9 +38,7 @@ static const AttrDesc resample_attrs[] = {
 ResampleAttrs resample_same(const Shape *src) {
     ResampleAttrs a;
     memset(&a, 0, sizeof a); /* cse compares bytes */
-    a.size[0] = src->dim[1];
-    a.size[1] = src->dim[2];
-    a.maps = src->dim[0];
+    shape_chw(src, &a.maps, &a.size[0], &a.size[1]);
     a.step[0] = a.step[1] = a.kernel[0] = a.kernel[1] = 1;
     a.sigma_y = a.sigma_x = a.scale = 1;
     return a;
@@ -140,23 +138,26 @@ ResampleAxis resample_axis(Arena *keep, const ResampleAttrs *a, int axis, int64_
 
 static bool infer_resample(Infer *inf) {
     const ResampleAttrs *a = inf->attrs;
-    if (!infer_rank(inf, 0, 3))
-        return false;
+    if (inf->nin < 1 || inf->in[0].rank != 1)
+        if (!infer_rank(inf, 0, 3))
+            return false;
     for (int d = 0; d < 2; d++)
         if (a->kernel[d] < 1 || a->kernel[d] > LIMIT_DIM || a->step[d] < 1)
             return infer_fail(inf, "E0303", -1, -1, NULL, "kernel or step out of range");
     if (!(a->sigma_y > 0) || !(a->sigma_x > 0))
         return infer_fail(inf, "E0303", -1, -1, NULL, "a window needs a width above 0");
-    return infer_out(inf, 0, shape_of3(a->maps, a->size[0], a->size[1]), DT_F32);
+    Shape s = shape_of3(a->maps, a->size[0], a->size[1]);
+    if (inf->in[0].rank == 1 && (a->size[0] != 1 || a->size[1] != 1))
+        return infer_fail(inf, "E0304", -1, 0, NULL, "a vector has no rows");
+    s.rank = inf->in[0].rank;
+    return infer_out(inf, 0, s, DT_F32);
 }
 
 static bool vjp_resample(Vjp *v) {
     const Node *node = vjp_node(v);
     ResampleAttrs a = *(const ResampleAttrs *)node->attrs;
     const Shape *src = &graph_v(v->g, node->in[0])->shape;
-    a.size[0] = src->dim[1];
-    a.size[1] = src->dim[2];
-    a.maps = src->dim[0];
+    shape_chw(src, &a.maps, &a.size[0], &a.size[1]);
     a.first = -a.first;
     a.adjoint = !a.adjoint;
     if (v->need[0])

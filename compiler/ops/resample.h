@@ -6,7 +6,7 @@
 #include "ir/graph.h"
 #include "ops/attrs.h"
 
-/* Copies everything: all else is changed from here.  A shape of rank 3. */
+/* Copies everything: all else is changed from here.  An image, or a vector as one pixel. */
 ResampleAttrs resample_same(const Shape *src);
 /* The matrix from `in` cells to `out` ones along axis 0 (rows) or 1 (columns). */
 ResampleAxis resample_axis(Arena *keep, const ResampleAttrs *a, int axis, int64_t in, int64_t out);

@@ -4,6 +4,7 @@
  * unflatten, concat and slices.
  */
 #include "ops/facts.h"
+#include "ops/resample.h"
 
 static bool infer_load_input(Infer *inf) {
     if (inf->nin < 1)
@@ -79,6 +80,12 @@ static bool infer_unflatten(Infer *inf) {
     return true;
 }
 
+static bool vjp_unflatten(Vjp *v) {
+    if (v->need[0])
+        v->dx[0] = vjp_op1(v, OP_FLATTEN, NULL, v->dy[0]);
+    return true;
+}
+
 const OpDef opdef_unflatten = {
     .title = "vector to image, the adjoint of flatten",
     .formula = "dst[c,y,x] = src[(c*H + y)*W + x]",
@@ -88,6 +95,7 @@ const OpDef opdef_unflatten = {
     .attrs = unflatten_attrs,
     .nattrs = COUNT_OF(unflatten_attrs),
     .infer = infer_unflatten,
+    .vjp = vjp_unflatten,
     .flops = flops_none,
     .lower = lower_unflatten,
     .lanes = lanes_copy,
@@ -154,8 +162,8 @@ const OpDef opdef_concat = {
 };
 
 static const AttrDesc slice_attrs[] = {
-    ATTR_HIDDEN(SliceAttrs, from, AT_INT, NULL),
-    ATTR_HIDDEN(SliceAttrs, count, AT_INT, NULL),
+    ATTR_INT(SliceAttrs, from, true, NULL, 0, (double)LIMIT_DIM, "the first map to take"),
+    ATTR_INT(SliceAttrs, count, true, NULL, 1, (double)LIMIT_DIM, "how many"),
 };
 
 static bool infer_slice(Infer *inf) {
@@ -164,22 +172,35 @@ static bool infer_slice(Infer *inf) {
         return infer_rank(inf, 0, 3);
     Shape s = inf->in[0];
     if (a->from < 0 || a->count < 1 || a->from > s.dim[0] || a->count > s.dim[0] - a->from)
-        return infer_fail(inf, "E0303", -1, 0, NULL, "channels %lld to %lld of %lld do not exist",
+        return infer_fail(inf, "E0303", 1, -1, NULL, "channels %lld to %lld of %lld do not exist",
                           (long long)a->from, (long long)a->from + (long long)a->count - 1,
                           (long long)s.dim[0]);
     s.dim[0] = a->count;
     return infer_out(inf, 0, s, DT_F32);
 }
 
+/* Zeros around: a shift of maps. */
+static bool vjp_slice(Vjp *v) {
+    const Node *node = vjp_node(v);
+    const Shape *src = &graph_v(v->g, node->in[0])->shape;
+    ResampleAttrs a = resample_same(src);
+    a.first = -((const SliceAttrs *)node->attrs)->from;
+    if (v->need[0])
+        v->dx[0] = vjp_op1(v, OP_RESAMPLE, &a, v->dy[0]);
+    return true;
+}
+
 const OpDef opdef_slice = {
-    .title = "some channels, the adjoint of concat",
+    .title = "some channels",
     .formula = "dst[c,y,x] = src[from + c, y, x], c = 0 .. count - 1",
-    .doc = "Takes a range of channels.",
+    .doc = "slice(0, 16) takes the first 16 maps of an image, or numbers of a vector; the adjoint of "
+           "concat.",
     .theory = "a selection matrix",
     .attr_size = sizeof(SliceAttrs),
     .attrs = slice_attrs,
     .nattrs = COUNT_OF(slice_attrs),
     .infer = infer_slice,
+    .vjp = vjp_slice,
     .flops = flops_none,
     .lower = lower_slice,
     .lanes = lanes_slice,

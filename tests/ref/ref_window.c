@@ -117,6 +117,34 @@ static void resized(const RefCall *r, bool bilinear) {
 void ref_upsample(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
 void ref_resize(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
 
+/* ---- axes and maps in another order ---- */
+
+void ref_transpose(const RefCall *r) {
+    EXTENTS;
+    static const char *const order[] = {"chw", "cwh", "hcw", "hwc", "wch", "whc"};
+    const char *axes = order[((const PermuteAttrs *)r->attrs)->order];
+    FOR_DST {
+        int64_t from[128], to[3] = {c, y, x};
+        FOR(d, 3) from[(int)axes[d]] = to[d];
+        *at(r->out, n, c, y, x) = *at(src, n, from['c'], from['h'], from['w']);
+    }
+}
+
+void ref_channel_shuffle(const RefCall *r) { /* maps as a table [groups][rest], read by columns */
+    const RefTensor *src = &r->in[0];
+    const int64_t *S = src->shape.dim;
+    int64_t groups = ((const ShuffleAttrs *)r->attrs)->groups, rest = S[0] / groups, c = 0;
+    FOR(j, rest) FOR(i, groups) {
+        FOR(n, r->n) FOR(y, S[1]) FOR(x, S[2])
+            *at(r->out, n, c, y, x) = *at(src, n, i * rest + j, y, x);
+        c++;
+    }
+}
+
+void ref_reshape(const RefCall *r) {
+    FOR(i, ref_elems(r->out)) r->out->at[i] = r->in[0].at[i];
+}
+
 /* ---- p-norms ---- */
 
 void ref_lp_pool(const RefCall *r) {
@@ -227,6 +255,9 @@ typedef struct WindowCase {
         AxisAttrs axis;
         ResampleAttrs resample;
         LpPoolAttrs lp;
+        PermuteAttrs permute;
+        ShuffleAttrs shuffle;
+        ReshapeAttrs reshape;
         ContrastAttrs contrast;
     } a;
     bool rounds;
@@ -250,7 +281,6 @@ static const WindowCase axis_case[] = {
     {"maps, 16", S3(16, 2, 2), {.axis = {AXIS_MAPS}}, true},
     {"maps, 37", S3(37, 4, 3), {.axis = {AXIS_MAPS}}, true},
 };
-enum { MAPS_CASES = 4 };
 
 #define CROP(h, w, t, l, where) {.crop = {.size = {h, w}, .top = t, .left = l, .at = where}}
 static const WindowCase crop_case[] = {
@@ -345,6 +375,27 @@ static const WindowCase resample_case[] = {
     {"maps shifted back", S3(32, 2, 2), {.resample = {TO(16, 2, 2), .first = 8, PLAIN}}, false},
 };
 
+#define ORDER(how) {.permute = {ORDER_##how}}
+static const WindowCase transpose_case[] = {
+    {"chw", S3(3, 4, 5), ORDER(CHW), false},    {"cwh", S3(3, 4, 5), ORDER(CWH), false},
+    {"hcw", S3(17, 4, 5), ORDER(HCW), false},   {"hwc", S3(3, 20, 5), ORDER(HWC), false},
+    {"wch", S3(16, 4, 5), ORDER(WCH), false},   {"whc", S3(33, 4, 18), ORDER(WHC), false},
+    {"one cell", S3(1, 1, 1), ORDER(HWC), false}, {"hwc", S3(20, 33, 2), ORDER(HWC), false},
+};
+static const WindowCase shuffle_case[] = {
+    {"1 of 1", S3(1, 1, 1), {.shuffle = {1}}, false}, {"2 of 6", S3(6, 2, 3), {.shuffle = {2}}, false},
+    {"3 of 6", S3(6, 2, 3), {.shuffle = {3}}, false}, {"4 of 16", S3(16, 3, 3), {.shuffle = {4}}, false},
+    {"8 of 64", S3(64, 2, 2), {.shuffle = {8}}, false}, {"3 of 33", S3(33, 2, 2), {.shuffle = {3}}, false},
+    {"17 of 17", S3(17, 1, 2), {.shuffle = {17}}, false}, {"1 of 5", S3(5, 2, 2), {.shuffle = {1}}, false},
+};
+#define AS(c, h, w) {.reshape = {c, {h, w}}}
+static const WindowCase reshape_case[] = {
+    {"one cell", S3(1, 1, 1), AS(1, 1, 1), false}, {"to rows", S3(3, 4, 5), AS(1, 3, 20), false},
+    {"vector", {1, {48}}, AS(3, 4, 4), false},     {"to maps", S3(1, 6, 6), AS(36, 1, 1), false},
+    {"17 maps", S3(17, 2, 2), AS(4, 1, 17), false}, {"same", S3(3, 4, 5), AS(3, 4, 5), false},
+    {"33", {1, {33}}, AS(33, 1, 1), false},        {"halves", S3(16, 4, 2), AS(32, 2, 2), false},
+};
+
 #define LP(kh, kw, power, sh, sw, t, b, l, r, how)                                                 \
     {.lp = {.kernel = {kh, kw}, .stride = {sh, sw}, .pad = {t, b, l, r}, .p = power, .round = how}}
 static const WindowCase lp_case[] = {
@@ -379,7 +430,7 @@ static const struct {
     {OP_GLOBAL_AVGPOOL, global_case, COUNT(global_case), 0},
     {OP_GLOBAL_MAXPOOL, global_case, COUNT(global_case), 0},
     {OP_MEAN, axis_case, COUNT(axis_case), sizeof(AxisAttrs)},
-    {OP_MAX, axis_case, COUNT(axis_case) - MAPS_CASES, sizeof(AxisAttrs)},
+    {OP_MAX, axis_case, COUNT(axis_case), sizeof(AxisAttrs)},
     {OP_CROP, crop_case, COUNT(crop_case), sizeof(CropAttrs)},
     {OP_PAD, pad_case, COUNT(pad_case), sizeof(PadAttrs)},
     {OP_DOWNSAMPLE, down_case, COUNT(down_case), sizeof(CropAttrs)},
@@ -388,6 +439,9 @@ static const struct {
     {OP_LP_POOL, lp_case, COUNT(lp_case), sizeof(LpPoolAttrs)},
     {OP_SUBTRACTIVE_NORM, contrast_case, COUNT(contrast_case), sizeof(ContrastAttrs)},
     {OP_DIVISIVE_NORM, contrast_case, COUNT(contrast_case), sizeof(ContrastAttrs)},
+    {OP_TRANSPOSE, transpose_case, COUNT(transpose_case), sizeof(PermuteAttrs)},
+    {OP_CHANNEL_SHUFFLE, shuffle_case, COUNT(shuffle_case), sizeof(ShuffleAttrs)},
+    {OP_RESHAPE, reshape_case, COUNT(reshape_case), sizeof(ReshapeAttrs)},
     {OP_RESAMPLE, resample_case, COUNT(resample_case), sizeof(ResampleAttrs)},
 };
 

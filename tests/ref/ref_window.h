@@ -18,6 +18,9 @@ void ref_resize(const RefCall *r);
 void ref_lp_pool(const RefCall *r);
 void ref_subtractive_norm(const RefCall *r);
 void ref_divisive_norm(const RefCall *r);
+void ref_transpose(const RefCall *r);
+void ref_channel_shuffle(const RefCall *r);
+void ref_reshape(const RefCall *r);
 
 int ref_window_count(int op);
 RefCase ref_window_case(Arena *keep, int op, int i);
