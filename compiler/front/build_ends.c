@@ -24,10 +24,12 @@ static Tensor *leaf(Build *b, TensorKind kind, ValueId v, const char *name, LocR
 /* ---- inputs ---- */
 
 static void size_wanted(Build *b, const Val *v) {
-    Diag *d = diag_error(b->diag, v->loc, "E0110", "the size '%s' is chosen when a program is built",
-                         v->text);
-    diag_help(d, "netc build -D %s=224 makes the program for one size; other sizes are builds of "
-                 "their own with the same weights", v->text);
+    Diag *d = diag_error(b->diag, v->loc, "E0110",
+                         "the size '%s' is chosen when a program is built", v->text);
+    diag_help(d,
+              "netc build -D %s=224 makes the program for one size; other sizes are builds of "
+              "their own with the same weights",
+              v->text);
 }
 
 /* dim(H, multiple = 32, default = 224) */
@@ -36,8 +38,7 @@ static bool symbolic_dim(Build *b, const Val *call, int64_t *out) {
     Val a[3];
     int64_t multiple = 1;
     if (!call_args(b, call, names, 3, 1, a) ||
-        (a[1].kind != V_BAD &&
-         !expr_int(b, &a[1], "multiple of dim", 1, LIMIT_DIM, &multiple)))
+        (a[1].kind != V_BAD && !expr_int(b, &a[1], "multiple of dim", 1, LIMIT_DIM, &multiple)))
         return false;
     if (a[0].kind == V_NAME) {
         size_wanted(b, &a[0]);
@@ -47,8 +48,9 @@ static bool symbolic_dim(Build *b, const Val *call, int64_t *out) {
         return false;
     if (*out % multiple == 0)
         return true;
-    Diag *d = diag_error(b->diag, call->loc, "E0303", "the size must be a multiple of %lld, got %lld",
-                         (long long)multiple, (long long)*out);
+    Diag *d =
+        diag_error(b->diag, call->loc, "E0303", "the size must be a multiple of %lld, got %lld",
+                   (long long)multiple, (long long)*out);
     diag_help(d, "the nearest that fits is %lld",
               (long long)((*out + multiple - 1) / multiple * multiple));
     return false;
@@ -157,8 +159,10 @@ static bool label_shape(Build *b, const Member *m, Shape *shape) {
     if ((set && value->kind != AST_LIST) || list->count != first + 2) {
         Diag *d = diag_error(b->diag, value ? value->loc : m->ast->input.type->loc, "E0304",
                              "a class label is one number per image or a map of them");
-        diag_help(d, "class[10] is one of 10; class[21, 224, 224] or set %s.shape = [224, 224] one "
-                     "for each pixel", m->ast->name);
+        diag_help(d,
+                  "class[10] is one of 10; class[21, 224, 224] or set %s.shape = [224, 224] one "
+                  "for each pixel",
+                  m->ast->name);
         return false;
     }
     shape->rank = 2;
@@ -324,8 +328,7 @@ static Tensor *score_of(Build *b, const Val *v, bool *smallest) {
 /* Marks t and all it depends on; values were made in topological order. */
 static void reach(Build *b, Tensor *t) {
     t->reached = true;
-    for (int i = b->tensors.len - 1; i >= 0; i--)
-    {
+    for (int i = b->tensors.len - 1; i >= 0; i--) {
         const Tensor *at = b->tensors.data[i];
         for (int k = 0; at->reached && k < at->nin; k++)
             at->in[k]->reached = true;

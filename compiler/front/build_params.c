@@ -202,6 +202,22 @@ static bool marked_frozen(Build *b, const char *label) {
     return hit;
 }
 
+/* train { only = "conv2" }: everything else keeps its values. */
+static bool left_out(Build *b, const char *label) {
+    const Setting *s = net_setting(b, "train", "only");
+    Val v = s ? expr_eval(b, s->scope, s->value) : (Val){.kind = V_BAD};
+    const Val *at = v.kind == V_LIST ? v.at : &v;
+    if (!s || v.kind == V_BAD)
+        return false;
+    for (int i = 0; i < (v.kind == V_LIST ? v.n : 1); i++) {
+        size_t n = at[i].kind == V_STR ? strlen(at[i].text) : 0;
+        bool inside = n && strncmp(label, at[i].text, n) == 0 && label[n] == '.';
+        if (inside || (n && glob_match(at[i].text, label)))
+            return false;
+    }
+    return true;
+}
+
 /* ---- making ---- */
 
 static Param *param_add(Build *b, const char *name, int *index) {
@@ -263,7 +279,7 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
     p->loc = loc;
     p->lr_mult = bound->lr_mult;
     p->decay_mult = spec->plain && !bound->has_decay ? 0 : bound->decay_mult;
-    bool marked = marked_frozen(b, label);
+    bool marked = marked_frozen(b, label) | left_out(b, label);
     p->frozen = (bound->has_frozen ? bound->frozen : spec->frozen) || marked;
     if (spec->statistic) {
         p->frozen = true;
@@ -404,8 +420,7 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
         }
         /* A dense layer of a vector and one of an image have the same numbers in one order. */
         bool split = bound->op == OP_DENSE || shape_equal(&p->split, &spec[i].split);
-        if (!shape_equal(&p->shape, &spec[i].shape) || !split ||
-            !same_links(bound, p, bias)) {
+        if (!shape_equal(&p->shape, &spec[i].shape) || !split || !same_links(bound, p, bias)) {
             share_mismatch(b, bound, p, src, t, label);
             return false;
         }
@@ -461,13 +476,14 @@ static ValueId named_weight(Build *b, const Bound *bound, bool *turned, Tensor *
         *made = v.tensor;
         return v.tensor->v;
     }
-    Diag *d = diag_error(b->diag, ast->loc, "E0312", "weight = takes a param, a layer's weight "
-                         "(enc.weight) or what a net makes of params, got %s",
-                         v.kind == V_NAME ? arena_printf(b->arena, "the unknown name '%s'", v.text)
-                         : v.kind == V_TENSOR
-                             ? arena_printf(b->arena, "'%s', which every image has of its own",
-                                            v.tensor->name)
-                             : val_kind_text(&v));
+    Diag *d = diag_error(
+        b->diag, ast->loc, "E0312",
+        "weight = takes a param, a layer's weight "
+        "(enc.weight) or what a net makes of params, got %s",
+        v.kind == V_NAME ? arena_printf(b->arena, "the unknown name '%s'", v.text)
+        : v.kind == V_TENSOR
+            ? arena_printf(b->arena, "'%s', which every image has of its own", v.tensor->name)
+            : val_kind_text(&v));
     diag_help(d, "param W: f32[..] = gaussian(0, 0.1) makes one; init = .. sets starting values");
     return 0;
 }
@@ -486,8 +502,8 @@ static ValueId given_weight(Build *b, const Bound *bound, const ParamSpec *spec,
         from.dim[1] = want->dim[0];
     }
     /* A vector is computed weights in row-major order; else first extents must agree. */
-    bool fits = shape_elems(have) == shape_elems(want) &&
-                (have->rank == 1 || have->dim[0] == from.dim[0]);
+    bool fits =
+        shape_elems(have) == shape_elems(want) && (have->rank == 1 || have->dim[0] == from.dim[0]);
     if (!fits) {
         diag_error(b->diag, bound->weight->loc, "E0312", "'%s' needs weights %s, these are %s%s",
                    naming->row, shape_text(b->arena, want), shape_text(b->arena, have),
@@ -526,12 +542,12 @@ static const Param *base_param(Build *b, const char *name) {
 
 static bool reuse_fits(Build *b, const Bound *bound, const Param *p, const ParamSpec *spec,
                        const char *label) {
-    if (p->shape.dim[0] == spec->shape.dim[0] && shape_elems(&p->shape) == shape_elems(&spec->shape))
+    if (p->shape.dim[0] == spec->shape.dim[0] &&
+        shape_elems(&p->shape) == shape_elems(&spec->shape))
         return true;
-    Diag *d = diag_error(b->diag, bound->reuse->loc, "E0312",
-                         "'%s' needs %s %s, %s is %s: the counts differ", label, spec->suffix,
-                         shape_text(b->arena, &spec->shape), p->name,
-                         shape_text(b->arena, &p->shape));
+    Diag *d = diag_error(
+        b->diag, bound->reuse->loc, "E0312", "'%s' needs %s %s, %s is %s: the counts differ", label,
+        spec->suffix, shape_text(b->arena, &spec->shape), p->name, shape_text(b->arena, &p->shape));
     diag_help(d, "the kernel must cover what the dense layer read, with as many maps as units");
     return false;
 }
@@ -550,9 +566,8 @@ static bool reuse_param(Build *b, Scope *s, const Bound *bound, const ParamSpec 
         if (!reuse_fits(b, bound, p, spec, naming->row))
             return false;
         ValueId v = param_value(b, out->index[i], p->split.rank == 4 ? OP_CONV2D : OP_DENSE);
-        out->value[i] = spec->shape.rank > 1
-                            ? repack(b, v, &spec->shape, REPACK_RESHAPE, naming, loc)
-                            : v;
+        out->value[i] =
+            spec->shape.rank > 1 ? repack(b, v, &spec->shape, REPACK_RESHAPE, naming, loc) : v;
         return true;
     }
     if (known && b->mode != MODEL_FORWARD) {
@@ -623,8 +638,9 @@ bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const T
     bool ok = true;
     memset(out, 0, sizeof *out);
     int n = op_def[bound->op]->params(bound->attrs, &src->shape, spec);
-    bool given = bound->weight && !(bound->weight->kind == AST_LIST ||
-                                    (bound->weight->kind == AST_CALL && is_bank(bound->weight->name)));
+    bool given =
+        bound->weight && !(bound->weight->kind == AST_LIST ||
+                           (bound->weight->kind == AST_CALL && is_bank(bound->weight->name)));
     if (given)
         return with_given_weight(b, at, bound, spec, n, naming, out);
     if (bound->reuse) {
@@ -669,7 +685,10 @@ Tensor *build_param(Build *b, Scope *s, const Ast *param, const Shape *shape) {
     for (int d = shape->rank > 1; d < shape->rank; d++)
         rest *= shape->dim[d];
     if (!known || b->mode == MODEL_FORWARD) {
-        ParamSpec spec = {.suffix = "param", .shape = *shape, .split = *shape, .fan_in = rest,
+        ParamSpec spec = {.suffix = "param",
+                          .shape = *shape,
+                          .split = *shape,
+                          .fan_in = rest,
                           .fan_out = shape->dim[0]};
         Param *p = param_add(b, name, &index);
         p->shape = p->split = *shape;

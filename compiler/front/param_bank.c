@@ -1,11 +1,11 @@
 /* param_bank.c: filter banks as initial values: bilinear interpolation, Gabor filters, wavelets.
  *
  * Each makes the table of one weight [maps, input maps / groups, kh, kw]; with `frozen = yes` the
- * layer is a fixed front end.  Where a filter is for one map and the input has several, each of them
- * gets its share.
- * requires: the weight's shape is known.  ensures: a table of exactly its numbers, or a diagnostic.
- * theory: Long, Shelhamer, Darrell 2015, section 3.3 (bilinear); Daugman 1985, Petkov 1995 (Gabor,
- * bandwidth of one octave); Daubechies 1988, table 1; Mallat 1989, section IV (separable wavelets).
+ * layer is a fixed front end.  Where a filter is for one map and the input has several, each of
+ * them gets its share. requires: the weight's shape is known.  ensures: a table of exactly its
+ * numbers, or a diagnostic. theory: Long, Shelhamer, Darrell 2015, section 3.3 (bilinear); Daugman
+ * 1985, Petkov 1995 (Gabor, bandwidth of one octave); Daubechies 1988, table 1; Mallat 1989,
+ * section IV (separable wavelets).
  */
 #include <math.h>
 #include <string.h>
@@ -26,7 +26,7 @@ static float *table_of(Build *b, Param *p) {
 }
 
 static bool needs_filters(Build *b, const Val *call, const Param *p) {
-    if (p->split.rank == 4)
+    if (p->shape.rank == 4)
         return true;
     diag_error(b->diag, call->loc, "E0309", "%s makes filters of conv and deconv; %s is %s",
                call->text, p->name, shape_text(b->arena, &p->shape));
@@ -156,11 +156,13 @@ static const struct Wavelet {
     double low[8];
 } wavelets[] = {
     {"haar", 2, {0.70710678118654752, 0.70710678118654752}},
-    {"db2", 4, {0.48296291314453416, 0.83651630373780794, 0.22414386804201339,
-                -0.12940952255126037}},
-    {"db4", 8, {0.23037781330885523, 0.7148465705525415, 0.6308807679295904, -0.02798376941698385,
-                -0.18703481171888114, 0.030841381835986965, 0.032883011666982945,
-                -0.010597401784997278}},
+    {"db2",
+     4,
+     {0.48296291314453416, 0.83651630373780794, 0.22414386804201339, -0.12940952255126037}},
+    {"db4",
+     8,
+     {0.23037781330885523, 0.7148465705525415, 0.6308807679295904, -0.02798376941698385,
+      -0.18703481171888114, 0.030841381835986965, 0.032883011666982945, -0.010597401784997278}},
 };
 
 /* Maps: low pass, then detail along rows, along columns, along both. */
@@ -175,7 +177,8 @@ static bool dwt(Build *b, const Val *call, Param *p) {
         if ((a[0].kind == V_STR || a[0].kind == V_NAME) && eq(a[0].text, wavelets[i].name))
             w = &wavelets[i];
     if (!w) {
-        Diag *g = diag_error(b->diag, a[0].loc, "E0111", "a wavelet is \"haar\", \"db2\" or \"db4\"");
+        Diag *g =
+            diag_error(b->diag, a[0].loc, "E0111", "a wavelet is \"haar\", \"db2\" or \"db4\"");
         if (a[0].text)
             diag_suggest(g, a[0].loc, nearest_name(a[0].text, known, 3));
         return false;

@@ -15,14 +15,24 @@
 
 /* Arguments of every layer with parameters. */
 typedef enum {
-    C_INIT, C_BIAS_INIT, C_CENTERS, C_FROZEN, C_SHARE, C_WEIGHT, C_REUSE, C_FLIP, C_LR, C_DECAY, C_COUNT
+    C_INIT,
+    C_BIAS_INIT,
+    C_CENTERS,
+    C_FROZEN,
+    C_SHARE,
+    C_WEIGHT,
+    C_REUSE,
+    C_FLIP,
+    C_LR,
+    C_DECAY,
+    C_COUNT
 } Common;
-static const char *const common_name[C_COUNT] = {"init",  "bias_init", "centers",   "frozen",
-                                                 "share", "weight",    "reuse",     "flip",
+static const char *const common_name[C_COUNT] = {"init",    "bias_init", "centers", "frozen",
+                                                 "share",   "weight",    "reuse",   "flip",
                                                  "lr_mult", "decay_mult"};
 static const char *const common_text[C_COUNT] = {
-    "init=..", "bias_init=..", "centers=..", "frozen=no", "share=..", "weight=..",
-    "reuse=..", "flip=no", "lr_mult=1", "decay_mult=1"};
+    "init=..",   "bias_init=..", "centers=..", "frozen=no", "share=..",
+    "weight=..", "reuse=..",     "flip=no",    "lr_mult=1", "decay_mult=1"};
 
 typedef struct Binder {
     Build *b;

@@ -364,7 +364,8 @@ static void set_formal(Build *b, Scope *s, const Ast *path, const Ast *value) {
                      .global = true};
 }
 
-/* dim(H, multiple = 32) in a shape: H is a name of the net from here on; -D H=64 gives it a value. */
+/* dim(H, multiple = 32) in a shape: H is a name of the net from here on; -D H=64 gives it a value.
+ */
 static void declare_dims(Build *b, Scope *s, const AstList *dims) {
     AST_EACH(d, *dims) {
         if (d->kind != AST_CALL || !eq(d->name, "dim") || d->call.args.count < 1)

@@ -3,9 +3,9 @@
  * `deconv` is the adjoint of a convolution that leads from its output back to its input, used
  * forwards.  It is a composite: `expand` makes conv_bwd_data and, for the bias, channel_add, which
  * joins its kernel.  Its gradients are that convolution (data) and conv_bwd_weights with source and
- * diff_dst exchanged (weights).  Weights are [input maps, maps / groups, kh, kw]: the weights of that
- * convolution, and the order in which PyTorch's ConvTranspose2d keeps them.
- * theory: Dumoulin, Visin 2016, section 4; Long, Shelhamer, Darrell 2015, section 3.3.
+ * diff_dst exchanged (weights).  Weights are [input maps, maps / groups, kh, kw]: the weights of
+ * that convolution, and the order in which PyTorch's ConvTranspose2d keeps them. theory: Dumoulin,
+ * Visin 2016, section 4; Long, Shelhamer, Darrell 2015, section 3.3.
  */
 #include "ops/facts.h"
 
@@ -53,9 +53,9 @@ static bool check_groups(Infer *inf, const DeconvAttrs *a, int64_t maps_in) {
     if (a->maps % a->groups == 0 && maps_in % a->groups == 0)
         return true;
     bool in = maps_in % a->groups != 0;
-    return infer_fail(inf, "E0302", A_GROUPS, -1, NULL, "groups %lld do not divide the %lld %s maps",
-                      (long long)a->groups, (long long)(in ? maps_in : a->maps),
-                      in ? "input" : "output");
+    return infer_fail(inf, "E0302", A_GROUPS, -1, NULL,
+                      "groups %lld do not divide the %lld %s maps", (long long)a->groups,
+                      (long long)(in ? maps_in : a->maps), in ? "input" : "output");
 }
 
 /* (size - 1) * stride + span - padding + output_pad of dimension d */
@@ -70,8 +70,7 @@ static bool out_extent(Infer *inf, const DeconvAttrs *a, int d, int64_t in, int6
                           "stride and dilation must be between 1 and %d", IMAGE_SIDE_MAX);
     for (int side = 0; side < 2; side++)
         if (a->pad[2 * d + side] < 0 || a->pad[2 * d + side] > IMAGE_SIDE_MAX)
-            return infer_fail(inf, "E0303", A_PAD, -1, NULL,
-                              "pad %lld: must be between 0 and %d",
+            return infer_fail(inf, "E0303", A_PAD, -1, NULL, "pad %lld: must be between 0 and %d",
                               (long long)a->pad[2 * d + side], IMAGE_SIDE_MAX);
     if (a->output_pad[d] < 0 || a->output_pad[d] >= a->stride[d])
         return infer_fail(inf, "E0303", A_OUTPUT_PAD, -1,
@@ -95,9 +94,8 @@ static bool infer_deconv(Infer *inf) {
         return false;
     int64_t maps_in = inf->in[0].dim[0];
     if (a->maps < 1 || a->maps > LIMIT_DIM)
-        return infer_fail(inf, "E0303", A_MAPS, -1, NULL,
-                          "%lld maps: must be between 1 and %lld", (long long)a->maps,
-                          (long long)LIMIT_DIM);
+        return infer_fail(inf, "E0303", A_MAPS, -1, NULL, "%lld maps: must be between 1 and %lld",
+                          (long long)a->maps, (long long)LIMIT_DIM);
     if (!check_groups(inf, a, maps_in))
         return false;
     for (int d = 0; d < 2; d++)
@@ -228,12 +226,13 @@ const OpDef opdef_deconv = {
     .title = "transposed convolution",
     .formula = "dst[o,v,u] = bias[o] + sum over i, y, x, ky, kx with v = y*stride + ky*dilation - "
                "pad, u = x*stride + kx*dilation - pad of weights[i,o,ky,kx] * src[i,y,x]",
-    .doc = "Every input cell spreads a learned kernel over the output; where kernels overlap, they "
-           "add.  It is the adjoint of conv: output = (input - 1) * stride + (kernel - 1) * dilation "
-           "+ 1 - padding + output_pad.  `init = bilinear` starts as interpolation (each map from "
-           "the input map of its own number).  Parameters: weight [input maps, maps / groups, kh, "
-           "kw], as PyTorch's ConvTranspose2d keeps it, by default uniform in -/+ sqrt(3 / fan_in), "
-           "and bias [maps], zero.",
+    .doc =
+        "Every input cell spreads a learned kernel over the output; where kernels overlap, they "
+        "add.  It is the adjoint of conv: output = (input - 1) * stride + (kernel - 1) * dilation "
+        "+ 1 - padding + output_pad.  `init = bilinear` starts as interpolation (each map from "
+        "the input map of its own number).  Parameters: weight [input maps, maps / groups, kh, "
+        "kw], as PyTorch's ConvTranspose2d keeps it, by default uniform in -/+ sqrt(3 / fan_in), "
+        "and bias [maps], zero.",
     .theory = "Dumoulin, Visin 2016, section 4; Long, Shelhamer, Darrell 2015, section 3.3",
     .attr_size = sizeof(DeconvAttrs),
     .attrs = deconv_attrs,

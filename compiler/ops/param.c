@@ -2,10 +2,10 @@
  * (facts; code in param_lower.c).
  *
  * A value without images (a `param` of a spec and what is made of it) is one tensor for the whole
- * batch.  `dense` of such a vector is vdense; `weight = h` brings numbers in row-major order into the
- * form that a layer's weights have, which is repack.  Nothing here depends on the batch, so that
- * looking computes it once.
- * theory: Ha, Dai, Le 2017, "HyperNetworks", section 3.1; Vincent et al. 2010 (tied weights).
+ * batch.  `dense` of such a vector is vdense; `weight = h` brings numbers in row-major order into
+ * the form that a layer's weights have, which is repack.  Nothing here depends on the batch, so
+ * that looking computes it once. theory: Ha, Dai, Le 2017, "HyperNetworks", section 3.1; Vincent et
+ * al. 2010 (tied weights).
  */
 #include "ops/facts.h"
 

@@ -12,7 +12,9 @@
 
 enum { REPACK_CHUNK = 4096 }; /* numbers per task */
 
-static int64_t extent(KernelCtx *k, ValueId v, int d) { return graph_v(k->g, v)->shape.dim[d]; }
+static int64_t extent(KernelCtx *k, ValueId v, int d) {
+    return graph_v(k->g, v)->shape.dim[d];
+}
 
 /* Tasks are vectors of what is made; rows of it for the weights' gradient. */
 void choose_vdense(const Graph *g, Kernel *k, const Target *t) {
@@ -20,7 +22,8 @@ void choose_vdense(const Graph *g, Kernel *k, const Target *t) {
     k->algorithm = "vector";
     k->why = "once per call, not per image";
     k->tasks_block = 0;
-    k->tasks_per = v->shape.rank == 2 ? v->shape.dim[0] : (v->shape.dim[0] + t->vector - 1) / t->vector;
+    k->tasks_per =
+        v->shape.rank == 2 ? v->shape.dim[0] : (v->shape.dim[0] + t->vector - 1) / t->vector;
 }
 
 static void check_plain(KernelCtx *k, ValueId matrix) {
@@ -73,8 +76,8 @@ void lower_vdense_bwd_data(KernelCtx *k) {
     Val column = em_ptr(e, weights, first), sum[1] = {em_vec(e, 0)};
     Loop u = em_for(e, em_i64(e, 0), em_i64(e, units), 1, "unit", sum, 1);
     Val row = em_ptr(e, column, em_mul(e, u.i, em_i64(e, inputs)));
-    sum[0] = em_fma(e, em_load_masked(e, row, 0, count), em_bcast(e, em_ptr(e, dy, u.i), 0),
-                    sum[0]);
+    sum[0] =
+        em_fma(e, em_load_masked(e, row, 0, count), em_bcast(e, em_ptr(e, dy, u.i), 0), sum[0]);
     em_for_end(e, &u, sum, 1);
     em_store(e, em_ptr(e, dx, first), 0, sum[0], true);
     task_end(k, &task);

@@ -1,5 +1,5 @@
-/* ref_params.c: transposed convolution and arithmetic among parameters as loops in double precision,
- * and their cases (see ref_ops.h).
+/* ref_params.c: transposed convolution and arithmetic among parameters as loops in double
+ * precision, and their cases (see ref_ops.h).
  *
  * Written from its definition: every input cell is spread over the output.  Nothing is shared with
  * the loops of convolution, whose adjoint the compiler makes of it.
@@ -38,8 +38,8 @@ void ref_deconv(const RefCall *r) {
     const DeconvAttrs *a = r->attrs;
     const int64_t *s = r->in[0].shape.dim, *d = r->out->shape.dim;
     FOR(n, r->n) {
-        FOR(o, d[0]) FOR(y, d[1]) FOR(x, d[2])
-            *cell(r->out, n, o, y, x) = a->bias ? r->in[2].at[o] : 0;
+        FOR(o, d[0])
+            FOR(y, d[1]) FOR(x, d[2]) * cell(r->out, n, o, y, x) = a->bias ? r->in[2].at[o] : 0;
         FOR(i, s[0]) FOR(y, s[1]) FOR(x, s[2]) spread(r, n, i, y, x);
     }
 }
@@ -56,10 +56,17 @@ typedef struct DeconvCase {
     DeconvAttrs a;
 } DeconvCase;
 
-#define S3(c, h, w) {3, {c, h, w}}
+#define S3(c, h, w)                                                                                \
+    {                                                                                              \
+        3, {                                                                                       \
+            c, h, w                                                                                \
+        }                                                                                          \
+    }
 #define DECONV(maps_, kh, kw, sh, sw, t, b, l, r, oh, ow, dh, dw, g, bias_)                        \
-    {.maps = maps_, .kernel = {kh, kw}, .stride = {sh, sw}, .pad = {t, b, l, r},                   \
-     .output_pad = {oh, ow}, .dilation = {dh, dw}, .groups = g, .bias = bias_}
+    {                                                                                              \
+        .maps = maps_, .kernel = {kh, kw}, .stride = {sh, sw}, .pad = {t, b, l, r},                \
+        .output_pad = {oh, ow}, .dilation = {dh, dw}, .groups = g, .bias = bias_                   \
+    }
 
 static const DeconvCase deconv_case[REF_DECONV_CASES] = {
     {"1x1 on one pixel", S3(1, 1, 1), DECONV(1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, true)},
@@ -77,8 +84,7 @@ static const DeconvCase deconv_case[REF_DECONV_CASES] = {
     {"3x3 dilation 2", S3(2, 4, 5), DECONV(3, 3, 3, 1, 1, 2, 2, 2, 2, 0, 0, 2, 2, 1, true)},
     {"3x3 dilation 2x3 stride 2x3", S3(2, 4, 4),
      DECONV(2, 3, 3, 2, 3, 1, 2, 3, 0, 1, 2, 2, 3, 1, false)},
-    {"groups 3 of 16 to 32", S3(48, 2, 2),
-     DECONV(96, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 1, 1, 3, true)},
+    {"groups 3 of 16 to 32", S3(48, 2, 2), DECONV(96, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 1, 1, 3, true)},
     {"groups 2 of 16 to 16", S3(32, 2, 3), DECONV(32, 2, 2, 2, 2, 0, 0, 0, 0, 0, 0, 1, 1, 2, true)},
     {"17 maps of 19", S3(19, 3, 4), DECONV(17, 3, 3, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, true)},
     {"into an image, 5x5 stride 2", S3(16, 4, 5),
@@ -93,8 +99,7 @@ RefCase ref_deconv_case(Arena *keep, int op, int i) {
     *a = c->a;
     r.attrs = a;
     r.in[0] = c->src;
-    r.in[1] =
-        (Shape){4, {c->src.dim[0], c->a.maps / c->a.groups, c->a.kernel[0], c->a.kernel[1]}};
+    r.in[1] = (Shape){4, {c->src.dim[0], c->a.maps / c->a.groups, c->a.kernel[0], c->a.kernel[1]}};
     if (a->bias)
         r.in[r.nin++] = (Shape){1, {a->maps}};
     return r;
@@ -112,14 +117,14 @@ void ref_vdense(const RefCall *r) {
 
 void ref_vdense_bwd_data(const RefCall *r) {
     int64_t inputs = r->out->shape.dim[0];
-    FOR(u, r->in[0].shape.dim[0]) FOR(i, inputs)
-        r->out->at[i] += r->in[1].at[u * inputs + i] * r->in[0].at[u];
+    FOR(u, r->in[0].shape.dim[0])
+    FOR(i, inputs) r->out->at[i] += r->in[1].at[u * inputs + i] * r->in[0].at[u];
 }
 
 void ref_vdense_bwd_weights(const RefCall *r) {
     int64_t inputs = r->in[0].shape.dim[0];
-    FOR(u, r->in[1].shape.dim[0]) FOR(i, inputs)
-        r->out->at[u * inputs + i] = r->in[1].at[u] * r->in[0].at[i];
+    FOR(u, r->in[1].shape.dim[0])
+    FOR(i, inputs) r->out->at[u * inputs + i] = r->in[1].at[u] * r->in[0].at[i];
 }
 
 /* Numbers of the source in their order, each to where it goes. */
@@ -137,7 +142,7 @@ void ref_repack(const RefCall *r) {
 }
 
 RefCase ref_param_case(Arena *keep, int op, int i) {
-    static const int64_t size[REF_PARAM_CASES][2] = {{1, 1},   {7, 5},   {16, 16}, {17, 33},
+    static const int64_t size[REF_PARAM_CASES][2] = {{1, 1},  {7, 5},  {16, 16}, {17, 33},
                                                      {40, 1}, {1, 20}, {33, 16}, {100, 70}};
     RefCase r = {.what = "vectors", .kind = {REF_WEIGHT, REF_WEIGHT, REF_WEIGHT}};
     Shape in = {1, {size[i][0]}}, out = {1, {size[i][1]}}, w = {2, {size[i][1], size[i][0]}};
@@ -158,15 +163,15 @@ RefCase ref_param_case(Arena *keep, int op, int i) {
 
 RefCase ref_repack_case(Arena *keep, int op, int i) {
     static const Shape from[REF_REPACK_CASES] = {
-        {1, {1}},          {1, {150}},       {2, {6, 25}},      {4, {5, 3, 3, 2}}, {2, {7, 18}},
-        {4, {3, 4, 2, 5}}, {4, {4, 3, 2, 2}}, {2, {1, 33}},     {4, {17, 5, 1, 3}}, {4, {6, 4, 2, 2}}};
+        {1, {1}},          {1, {150}},        {2, {6, 25}}, {4, {5, 3, 3, 2}},  {2, {7, 18}},
+        {4, {3, 4, 2, 5}}, {4, {4, 3, 2, 2}}, {2, {1, 33}}, {4, {17, 5, 1, 3}}, {4, {6, 4, 2, 2}}};
     static const RepackAttrs to[REF_REPACK_CASES] = {
-        {{1, 1, 1, 1}, 4, REPACK_RESHAPE},  {{6, 1, 5, 5}, 4, REPACK_RESHAPE},
-        {{6, 1, 5, 5}, 4, REPACK_RESHAPE},  {{5, 3, 3, 2}, 4, REPACK_FLIP},
+        {{1, 1, 1, 1}, 4, REPACK_RESHAPE},    {{6, 1, 5, 5}, 4, REPACK_RESHAPE},
+        {{6, 1, 5, 5}, 4, REPACK_RESHAPE},    {{5, 3, 3, 2}, 4, REPACK_FLIP},
         {{18, 7, 1, 1}, 2, REPACK_TRANSPOSE}, {{4, 3, 2, 5}, 4, REPACK_TRANSPOSE},
-        {{12, 4, 1, 1}, 2, REPACK_TRANSPOSE}, {{33, 1, 1, 1}, 2, REPACK_TRANSPOSE}, {{17, 5, 1, 3}, 4, REPACK_FLIP},
-        {{96, 1, 1, 1}, 1, REPACK_RESHAPE}};
+        {{12, 4, 1, 1}, 2, REPACK_TRANSPOSE}, {{33, 1, 1, 1}, 2, REPACK_TRANSPOSE},
+        {{17, 5, 1, 3}, 4, REPACK_FLIP},      {{96, 1, 1, 1}, 1, REPACK_RESHAPE}};
     (void)keep, (void)op;
-    return (RefCase){.what = "weights", .attrs = &to[i], .nin = 1, .kind = {REF_WEIGHT},
-                     .in = {from[i]}};
+    return (RefCase){
+        .what = "weights", .attrs = &to[i], .nin = 1, .kind = {REF_WEIGHT}, .in = {from[i]}};
 }

@@ -1,7 +1,7 @@
 /* test_params.c: parameters that come from elsewhere, and nets whose answers are known by hand.
  *
- * XOR and |x| folds by the reference interpreter; the weights of a dense layer read as a convolution;
- * tied and computed weights have no numbers of their own; filter banks; refusals.
+ * XOR and |x| folds by the reference interpreter; the weights of a dense layer read as a
+ * convolution; tied and computed weights have no numbers of their own; filter banks; refusals.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -48,8 +48,10 @@ static Net from_text(const char *text) {
 static const char *refused(const char *body) {
     static char code[16];
     char *text;
-    if (asprintf(&text, "net N {\n input image: f32[1, 8, 8]\n input y: class[3]\n%s\n"
-                        " fc: dense(3)\n loss ce: cross_entropy(fc, y)\n}\n", body) < 0)
+    if (asprintf(&text,
+                 "net N {\n input image: f32[1, 8, 8]\n input y: class[3]\n%s\n"
+                 " fc: dense(3)\n loss ce: cross_entropy(fc, y)\n}\n",
+                 body) < 0)
         return "no memory";
     Net n = from_text(text);
     int count;
