@@ -1,12 +1,12 @@
 /* contrast.c: local contrast normalisation over a window and all maps: subtractive and divisive
  * (facts; made of means over maps, Gaussian windows and elementwise functions).
  *
- * The window's weights sum to 1 over maps and over the cells that exist: at borders it is clipped and
- * its weights grow (as in Torch's SpatialSubtractiveNormalization).  sigma is a quarter of the kernel
- * unless given.  The across-map `lcn` is another thing.
- * Projections: under the deconvnet rule both pass the signal unchanged, as lrn does.
- * theory: Jarrett, Kavukcuoglu, Ranzato, LeCun, "What is the best multi-stage architecture for object
- * recognition?", ICCV 2009, section 2.1 (N layer).
+ * The window's weights sum to 1 over maps and over the cells that exist: at borders it is clipped
+ * and its weights grow (as in Torch's SpatialSubtractiveNormalization).  sigma is a quarter of the
+ * kernel unless given.  The across-map `lcn` is another thing. Projections: under the deconvnet
+ * rule both pass the signal unchanged, as lrn does. theory: Jarrett, Kavukcuoglu, Ranzato, LeCun,
+ * "What is the best multi-stage architecture for object recognition?", ICCV 2009, section 2.1 (N
+ * layer).
  */
 #include <float.h>
 

@@ -198,8 +198,8 @@ const OpDef opdef_pad = {
     .formula = "dst[maps + c, top + y, left + x] = src[c,y,x]; elsewhere 0, or what mode says",
     .doc = "pad(3, mode = reflect) before a convolution without padding of its own (style "
            "transfer), or pad(maps = 8): 8 maps of zeros in front and 8 behind, for a shortcut "
-           "into a wider layer.  A convolution's own zeros, pad = 1, cost nothing: prefer them.  "
-           ADJOINT,
+           "into a wider layer.  A convolution's own zeros, pad = 1, cost nothing: prefer them. "
+           " " ADJOINT,
     .theory = "He, Zhang, Ren, Sun 2016, section 4.2, option A",
     .attr_size = sizeof(PadAttrs),
     .attrs = pad_attrs,

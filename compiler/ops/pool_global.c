@@ -31,7 +31,9 @@ static bool infer_axis(Infer *inf, int axis) {
     return infer_out(inf, 0, shape_of3(s[0], s[1] / w[0], s[2] / w[1]), DT_F32);
 }
 
-static bool infer_global(Infer *inf) { return infer_axis(inf, AXIS_TIME); }
+static bool infer_global(Infer *inf) {
+    return infer_axis(inf, AXIS_TIME);
+}
 static bool infer_along(Infer *inf) {
     return infer_axis(inf, ((const AxisAttrs *)inf->attrs)->axis);
 }
@@ -94,7 +96,9 @@ static ValueId parts_max(Graph *g, const void *attrs, const ValueId *in) {
     return max_of(g, ((const AxisAttrs *)attrs)->axis, in[0]);
 }
 
-static double flops_in1(const Graph *g, NodeId n) { return value_elems(g, graph_n(g, n)->in[0]); }
+static double flops_in1(const Graph *g, NodeId n) {
+    return value_elems(g, graph_n(g, n)->in[0]);
+}
 
 #define PARTS(name)                                                                                \
     .vjp = vjp_parts, .expand = expand_parts, .parts = parts_##name, .flops = flops_in1
@@ -113,8 +117,9 @@ const OpDef opdef_global_avgpool = {
 const OpDef opdef_global_maxpool = {
     .title = "maximum of every map",
     .formula = "dst[c] = max over y, x of src[c,y,x]",
-    .doc = "One number per map, as an image of 1x1.  Gradients and projections go back to the first "
-           "maximum in scan order.",
+    .doc =
+        "One number per map, as an image of 1x1.  Gradients and projections go back to the first "
+        "maximum in scan order.",
     .theory = "Oquab, Bottou, Laptev, Sivic 2015, section 3.2",
     .infer = infer_global,
     .sees_all = true,

@@ -1,10 +1,9 @@
-/* pool_lp.c: pooling by a p-norm: p = 1 adds magnitudes, p = 2 is the root of the energy, and large p
- * approach the maximum (facts; made of an average pool and powers).
+/* pool_lp.c: pooling by a p-norm: p = 1 adds magnitudes, p = 2 is the root of the energy, and large
+ * p approach the maximum (facts; made of an average pool and powers).
  *
- * Padding counts as 0.  Sums below 1e-30 are 1e-30 and have the gradient 0, so a window of zeros does
- * not make the gradient NaN.
- * theory: Sermanet, Chintala, LeCun, "Convolutional neural networks applied to house numbers digit
- * classification", 2012, section 2.2.
+ * Padding counts as 0.  Sums below 1e-30 are 1e-30 and have the gradient 0, so a window of zeros
+ * does not make the gradient NaN. theory: Sermanet, Chintala, LeCun, "Convolutional neural networks
+ * applied to house numbers digit classification", 2012, section 2.2.
  */
 #include <float.h>
 #include <string.h>
@@ -27,9 +26,15 @@ static bool infer_lp(Infer *inf) {
     static const RoundMode mode[] = {ROUND_FLOOR, ROUND_CEIL, ROUND_EXACT};
     const LpPoolAttrs *a = inf->attrs;
     int64_t out[2];
-    WindowCheck w = {.kernel = a->kernel, .stride = a->stride, .pad = a->pad,
-                     .round = mode[a->round], .pool = true, .at_kernel = A_KERNEL,
-                     .at_stride = A_STRIDE, .at_pad = A_PAD, .at_dilation = -1,
+    WindowCheck w = {.kernel = a->kernel,
+                     .stride = a->stride,
+                     .pad = a->pad,
+                     .round = mode[a->round],
+                     .pool = true,
+                     .at_kernel = A_KERNEL,
+                     .at_stride = A_STRIDE,
+                     .at_pad = A_PAD,
+                     .at_dilation = -1,
                      .at_round = A_ROUND};
     if (!infer_rank(inf, 0, 3) || !infer_window(inf, &w, &inf->in[0].dim[1], out))
         return false;
@@ -84,10 +89,12 @@ static bool window_lp(const void *attrs, int64_t kernel[2], int64_t stride[2], i
 
 const OpDef opdef_lp_pool = {
     .title = "pooling by a p-norm",
-    .formula = "dst[c,y,x] = (sum over ky, kx of |src[c, y*stride + ky - pad, x*stride + kx - pad]|^p)"
-               "^(1/p)",
-    .doc = "lp_pool(2x2) is the root of the sum of squares; p = 1 adds magnitudes, large p come near "
-           "maxpool.  A sum, not a mean.  The deconvnet and guided rules do not exist for it.",
+    .formula =
+        "dst[c,y,x] = (sum over ky, kx of |src[c, y*stride + ky - pad, x*stride + kx - pad]|^p)"
+        "^(1/p)",
+    .doc =
+        "lp_pool(2x2) is the root of the sum of squares; p = 1 adds magnitudes, large p come near "
+        "maxpool.  A sum, not a mean.  The deconvnet and guided rules do not exist for it.",
     .theory = "Sermanet, Chintala, LeCun 2012, section 2.2",
     .attr_size = sizeof(LpPoolAttrs),
     .attrs = lp_attrs,

@@ -3,9 +3,9 @@
  * dst = R src C^T for each map, R and C sparse matrices of rows and columns given by a rule, with a
  * shift of maps (zeros beyond) or the sum of all maps.  The adjoint is the same operator with
  * transposed matrices, the opposite shift, or copies of the one map.
- * Nearest: cell floor(i * in / out).  Bilinear: position (i + 1/2) * in / out - 1/2, not below 0, or
- * with align i * (in - 1) / (out - 1).  Reflect does not repeat the border's cell.
- * theory: separable linear maps; conventions of PyTorch's interpolate and pad.
+ * Nearest: cell floor(i * in / out).  Bilinear: position (i + 1/2) * in / out - 1/2, not below 0,
+ * or with align i * (in - 1) / (out - 1).  Reflect does not repeat the border's cell. theory:
+ * separable linear maps; conventions of PyTorch's interpolate and pad.
  */
 #include "ops/resample.h"
 

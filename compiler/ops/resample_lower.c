@@ -1,9 +1,9 @@
 /* resample_lower.c: the kernel of resample.c: one pass over rows of the result.
  *
  * Rows and columns whose matrices have at most a single 1 per row are copies: contiguous or strided
- * ranges without a table, or by a table of indices (nearest, reflected borders).  Other matrices are
- * tables of (index, weight); sums run over rows, then columns, in the order of the cells.  Maps that
- * do not begin at a block of the vector's width are shifted together from two blocks.
+ * ranges without a table, or by a table of indices (nearest, reflected borders).  Other matrices
+ * are tables of (index, weight); sums run over rows, then columns, in the order of the cells.  Maps
+ * that do not begin at a block of the vector's width are shifted together from two blocks.
  */
 #include "base/bug.h"
 #include "ops/hooks.h"
@@ -12,8 +12,8 @@
 
 typedef struct Side { /* one axis */
     ResampleAxis m;
-    bool copies;             /* at most one tap per row, of weight 1 */
-    bool range;              /* copies, and row i is cell i * step + from for lo <= i < hi, else 0 */
+    bool copies; /* at most one tap per row, of weight 1 */
+    bool range;  /* copies, and row i is cell i * step + from for lo <= i < hi, else 0 */
     int64_t lo, hi, step, from;
     Val start, index, weight; /* tables */
 } Side;
@@ -23,7 +23,7 @@ typedef struct Resample {
     View src;
     Epi epi;
     Side side[2];
-    int64_t w, cblocks;      /* of the result */
+    int64_t w, cblocks; /* of the result */
 } Resample;
 
 static void find_range(Side *s) {
@@ -255,7 +255,7 @@ void lower_resample(KernelCtx *k) {
     r.cblocks = (c + width - 1) / width;
     if (r.a->gather == MAPS_SUM ? r.a->adjoint : r.a->first + c < r.src.c)
         r.epi.must_mask |= c % width != 0; /* maps beyond the result's last are real */
-    Arena *tmp = arena_new(); /* the graph's is for one thread */
+    Arena *tmp = arena_new();              /* the graph's is for one thread */
     side_open(k, &r.side[0], tmp, 0, r.src.h, h);
     side_open(k, &r.side[1], tmp, 1, r.src.w, r.w);
     rows_for_each(k, r.cblocks, h, resample_row, &r);

@@ -64,7 +64,9 @@ static ValueId parts_resize(Graph *g, const void *attrs, const ValueId *in) {
 }
 
 /* Four products per cell at most. */
-static double flops_resize(const Graph *g, NodeId n) { return 8 * out_elems(g, n); }
+static double flops_resize(const Graph *g, NodeId n) {
+    return 8 * out_elems(g, n);
+}
 
 /* As a transposed window: of the factor's size, nearest; twice that, bilinear. */
 static bool window_up(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]) {
@@ -98,8 +100,9 @@ const OpDef opdef_upsample = {
 
 const OpDef opdef_resize = {
     .title = "enlarging or shrinking to a size",
-    .formula = "bilinear: dst[c,y,x] = src[c] at ((y + 1/2) * H/height - 1/2, (x + 1/2) * W/width - "
-               "1/2), interpolated",
+    .formula =
+        "bilinear: dst[c,y,x] = src[c] at ((y + 1/2) * H/height - 1/2, (x + 1/2) * W/width - "
+        "1/2), interpolated",
     .doc = "resize(14x14) makes maps of 14 rows and 14 columns, bilinear unless mode = nearest.  "
            "Shrinking skips cells: average first where that matters.  All projections use the "
            "adjoint.",

@@ -19,9 +19,9 @@ static const AttrDesc transpose_attrs[] = {
 };
 
 /* Axis d of the result is axis order[d] of src. */
-static const int axes[][3] = {[ORDER_CHW] = {0, 1, 2}, [ORDER_CWH] = {0, 2, 1},
-                              [ORDER_HCW] = {1, 0, 2}, [ORDER_HWC] = {1, 2, 0},
-                              [ORDER_WCH] = {2, 0, 1}, [ORDER_WHC] = {2, 1, 0}};
+static const int axes[][3] = {
+    [ORDER_CHW] = {0, 1, 2}, [ORDER_CWH] = {0, 2, 1}, [ORDER_HCW] = {1, 0, 2},
+    [ORDER_HWC] = {1, 2, 0}, [ORDER_WCH] = {2, 0, 1}, [ORDER_WHC] = {2, 1, 0}};
 
 static bool infer_transpose(Infer *inf) {
     const PermuteAttrs *a = inf->attrs;
@@ -33,9 +33,9 @@ static bool infer_transpose(Infer *inf) {
 }
 
 static bool vjp_transpose(Vjp *v) {
-    static const int inverse[] = {[ORDER_CHW] = ORDER_CHW, [ORDER_CWH] = ORDER_CWH,
-                                  [ORDER_HCW] = ORDER_HCW, [ORDER_HWC] = ORDER_WCH,
-                                  [ORDER_WCH] = ORDER_HWC, [ORDER_WHC] = ORDER_WHC};
+    static const int inverse[] = {
+        [ORDER_CHW] = ORDER_CHW, [ORDER_CWH] = ORDER_CWH, [ORDER_HCW] = ORDER_HCW,
+        [ORDER_HWC] = ORDER_WCH, [ORDER_WCH] = ORDER_HWC, [ORDER_WHC] = ORDER_WHC};
     PermuteAttrs a = *(const PermuteAttrs *)vjp_node(v)->attrs;
     a.order = inverse[a.order];
     if (v->need[0])
@@ -46,8 +46,9 @@ static bool vjp_transpose(Vjp *v) {
 const OpDef opdef_transpose = {
     .title = "axes in another order",
     .formula = "order = hwc: dst[h,w,c] = src[c,h,w]",
-    .doc = "transpose(whc) makes columns of the maps and maps of the columns; transpose(cwh) mirrors "
-           "every map at its diagonal.  " ADJOINT,
+    .doc =
+        "transpose(whc) makes columns of the maps and maps of the columns; transpose(cwh) mirrors "
+        "every map at its diagonal.  " ADJOINT,
     .theory = "a permutation matrix",
     .attr_size = sizeof(PermuteAttrs),
     .attrs = transpose_attrs,
@@ -87,8 +88,9 @@ static bool vjp_shuffle(Vjp *v) {
 const OpDef opdef_channel_shuffle = {
     .title = "maps shuffled between groups",
     .formula = "dst[j*groups + i] = src[i*(maps/groups) + j]",
-    .doc = "Between two convolutions with groups: every group of the second reads from all groups of "
-           "the first.  " ADJOINT,
+    .doc =
+        "Between two convolutions with groups: every group of the second reads from all groups of "
+        "the first.  " ADJOINT,
     .theory = "Zhang, Zhou, Lin, Sun 2018, section 3.1",
     .attr_size = sizeof(ShuffleAttrs),
     .attrs = shuffle_attrs,
@@ -110,7 +112,7 @@ static const AttrDesc reshape_attrs[] = {
 static bool infer_reshape(Infer *inf) {
     const ReshapeAttrs *a = inf->attrs;
     Shape s = shape_of3(a->maps, a->size[0], a->size[1]);
-    int64_t have, want;
+    int64_t have = 0, want = 0;
     if (inf->nin < 1 || inf->in[0].rank != 1)
         if (!infer_rank(inf, 0, 3))
             return false;
@@ -141,8 +143,9 @@ static ValueId parts_reshape(Graph *g, const void *attrs, const ValueId *in) {
 const OpDef opdef_reshape = {
     .title = "the same numbers in another shape",
     .formula = "dst[i] = src[i], both counted by maps, then rows, then columns",
-    .doc = "reshape(16, 7x7) makes 16 maps of 7x7 of a vector of 784 numbers, or of an image with as "
-           "many cells.  " ADJOINT,
+    .doc =
+        "reshape(16, 7x7) makes 16 maps of 7x7 of a vector of 784 numbers, or of an image with as "
+        "many cells.  " ADJOINT,
     .theory = "row-major order",
     .attr_size = sizeof(ReshapeAttrs),
     .attrs = reshape_attrs,

@@ -9,17 +9,17 @@
 typedef struct Gather {
     View src;
     Epi epi;
-    int64_t c, h, w;  /* of the result */
-    int order;        /* ORDER_.. */
-    int64_t groups;   /* channel_shuffle; 0: transpose */
+    int64_t c, h, w; /* of the result */
+    int order;       /* ORDER_.. */
+    int64_t groups;  /* channel_shuffle; 0: transpose */
 } Gather;
 
 /* Pointer to the cell of src that cell (c, y, x) of the result is. */
 static Val cell_of(KernelCtx *k, const Gather *g, Val n, Val c, Val y, Val x) {
     /* maps, rows, columns of src as axes of the result */
-    static const int from[][3] = {[ORDER_CHW] = {0, 1, 2}, [ORDER_CWH] = {0, 2, 1},
-                                  [ORDER_HCW] = {1, 0, 2}, [ORDER_HWC] = {2, 0, 1},
-                                  [ORDER_WCH] = {1, 2, 0}, [ORDER_WHC] = {2, 1, 0}};
+    static const int from[][3] = {
+        [ORDER_CHW] = {0, 1, 2}, [ORDER_CWH] = {0, 2, 1}, [ORDER_HCW] = {1, 0, 2},
+        [ORDER_HWC] = {2, 0, 1}, [ORDER_WCH] = {1, 2, 0}, [ORDER_WHC] = {2, 1, 0}};
     Emit *e = k->e;
     Val to[3] = {c, y, x}, cb, lane, i, j;
     if (g->groups) {

@@ -1,5 +1,5 @@
-/* ref_window.c: global pools, parts, borders and other sizes of images, as loops in double precision
- * (see ref_ops.h).
+/* ref_window.c: global pools, parts, borders and other sizes of images, as loops in double
+ * precision (see ref_ops.h).
  *
  * Every operator is written from its own definition.  resample alone, their common code, is written
  * as dense matrices of weights, and its adjoint as a scatter.
@@ -14,7 +14,12 @@
 #include "ops/attrs.h"
 
 #define FOR(i, n) for (int64_t i = 0; i < (n); i++)
-#define S3(c, h, w) {3, {c, h, w}}
+#define S3(c, h, w)                                                                                \
+    {                                                                                              \
+        3, {                                                                                       \
+            c, h, w                                                                                \
+        }                                                                                          \
+    }
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 static double *at(const RefTensor *t, int64_t n, int64_t c, int64_t y, int64_t x) {
@@ -28,7 +33,8 @@ static double *at(const RefTensor *t, int64_t n, int64_t c, int64_t y, int64_t x
     const int64_t *S = src->shape.dim, *D = r->out->shape.dim;                                     \
     (void)S
 
-/* ---- means and maxima: dst cell y is about src cells y * S / D .. , all of them where D is 1 ---- */
+/* ---- means and maxima: dst cell y is about src cells y * S / D .. , all of them where D is 1 ----
+ */
 
 static void over(const RefCall *r, bool largest) {
     EXTENTS;
@@ -41,10 +47,18 @@ static void over(const RefCall *r, bool largest) {
     }
 }
 
-void ref_global_avgpool(const RefCall *r) { over(r, false); }
-void ref_global_maxpool(const RefCall *r) { over(r, true); }
-void ref_mean(const RefCall *r) { over(r, false); }
-void ref_max(const RefCall *r) { over(r, true); }
+void ref_global_avgpool(const RefCall *r) {
+    over(r, false);
+}
+void ref_global_maxpool(const RefCall *r) {
+    over(r, true);
+}
+void ref_mean(const RefCall *r) {
+    over(r, false);
+}
+void ref_max(const RefCall *r) {
+    over(r, true);
+}
 
 /* ---- crop, pad, downsample ---- */
 
@@ -52,7 +66,8 @@ void ref_crop(const RefCall *r) {
     EXTENTS;
     const CropAttrs *a = r->attrs;
     bool down = a->at == CROP_BOTTOM_LEFT || a->at == CROP_BOTTOM_RIGHT;
-    bool right = a->at == CROP_TOP_RIGHT || a->at == CROP_BOTTOM_RIGHT, center = a->at == CROP_CENTER;
+    bool right = a->at == CROP_TOP_RIGHT || a->at == CROP_BOTTOM_RIGHT,
+         center = a->at == CROP_CENTER;
     int64_t top = a->top >= 0 ? a->top : center ? (S[1] - D[1]) / 2 : down ? S[1] - D[1] : 0;
     int64_t left = a->left >= 0 ? a->left : center ? (S[2] - D[2]) / 2 : right ? S[2] - D[2] : 0;
     FOR_DST *at(r->out, n, c, y, x) = *at(src, n, c, top + y, left + x);
@@ -114,8 +129,12 @@ static void resized(const RefCall *r, bool bilinear) {
     }
 }
 
-void ref_upsample(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
-void ref_resize(const RefCall *r) { resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1); }
+void ref_upsample(const RefCall *r) {
+    resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1);
+}
+void ref_resize(const RefCall *r) {
+    resized(r, ((const ResizeAttrs *)r->attrs)->mode == 1);
+}
 
 /* ---- axes and maps in another order ---- */
 
@@ -135,8 +154,8 @@ void ref_channel_shuffle(const RefCall *r) { /* maps as a table [groups][rest], 
     const int64_t *S = src->shape.dim;
     int64_t groups = ((const ShuffleAttrs *)r->attrs)->groups, rest = S[0] / groups, c = 0;
     FOR(j, rest) FOR(i, groups) {
-        FOR(n, r->n) FOR(y, S[1]) FOR(x, S[2])
-            *at(r->out, n, c, y, x) = *at(src, n, i * rest + j, y, x);
+        FOR(n, r->n)
+            FOR(y, S[1]) FOR(x, S[2]) * at(r->out, n, c, y, x) = *at(src, n, i * rest + j, y, x);
         c++;
     }
 }
@@ -182,8 +201,7 @@ static double window_mean(const RefTensor *src, const ContrastAttrs *a, int64_t 
 
 void ref_subtractive_norm(const RefCall *r) {
     EXTENTS;
-    FOR_DST *at(r->out, n, c, y, x) =
-        *at(src, n, c, y, x) - window_mean(src, r->attrs, n, y, x, 1);
+    FOR_DST *at(r->out, n, c, y, x) = *at(src, n, c, y, x) - window_mean(src, r->attrs, n, y, x, 1);
 }
 
 void ref_divisive_norm(const RefCall *r) {
@@ -195,8 +213,9 @@ void ref_divisive_norm(const RefCall *r) {
             s[i] = fmax(sqrt(window_mean(src, a, n, i / S[2], i % S[2], 2)), a->eps);
             mean += s[i] / (double)(S[1] * S[2]);
         }
-        FOR(c, D[0]) FOR(y, D[1]) FOR(x, D[2])
-            *at(r->out, n, c, y, x) = *at(src, n, c, y, x) / fmax(s[y * S[2] + x], mean);
+        FOR(c, D[0])
+            FOR(y, D[1]) FOR(x, D[2]) *
+            at(r->out, n, c, y, x) = *at(src, n, c, y, x) / fmax(s[y * S[2] + x], mean);
         free(s);
     }
 }
@@ -235,8 +254,8 @@ void ref_resample(const RefCall *r) {
             double wy = a->adjoint ? entry(a, 0, v, y, D[1], S[1]) : entry(a, 0, y, v, S[1], D[1]);
             for (int64_t x = 0; wy != 0 && x < D[2]; x++)
                 FOR(u, S[2]) {
-                    double wx = a->adjoint ? entry(a, 1, u, x, D[2], S[2])
-                                           : entry(a, 1, x, u, S[2], D[2]);
+                    double wx =
+                        a->adjoint ? entry(a, 1, u, x, D[2], S[2]) : entry(a, 1, x, u, S[2], D[2]);
                     *at(r->out, n, c, y, x) += a->scale * wy * wx * *at(src, n, sc, v, u);
                 }
         }
@@ -267,14 +286,14 @@ typedef struct WindowCase {
     {"one cell", S3(1, 1, 1), more, true}, {"3x4x5", S3(3, 4, 5), more, true},                     \
         {"16x8x8", S3(16, 8, 8), more, false}, {"17x7x7", S3(17, 7, 7), more, true},               \
         {"33x1x9", S3(33, 1, 9), more, true}, {"20x5x1", S3(20, 5, 1), more, true},                \
-        {"2x20x18", S3(2, 20, 18), more, true}, {"5x3x300", S3(5, 3, 300), more, true},            \
-    {                                                                                              \
+        {"2x20x18", S3(2, 20, 18), more, true}, {"5x3x300", S3(5, 3, 300), more, true}, {          \
         "3x17x17", S3(3, 17, 17), more, true                                                       \
     }
 
 static const WindowCase global_case[] = {IMAGES({.axis = {0}})};
 static const WindowCase axis_case[] = {
-    IMAGES({.axis = {AXIS_HEIGHT}}), IMAGES({.axis = {AXIS_WIDTH}}),
+    IMAGES({.axis = {AXIS_HEIGHT}}),
+    IMAGES({.axis = {AXIS_WIDTH}}),
     {"time", S3(5, 3, 4), {.axis = {AXIS_TIME}}, true},
     {"maps, 1", S3(1, 3, 4), {.axis = {AXIS_MAPS}}, true},
     {"maps, 5", S3(5, 3, 4), {.axis = {AXIS_MAPS}}, true},
@@ -282,7 +301,10 @@ static const WindowCase axis_case[] = {
     {"maps, 37", S3(37, 4, 3), {.axis = {AXIS_MAPS}}, true},
 };
 
-#define CROP(h, w, t, l, where) {.crop = {.size = {h, w}, .top = t, .left = l, .at = where}}
+#define CROP(h, w, t, l, where)                                                                    \
+    {                                                                                              \
+        .crop = {.size = {h, w}, .top = t, .left = l, .at = where }                                \
+    }
 static const WindowCase crop_case[] = {
     {"one cell", S3(1, 1, 1), CROP(1, 1, -1, -1, CROP_CENTER), false},
     {"center, even rest", S3(3, 6, 8), CROP(4, 4, -1, -1, CROP_CENTER), false},
@@ -296,7 +318,9 @@ static const WindowCase crop_case[] = {
 };
 
 #define PAD(t, b, l, r, how, before, after)                                                        \
-    {.pad = {.pad = {t, b, l, r}, .maps = before, .maps_after = after, .mode = how}}
+    {                                                                                              \
+        .pad = {.pad = {t, b, l, r}, .maps = before, .maps_after = after, .mode = how }            \
+    }
 static const WindowCase pad_case[] = {
     {"one cell", S3(1, 1, 1), PAD(1, 1, 1, 1, BORDER_ZERO, 0, 0), false},
     {"zeros, asymmetric", S3(3, 4, 5), PAD(2, 0, 1, 3, BORDER_ZERO, 0, 0), false},
@@ -310,7 +334,10 @@ static const WindowCase pad_case[] = {
     {"40 maps before 3", S3(3, 2, 2), PAD(0, 0, 0, 0, BORDER_ZERO, 40, 1), false},
 };
 
-#define FACTOR(h, w) {.crop = {.factor = {h, w}}}
+#define FACTOR(h, w)                                                                               \
+    {                                                                                              \
+        .crop = {.factor = {h, w} }                                                                \
+    }
 static const WindowCase down_case[] = {
     {"one cell", S3(1, 1, 1), FACTOR(2, 2), false}, {"by 1", S3(3, 4, 5), FACTOR(1, 1), false},
     {"even", S3(16, 8, 8), FACTOR(2, 2), false},    {"odd", S3(17, 7, 9), FACTOR(2, 2), false},
@@ -319,7 +346,9 @@ static const WindowCase down_case[] = {
 };
 
 #define UP(fh, fw, how, corners)                                                                   \
-    {.resize = {.factor = {fh, fw}, .mode = how, .align = corners}}
+    {                                                                                              \
+        .resize = {.factor = {fh, fw}, .mode = how, .align = corners }                             \
+    }
 static const WindowCase up_case[] = {
     {"one cell", S3(1, 1, 1), UP(2, 2, 0, false), false},
     {"nearest 2", S3(3, 4, 5), UP(2, 2, 0, false), false},
@@ -332,7 +361,10 @@ static const WindowCase up_case[] = {
     {"bilinear 4, corners, one row", S3(2, 1, 3), UP(4, 4, 1, true), true},
 };
 
-#define SIZE(h, w, how, corners) {.resize = {.size = {h, w}, .mode = how, .align = corners}}
+#define SIZE(h, w, how, corners)                                                                   \
+    {                                                                                              \
+        .resize = {.size = {h, w}, .mode = how, .align = corners }                                 \
+    }
 static const WindowCase resize_case[] = {
     {"one cell", S3(1, 1, 1), SIZE(3, 2, 1, false), true},
     {"nearest up", S3(3, 4, 5), SIZE(7, 6, 0, false), false},
@@ -349,55 +381,89 @@ static const WindowCase resize_case[] = {
 #define PLAIN .step = {1, 1}, .kernel = {1, 1}, .sigma_y = 1, .sigma_x = 1, .scale = 1
 static const WindowCase resample_case[] = {
     {"same", S3(1, 1, 1), {.resample = {TO(1, 1, 1), PLAIN}}, false},
-    {"shift and step", S3(5, 7, 6),
+    {"shift and step",
+     S3(5, 7, 6),
      {.resample = {TO(5, 4, 4), .from_y = -1, .from_x = 1, .step = {2, 2}, .kernel = {1, 1},
-                   .sigma_y = 1, .sigma_x = 1, .scale = 1}}, false},
-    {"and back", S3(5, 4, 4),
+                   .sigma_y = 1, .sigma_x = 1, .scale = 1}},
+     false},
+    {"and back",
+     S3(5, 4, 4),
      {.resample = {TO(5, 7, 6), .from_y = -1, .from_x = 1, .step = {2, 2}, .kernel = {1, 1},
-                   .sigma_y = 1, .sigma_x = 1, .scale = 1, .adjoint = true}}, false},
+                   .sigma_y = 1, .sigma_x = 1, .scale = 1, .adjoint = true}},
+     false},
     {"maps 7 to 18 of 33", S3(33, 2, 3), {.resample = {TO(12, 2, 3), .first = 7, PLAIN}}, false},
     {"sum of maps", S3(33, 2, 3), {.resample = {TO(1, 2, 3), .gather = MAPS_SUM, PLAIN}}, false},
-    {"copies of a map", S3(1, 2, 3),
-     {.resample = {TO(21, 2, 3), .gather = MAPS_SUM, .adjoint = true, PLAIN}}, false},
-    {"blur 5x3", S3(17, 6, 7),
+    {"copies of a map",
+     S3(1, 2, 3),
+     {.resample = {TO(21, 2, 3), .gather = MAPS_SUM, .adjoint = true, PLAIN}},
+     false},
+    {"blur 5x3",
+     S3(17, 6, 7),
      {.resample = {TO(17, 6, 7), .step = {1, 1}, .kernel = {5, 3}, .sigma_y = 1.25, .sigma_x = 0.75,
-                   .scale = 1, .mode = RESAMPLE_BLUR}}, true},
-    {"blur 4x9 of less, back", S3(3, 5, 4),
+                   .scale = 1, .mode = RESAMPLE_BLUR}},
+     true},
+    {"blur 4x9 of less, back",
+     S3(3, 5, 4),
      {.resample = {TO(3, 5, 4), .step = {1, 1}, .kernel = {4, 9}, .sigma_y = 1, .sigma_x = 2.25,
-                   .scale = 0.5, .mode = RESAMPLE_BLUR, .adjoint = true}}, true},
-    {"nearest back", S3(16, 6, 9),
-     {.resample = {TO(16, 3, 3), .mode = RESAMPLE_NEAREST, .adjoint = true, PLAIN}}, false},
-    {"bilinear back", S3(5, 7, 6),
-     {.resample = {TO(5, 3, 4), .mode = RESAMPLE_BILINEAR, .adjoint = true, PLAIN}}, true},
-    {"reflected back", S3(4, 7, 6),
+                   .scale = 0.5, .mode = RESAMPLE_BLUR, .adjoint = true}},
+     true},
+    {"nearest back",
+     S3(16, 6, 9),
+     {.resample = {TO(16, 3, 3), .mode = RESAMPLE_NEAREST, .adjoint = true, PLAIN}},
+     false},
+    {"bilinear back",
+     S3(5, 7, 6),
+     {.resample = {TO(5, 3, 4), .mode = RESAMPLE_BILINEAR, .adjoint = true, PLAIN}},
+     true},
+    {"reflected back",
+     S3(4, 7, 6),
      {.resample = {TO(4, 4, 3), .from_y = -2, .from_x = -1, .border = BORDER_REFLECT,
-                   .adjoint = true, PLAIN}}, false},
+                   .adjoint = true, PLAIN}},
+     false},
     {"maps shifted back", S3(32, 2, 2), {.resample = {TO(16, 2, 2), .first = 8, PLAIN}}, false},
 };
 
-#define ORDER(how) {.permute = {ORDER_##how}}
+#define ORDER(how)                                                                                 \
+    {                                                                                              \
+        .permute = { ORDER_##how }                                                                 \
+    }
 static const WindowCase transpose_case[] = {
-    {"chw", S3(3, 4, 5), ORDER(CHW), false},    {"cwh", S3(3, 4, 5), ORDER(CWH), false},
-    {"hcw", S3(17, 4, 5), ORDER(HCW), false},   {"hwc", S3(3, 20, 5), ORDER(HWC), false},
-    {"wch", S3(16, 4, 5), ORDER(WCH), false},   {"whc", S3(33, 4, 18), ORDER(WHC), false},
+    {"chw", S3(3, 4, 5), ORDER(CHW), false},      {"cwh", S3(3, 4, 5), ORDER(CWH), false},
+    {"hcw", S3(17, 4, 5), ORDER(HCW), false},     {"hwc", S3(3, 20, 5), ORDER(HWC), false},
+    {"wch", S3(16, 4, 5), ORDER(WCH), false},     {"whc", S3(33, 4, 18), ORDER(WHC), false},
     {"one cell", S3(1, 1, 1), ORDER(HWC), false}, {"hwc", S3(20, 33, 2), ORDER(HWC), false},
 };
 static const WindowCase shuffle_case[] = {
-    {"1 of 1", S3(1, 1, 1), {.shuffle = {1}}, false}, {"2 of 6", S3(6, 2, 3), {.shuffle = {2}}, false},
-    {"3 of 6", S3(6, 2, 3), {.shuffle = {3}}, false}, {"4 of 16", S3(16, 3, 3), {.shuffle = {4}}, false},
-    {"8 of 64", S3(64, 2, 2), {.shuffle = {8}}, false}, {"3 of 33", S3(33, 2, 2), {.shuffle = {3}}, false},
-    {"17 of 17", S3(17, 1, 2), {.shuffle = {17}}, false}, {"1 of 5", S3(5, 2, 2), {.shuffle = {1}}, false},
+    {"1 of 1", S3(1, 1, 1), {.shuffle = {1}}, false},
+    {"2 of 6", S3(6, 2, 3), {.shuffle = {2}}, false},
+    {"3 of 6", S3(6, 2, 3), {.shuffle = {3}}, false},
+    {"4 of 16", S3(16, 3, 3), {.shuffle = {4}}, false},
+    {"8 of 64", S3(64, 2, 2), {.shuffle = {8}}, false},
+    {"3 of 33", S3(33, 2, 2), {.shuffle = {3}}, false},
+    {"17 of 17", S3(17, 1, 2), {.shuffle = {17}}, false},
+    {"1 of 5", S3(5, 2, 2), {.shuffle = {1}}, false},
 };
-#define AS(c, h, w) {.reshape = {c, {h, w}}}
+#define AS(c, h, w)                                                                                \
+    {                                                                                              \
+        .reshape = { c, {h, w} }                                                                   \
+    }
 static const WindowCase reshape_case[] = {
-    {"one cell", S3(1, 1, 1), AS(1, 1, 1), false}, {"to rows", S3(3, 4, 5), AS(1, 3, 20), false},
-    {"vector", {1, {48}}, AS(3, 4, 4), false},     {"to maps", S3(1, 6, 6), AS(36, 1, 1), false},
+    {"one cell", S3(1, 1, 1), AS(1, 1, 1), false},  {"to rows", S3(3, 4, 5), AS(1, 3, 20), false},
+    {"vector", {1, {48}}, AS(3, 4, 4), false},      {"to maps", S3(1, 6, 6), AS(36, 1, 1), false},
     {"17 maps", S3(17, 2, 2), AS(4, 1, 17), false}, {"same", S3(3, 4, 5), AS(3, 4, 5), false},
-    {"33", {1, {33}}, AS(33, 1, 1), false},        {"halves", S3(16, 4, 2), AS(32, 2, 2), false},
+    {"33", {1, {33}}, AS(33, 1, 1), false},         {"halves", S3(16, 4, 2), AS(32, 2, 2), false},
 };
 
 #define LP(kh, kw, power, sh, sw, t, b, l, r, how)                                                 \
-    {.lp = {.kernel = {kh, kw}, .stride = {sh, sw}, .pad = {t, b, l, r}, .p = power, .round = how}}
+    {                                                                                              \
+        .lp = {                                                                                    \
+            .kernel = {kh, kw},                                                                    \
+            .stride = {sh, sw},                                                                    \
+            .pad = {t, b, l, r},                                                                   \
+            .p = power,                                                                            \
+            .round = how                                                                           \
+        }                                                                                          \
+    }
 static const WindowCase lp_case[] = {
     {"one cell", S3(1, 1, 1), LP(1, 1, 2, 1, 1, 0, 0, 0, 0, 0), true},
     {"2x2", S3(3, 4, 6), LP(2, 2, 2, 2, 2, 0, 0, 0, 0, 0), true},
@@ -409,7 +475,10 @@ static const WindowCase lp_case[] = {
     {"5x5 overlapping", S3(2, 7, 6), LP(5, 5, 2, 1, 1, 2, 2, 2, 2, 0), true},
 };
 
-#define CONTRAST(kh, kw, width) {.contrast = {.kernel = {kh, kw}, .sigma = width, .eps = 1e-4}}
+#define CONTRAST(kh, kw, width)                                                                    \
+    {                                                                                              \
+        .contrast = {.kernel = {kh, kw}, .sigma = width, .eps = 1e-4 }                             \
+    }
 static const WindowCase contrast_case[] = {
     {"1x1", S3(2, 3, 3), CONTRAST(1, 1, 0), true},
     {"3x3", S3(3, 5, 6), CONTRAST(3, 3, 0), true},
