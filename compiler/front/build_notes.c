@@ -69,6 +69,10 @@ static const Later elsewhere[] = {
     {"batch_norm", "bn"},
     {"batchnormalization", "bn"},
     {"instance_norm", "instancenorm"},
+    {"l1", "mae"},
+    {"bce", "logistic"},
+    {"silu", "swish"},
+    {"affine", "scale"},
 };
 
 void unknown_operation(Build *b, const Ast *at, const char *name) {

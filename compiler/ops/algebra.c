@@ -55,7 +55,9 @@ static const AttrDesc leaky_attrs[] = {
     ATTR_FLOAT(CurveAttrs, slope, true, "0.01", 0, 1, "factor of negative numbers"),
 };
 
-static bool vjp_leaky_relu(Vjp *v) { return vjp_bwd(v, OP_LEAKY_RELU_BWD, true); }
+static bool vjp_leaky_relu(Vjp *v) {
+    return vjp_bwd(v, OP_LEAKY_RELU_BWD, true);
+}
 
 const OpDef opdef_leaky_relu = {
     .title = "rectifier that leaks",
@@ -145,7 +147,9 @@ static const AttrDesc elu_attrs[] = {
     ATTR_FLOAT(CurveAttrs, alpha, true, "1", 0, 1e6, "minus the value far below zero"),
 };
 
-static bool vjp_elu(Vjp *v) { return vjp_bwd(v, OP_ELU_BWD, true); }
+static bool vjp_elu(Vjp *v) {
+    return vjp_bwd(v, OP_ELU_BWD, true);
+}
 
 const OpDef opdef_elu = {
     .title = "exponential linear unit",
@@ -170,9 +174,15 @@ const OpDef opdef_elu_bwd = {
 
 /* ---- smooth rectifiers ---- */
 
-static bool vjp_softplus(Vjp *v) { return vjp_bwd(v, OP_SOFTPLUS_BWD, true); }
-static bool vjp_swish(Vjp *v) { return vjp_bwd(v, OP_SWISH_BWD, false); }
-static bool vjp_gelu(Vjp *v) { return vjp_bwd(v, OP_GELU_BWD, false); }
+static bool vjp_softplus(Vjp *v) {
+    return vjp_bwd(v, OP_SOFTPLUS_BWD, true);
+}
+static bool vjp_swish(Vjp *v) {
+    return vjp_bwd(v, OP_SWISH_BWD, false);
+}
+static bool vjp_gelu(Vjp *v) {
+    return vjp_bwd(v, OP_GELU_BWD, false);
+}
 
 const OpDef opdef_softplus = {
     .title = "smooth rectifier",
@@ -235,7 +245,9 @@ const OpDef opdef_gelu_bwd = {
 
 /* ---- sign, lines, clipping ---- */
 
-static bool vjp_abs(Vjp *v) { return vjp_bwd(v, OP_ABS_BWD, false); }
+static bool vjp_abs(Vjp *v) {
+    return vjp_bwd(v, OP_ABS_BWD, false);
+}
 
 static bool vjp_neg(Vjp *v) {
     if (v->need[0])
@@ -287,9 +299,10 @@ static const AttrDesc scale_attrs[] = {
 const OpDef opdef_scale = {
     .title = "multiplication and addition of constants",
     .formula = "dst = by * src + shift",
-    .doc = "One factor for everything: residual branches are scaled by 0.1 to 0.3 in deep "
-           "Inception-ResNets.  Every projection multiplies by the factor.  For a trained factor per "
-           "channel multiply by a parameter.",
+    .doc =
+        "One factor for everything: residual branches are scaled by 0.1 to 0.3 in deep "
+        "Inception-ResNets.  Every projection multiplies by the factor.  For a trained factor per "
+        "channel multiply by a parameter.",
     .theory = "Szegedy, Ioffe, Vanhoucke, Alemi 2016, section 3.3",
     CURVE(scale_attrs),
     .infer = infer_unary,
@@ -310,7 +323,9 @@ static bool infer_clip(Infer *inf) {
     return infer_unary(inf);
 }
 
-static bool vjp_clip(Vjp *v) { return vjp_bwd(v, OP_CLIP_BWD, true); }
+static bool vjp_clip(Vjp *v) {
+    return vjp_bwd(v, OP_CLIP_BWD, true);
+}
 
 const OpDef opdef_clip = {
     .title = "limits",
@@ -355,9 +370,15 @@ static bool vjp_sqrt(Vjp *v) {
     return true;
 }
 
-static bool vjp_exp(Vjp *v) { return vjp_bwd(v, OP_MUL, true); }
-static bool vjp_log(Vjp *v) { return vjp_bwd(v, OP_DIV, false); }
-static bool vjp_pow(Vjp *v) { return vjp_bwd(v, OP_POW_BWD, false); }
+static bool vjp_exp(Vjp *v) {
+    return vjp_bwd(v, OP_MUL, true);
+}
+static bool vjp_log(Vjp *v) {
+    return vjp_bwd(v, OP_DIV, false);
+}
+static bool vjp_pow(Vjp *v) {
+    return vjp_bwd(v, OP_POW_BWD, false);
+}
 
 const OpDef opdef_square = {
     .title = "square",

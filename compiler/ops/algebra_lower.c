@@ -8,9 +8,13 @@
 #include "ops/hooks.h"
 #include "ops/lower.h"
 
-static const CurveAttrs *curve(const ScalarCtx *s) { return s->attrs; }
+static const CurveAttrs *curve(const ScalarCtx *s) {
+    return s->attrs;
+}
 
-static Val positive(ScalarCtx *s, Val x) { return em_fcmp(s->e, EM_GT, x, em_vec(s->e, 0)); }
+static Val positive(ScalarCtx *s, Val x) {
+    return em_fcmp(s->e, EM_GT, x, em_vec(s->e, 0));
+}
 
 /* x where `sign` > 0, slope x elsewhere */
 static Val bent(ScalarCtx *s, Val sign, Val x, Val slope) {
@@ -25,9 +29,13 @@ Val scalar_leaky_relu_bwd(ScalarCtx *s) {
     return bent(s, s->in[1], s->in[0], em_vec(s->e, curve(s)->slope));
 }
 
-Val scalar_prelu(ScalarCtx *s) { return bent(s, s->in[0], s->in[0], s->in[1]); }
+Val scalar_prelu(ScalarCtx *s) {
+    return bent(s, s->in[0], s->in[0], s->in[1]);
+}
 
-Val scalar_prelu_bwd(ScalarCtx *s) { return bent(s, s->in[1], s->in[0], s->in[2]); }
+Val scalar_prelu_bwd(ScalarCtx *s) {
+    return bent(s, s->in[1], s->in[0], s->in[2]);
+}
 
 /* exp(x) - 1 for x <= 0: near 0 the difference would lose digits, so the series to x^6 there. */
 static Val expm1_negative(Emit *e, Val x) {
@@ -111,7 +119,9 @@ Val scalar_gelu_bwd(ScalarCtx *s) {
     return em_fmul(e, s->in[0], em_fadd(e, slope, em_fma(e, half, t, half)));
 }
 
-Val scalar_abs(ScalarCtx *s) { return em_fabs(s->e, s->in[0]); }
+Val scalar_abs(ScalarCtx *s) {
+    return em_fabs(s->e, s->in[0]);
+}
 
 /* dy sign(x), sign(0) = 0 */
 Val scalar_abs_bwd(ScalarCtx *s) {
@@ -121,7 +131,9 @@ Val scalar_abs_bwd(ScalarCtx *s) {
     return em_select(e, positive(s, s->in[1]), dy, below);
 }
 
-Val scalar_neg(ScalarCtx *s) { return em_fneg(s->e, s->in[0]); }
+Val scalar_neg(ScalarCtx *s) {
+    return em_fneg(s->e, s->in[0]);
+}
 
 Val scalar_scale(ScalarCtx *s) {
     const CurveAttrs *a = curve(s);
@@ -143,10 +155,18 @@ Val scalar_clip_bwd(ScalarCtx *s) {
     return em_select(e, em_fcmp(e, EM_LT, y, em_vec(e, curve(s)->hi)), low, zero);
 }
 
-Val scalar_square(ScalarCtx *s) { return em_fmul(s->e, s->in[0], s->in[0]); }
-Val scalar_sqrt(ScalarCtx *s) { return em_sqrt(s->e, s->in[0]); }
-Val scalar_exp(ScalarCtx *s) { return em_exp(s->e, s->in[0]); }
-Val scalar_log(ScalarCtx *s) { return em_log(s->e, s->in[0]); }
+Val scalar_square(ScalarCtx *s) {
+    return em_fmul(s->e, s->in[0], s->in[0]);
+}
+Val scalar_sqrt(ScalarCtx *s) {
+    return em_sqrt(s->e, s->in[0]);
+}
+Val scalar_exp(ScalarCtx *s) {
+    return em_exp(s->e, s->in[0]);
+}
+Val scalar_log(ScalarCtx *s) {
+    return em_log(s->e, s->in[0]);
+}
 
 /* x^n by squaring, n >= 0 */
 static Val whole_power(Emit *e, Val x, int n) {
@@ -170,7 +190,9 @@ static Val power(Emit *e, Val x, double p) {
     return em_exp(e, em_fmul(e, em_log(e, x), em_vec(e, p)));
 }
 
-Val scalar_pow(ScalarCtx *s) { return power(s->e, s->in[0], curve(s)->p); }
+Val scalar_pow(ScalarCtx *s) {
+    return power(s->e, s->in[0], curve(s)->p);
+}
 
 Val scalar_pow_bwd(ScalarCtx *s) {
     Emit *e = s->e;

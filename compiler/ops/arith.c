@@ -1,13 +1,12 @@
 /* arith.c: sums, products and the like of two tensors, and repetition along axes (facts).
  *
  * The second operand may have extent 1 where the first has more: [C] or [C, 1, 1] (a number per
- * channel: squeeze and excitation), [1, H, W] (a map: attention), [1].  It is repeated there without
- * ever being written out; its gradient is the sum over what was repeated (sum_to), over the images
- * too for a parameter (bias_grad), in a fixed order.
- * maximum and minimum are max pooling over two tensors: gradient and projections go to the winner,
- * the first one when equal.
- * theory: He et al. 2016, equation (1); Hu, Shen, Sun 2018, equation (4); Goodfellow et al. 2013,
- * "Maxout networks", section 3.
+ * channel: squeeze and excitation), [1, H, W] (a map: attention), [1].  It is repeated there
+ * without ever being written out; its gradient is the sum over what was repeated (sum_to), over the
+ * images too for a parameter (bias_grad), in a fixed order. maximum and minimum are max pooling
+ * over two tensors: gradient and projections go to the winner, the first one when equal. theory: He
+ * et al. 2016, equation (1); Hu, Shen, Sun 2018, equation (4); Goodfellow et al. 2013, "Maxout
+ * networks", section 3.
  */
 #include "ops/facts.h"
 
@@ -90,13 +89,18 @@ static bool vjp_choice(Vjp *v, bool smallest) {
     return true;
 }
 
-static bool vjp_maximum(Vjp *v) { return vjp_choice(v, false); }
-static bool vjp_minimum(Vjp *v) { return vjp_choice(v, true); }
+static bool vjp_maximum(Vjp *v) {
+    return vjp_choice(v, false);
+}
+static bool vjp_minimum(Vjp *v) {
+    return vjp_choice(v, true);
+}
 
 #define MAP(name)                                                                                  \
     .flops = flops_out1, .scalar = scalar_##name, .lower = lower_map, .choose = choose_map
 #define REPEATED                                                                                   \
-    "An operand with one number per channel, [C] or [C, 1, 1], one map [1, H, W] or one number is "  \
+    "An operand with one number per channel, [C] or [C, 1, 1], one map [1, H, W] or one number "   \
+    "is "                                                                                          \
     "repeated."
 
 const OpDef opdef_add = {
@@ -146,8 +150,9 @@ const OpDef opdef_div = {
 const OpDef opdef_maximum = {
     .title = "elementwise maximum",
     .formula = "dst = max(a, b)",
-    .doc = "The larger of two or more tensors (maxout).  Gradient and projections go to the winner, "
-           "to the first when equal.  " REPEATED,
+    .doc =
+        "The larger of two or more tensors (maxout).  Gradient and projections go to the winner, "
+        "to the first when equal.  " REPEATED,
     .theory = "Goodfellow, Warde-Farley, Mirza, Courville, Bengio 2013, section 3",
     .infer = infer_binary,
     .vjp = vjp_maximum,
@@ -209,7 +214,9 @@ static bool infer_sum_to(Infer *inf) {
     return infer_out(inf, 0, s, DT_F32);
 }
 
-static double flops_in1(const Graph *g, NodeId n) { return value_elems(g, graph_n(g, n)->in[0]); }
+static double flops_in1(const Graph *g, NodeId n) {
+    return value_elems(g, graph_n(g, n)->in[0]);
+}
 
 const OpDef opdef_sum_to = {
     .title = "sum over what a repetition made",

@@ -1,16 +1,24 @@
 /* arith_lower.c: the formulas of arith.c, and the sums that undo a repetition.
  *
- * sum_to: one task per output row and block of output channels; rows are summed first, then rows and
- * blocks in their order, lanes by a fixed tree: the same bits for any number of threads.
+ * sum_to: one task per output row and block of output channels; rows are summed first, then rows
+ * and blocks in their order, lanes by a fixed tree: the same bits for any number of threads.
  */
 #include "base/bug.h"
 #include "ops/hooks.h"
 #include "ops/lower.h"
 
-Val scalar_add(ScalarCtx *s) { return em_fadd(s->e, s->in[0], s->in[1]); }
-Val scalar_mul(ScalarCtx *s) { return em_fmul(s->e, s->in[0], s->in[1]); }
-Val scalar_sub(ScalarCtx *s) { return em_fsub(s->e, s->in[0], s->in[1]); }
-Val scalar_div(ScalarCtx *s) { return em_fdiv(s->e, s->in[0], s->in[1]); }
+Val scalar_add(ScalarCtx *s) {
+    return em_fadd(s->e, s->in[0], s->in[1]);
+}
+Val scalar_mul(ScalarCtx *s) {
+    return em_fmul(s->e, s->in[0], s->in[1]);
+}
+Val scalar_sub(ScalarCtx *s) {
+    return em_fsub(s->e, s->in[0], s->in[1]);
+}
+Val scalar_div(ScalarCtx *s) {
+    return em_fdiv(s->e, s->in[0], s->in[1]);
+}
 
 /* A NaN in either operand stays visible. */
 static Val choice(ScalarCtx *s, EmPred better) {
@@ -20,16 +28,24 @@ static Val choice(ScalarCtx *s, EmPred better) {
     return em_select(e, em_ford(e, a, b), best, em_fadd(e, a, b));
 }
 
-Val scalar_maximum(ScalarCtx *s) { return choice(s, EM_GE); }
-Val scalar_minimum(ScalarCtx *s) { return choice(s, EM_LE); }
+Val scalar_maximum(ScalarCtx *s) {
+    return choice(s, EM_GE);
+}
+Val scalar_minimum(ScalarCtx *s) {
+    return choice(s, EM_LE);
+}
 
 static Val pass(ScalarCtx *s, EmPred when) {
     Emit *e = s->e;
     return em_select(e, em_fcmp(e, when, s->in[1], s->in[2]), s->in[0], em_vec(e, 0));
 }
 
-Val scalar_pass_ge(ScalarCtx *s) { return pass(s, EM_GE); }
-Val scalar_pass_lt(ScalarCtx *s) { return pass(s, EM_LT); }
+Val scalar_pass_ge(ScalarCtx *s) {
+    return pass(s, EM_GE);
+}
+Val scalar_pass_lt(ScalarCtx *s) {
+    return pass(s, EM_LT);
+}
 
 /* ---- sum_to ---- */
 

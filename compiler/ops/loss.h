@@ -20,12 +20,12 @@ Val real_lanes(KernelCtx *k, const View *v, Val cb);
 typedef Val (*FoldFn)(KernelCtx *k, Val acc, Val x, Val at, Val cb, void *user);
 Val fold_channels(KernelCtx *k, const View *v, Val at, Val start, FoldFn step, void *user);
 
-/* Opens the loop over images; close it with task_end.  The label is read if the loss has one for each
- * image. */
+/* Opens the loop over images; close it with task_end.  The label is read if the loss has one for
+ * each image. */
 Loop loss_begin(KernelCtx *k, Loss *l);
 Val loss_seed(KernelCtx *k, const Loss *l);           /* weight / n, the seed of reverse mode */
 void put_loss(KernelCtx *k, const Loss *l, Val loss); /* times the weight */
-bool loss_of_label(const Graph *g, NodeId n);         /* one label per image (else two layers, a map) */
+bool loss_of_label(const Graph *g, NodeId n); /* one label per image (else two layers, a map) */
 /* Sum over a tensor's numbers of an error of kind ERROR_.., divided by their count. */
 void lower_error(KernelCtx *k, int kind);
 

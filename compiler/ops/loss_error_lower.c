@@ -41,7 +41,9 @@ void lower_error(KernelCtx *k, int kind) {
     task_end(k, &task);
 }
 
-void lower_l1(KernelCtx *k) { lower_error(k, ERROR_ABS); }
+void lower_mae(KernelCtx *k) {
+    lower_error(k, ERROR_ABS);
+}
 
 Val scalar_error_bwd(ScalarCtx *s) {
     Emit *e = s->e;

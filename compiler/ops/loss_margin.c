@@ -1,11 +1,11 @@
-/* loss_margin.c: hinge losses (linear support vector machines) and the logistic loss (facts; code in
- * loss_margin_lower.c).
+/* loss_margin.c: hinge losses (linear support vector machines) and the logistic loss (facts; code
+ * in loss_margin_lower.c).
  *
  * hinge's default is the squared one against all others, because that is what "linear SVM on the
- * features of layer k" means where it was made popular: LIBLINEAR's default solver, and Tang 2013 for
- * training it by gradients.  The regulariser is weight decay.  The prediction is the largest score.
- * theory: Crammer, Singer 2001, equation (2); Fan et al. 2008 (LIBLINEAR), section 2; Tang 2013,
- * "Deep learning using linear support vector machines", equations (6) and (8).
+ * features of layer k" means where it was made popular: LIBLINEAR's default solver, and Tang 2013
+ * for training it by gradients.  The regulariser is weight decay.  The prediction is the largest
+ * score. theory: Crammer, Singer 2001, equation (2); Fan et al. 2008 (LIBLINEAR), section 2; Tang
+ * 2013, "Deep learning using linear support vector machines", equations (6) and (8).
  */
 #include "ops/facts.h"
 
@@ -31,7 +31,9 @@ static bool infer_bwd(Infer *inf) {
     return infer_target(inf, TARGET_CLASS) && infer_out(inf, 0, inf->in[0], DT_F32);
 }
 
-static bool vjp_hinge(Vjp *v) { return vjp_loss(v, OP_HINGE_BWD); }
+static bool vjp_hinge(Vjp *v) {
+    return vjp_loss(v, OP_HINGE_BWD);
+}
 
 static bool vjp_logistic(Vjp *v) {
     if (graph_v(v->g, vjp_node(v)->in[1])->shape.rank > 0)
@@ -46,10 +48,11 @@ const OpDef opdef_hinge = {
     .formula = "loss = weight * sum over k of max(0, margin - t[k] * src[k])^power, t = 1 for the "
                "true class, -1 for the others;  crammer_singer: weight * max(0, margin + max over "
                "other k of src[k] - src[label])^power",
-    .doc = "A linear support vector machine on the layer in front: dense(classes), then hinge; weight "
-           "decay is its regulariser.  The default, squared and one class against the rest, is "
-           "LIBLINEAR's; crammer_singer looks at the best wrong class alone (the first, when equal).  "
-           "The class is the largest score.",
+    .doc =
+        "A linear support vector machine on the layer in front: dense(classes), then hinge; weight "
+        "decay is its regulariser.  The default, squared and one class against the rest, is "
+        "LIBLINEAR's; crammer_singer looks at the best wrong class alone (the first, when equal).  "
+        "The class is the largest score.",
     .theory = "Tang 2013, equations (6) and (8); Crammer, Singer 2001, equation (2)",
     TABLE(hinge_attrs),
     .infer = infer_hinge,
@@ -61,8 +64,10 @@ const OpDef opdef_hinge = {
 
 const OpDef opdef_hinge_bwd = {
     .title = "gradient of hinge",
-    .formula = "diff_src[k] = weight / n * -t[k] * power * max(0, margin - t[k] * src[k])^(power-1)",
-    .doc = "Includes the factor weight / n, so that the batch's mean loss is what is differentiated.",
+    .formula =
+        "diff_src[k] = weight / n * -t[k] * power * max(0, margin - t[k] * src[k])^(power-1)",
+    .doc =
+        "Includes the factor weight / n, so that the batch's mean loss is what is differentiated.",
     .theory = "Tang 2013, equation (9)",
     TABLE(hinge_attrs),
     .infer = infer_bwd,
@@ -74,9 +79,10 @@ const OpDef opdef_hinge_bwd = {
 const OpDef opdef_logistic = {
     .title = "logistic loss against a class label or a layer",
     .formula = "loss = weight * mean over k of log(1 + exp(src[k])) - t[k] * src[k]",
-    .doc = "Binary cross-entropy of every output by itself, from scores before the sigmoid.  Targets "
-           "t are 1 for the true class and 0 for the others, or the numbers of a second layer "
-           "between 0 and 1: logistic(pred, image).",
+    .doc =
+        "Binary cross-entropy of every output by itself, from scores before the sigmoid.  Targets "
+        "t are 1 for the true class and 0 for the others, or the numbers of a second layer "
+        "between 0 and 1: logistic(pred, image).",
     .theory = "Cox 1958; Goodfellow, Bengio, Courville 2016, section 6.2.2.2",
     TABLE(logistic_attrs),
     .infer = infer_logistic,
@@ -89,7 +95,8 @@ const OpDef opdef_logistic = {
 const OpDef opdef_logistic_bwd = {
     .title = "gradient of logistic for a class label",
     .formula = "diff_src[k] = weight / (n * classes) * (1 / (1 + exp(-src[k])) - [k = label])",
-    .doc = "Includes the factor weight / n, so that the batch's mean loss is what is differentiated.",
+    .doc =
+        "Includes the factor weight / n, so that the batch's mean loss is what is differentiated.",
     .theory = "Goodfellow, Bengio, Courville 2016, section 6.2.2.2",
     TABLE(logistic_attrs),
     .infer = infer_bwd,

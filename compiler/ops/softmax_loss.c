@@ -189,12 +189,12 @@ const OpDef opdef_cross_entropy = {
     .title = "cross-entropy of scores and a class label",
     .formula = "loss = weight * (log(sum over k of exp(src[k])) - src[label])",
     .doc = "Minus the log-probability that softmax gives to the true class.  Takes the scores "
-           "before softmax; shifted by their maximum, so it cannot overflow.  With smoothing = s the "
-           "target is 1 - s for the true class plus s / classes for every class.  For scores "
+           "before softmax; shifted by their maximum, so it cannot overflow.  With smoothing = s "
+           "the target is 1 - s for the true class plus s / classes for every class.  For scores "
            "[classes, H, W] and a label map [H, W] it is the mean over the pixels of an image; a "
            "pixel whose label is no class (255, or -1) does not count.",
-    .theory = "Bridle 1990; Szegedy et al. 2016, \"Rethinking the Inception architecture\", section "
-              "7; Long, Shelhamer, Darrell 2015, section 4.3",
+    .theory = "Bridle 1990; Szegedy et al. 2016, \"Rethinking the Inception architecture\", "
+              "section 7; Long, Shelhamer, Darrell 2015, section 4.3",
     .attr_size = sizeof(LossAttrs),
     .attrs = ce_attrs,
     .nattrs = COUNT_OF(ce_attrs),

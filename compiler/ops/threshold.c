@@ -1,13 +1,12 @@
 /* threshold.c: soft and hard thresholds (facts; formulas in threshold_lower.c).
  *
- * tau is a number, or a second input: `param tau: f32[C] = ..` or f32[1].  Soft thresholds train it:
- * their output moves by -sign(output) per unit of tau.  A hard threshold's output does not depend on
- * tau but for jumps, so its gradient is zero and a trained tau stays where it is.
- * Gradients read the OUTPUT: a number passed if it is not zero.  There is no deconvnet or guided rule:
- * what these thresholds clear is small, not negative.
- * theory: Donoho, Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage", section 1;
- * Papyan, Romano, Elad 2017, "Convolutional neural networks analyzed via convolutional sparse coding",
- * section 4.
+ * tau is a number, or a second input: `param tau: f32[C] = ..` or f32[1].  Soft thresholds train
+ * it: their output moves by -sign(output) per unit of tau.  A hard threshold's output does not
+ * depend on tau but for jumps, so its gradient is zero and a trained tau stays where it is.
+ * Gradients read the OUTPUT: a number passed if it is not zero.  There is no deconvnet or guided
+ * rule: what these thresholds clear is small, not negative. theory: Donoho, Johnstone 1994, "Ideal
+ * spatial adaptation by wavelet shrinkage", section 1; Papyan, Romano, Elad 2017, "Convolutional
+ * neural networks analyzed via convolutional sparse coding", section 4.
  */
 #include "ops/facts.h"
 
@@ -23,8 +22,9 @@ static bool infer_threshold(Infer *inf) {
     if (inf->nin < 1 || inf->nin > 2)
         return infer_fail(inf, "E0310", -1, 0, NULL, "needs a layer and a threshold");
     if (inf->nin == 1 && !(a->tau >= 0))
-        return infer_fail(inf, "E0303", 0, -1, "write soft_threshold(0.1), or x -> soft_threshold(tau) "
-                                               "with param tau: f32[1] = fill(0.1)",
+        return infer_fail(inf, "E0303", 0, -1,
+                          "write soft_threshold(0.1), or x -> soft_threshold(tau) "
+                          "with param tau: f32[1] = fill(0.1)",
                           "needs a threshold tau, 0 or more");
     if (inf->nin == 2 && !infer_repeated(inf, 1))
         return false;
@@ -43,13 +43,17 @@ static bool vjp_threshold(Vjp *v, bool soft) {
     if (v->need[0])
         v->dx[0] = vjp_op2(v, OP_THRESHOLD_BWD, NULL, dy, y);
     if (soft && tau && v->need[1])
-        v->dx[1] = vjp_repeated(
-            v, vjp_op1(v, OP_NEG, NULL, vjp_op2(v, OP_ABS_BWD, NULL, dy, y)), tau);
+        v->dx[1] =
+            vjp_repeated(v, vjp_op1(v, OP_NEG, NULL, vjp_op2(v, OP_ABS_BWD, NULL, dy, y)), tau);
     return true;
 }
 
-static bool vjp_soft_threshold(Vjp *v) { return vjp_threshold(v, true); }
-static bool vjp_hard_threshold(Vjp *v) { return vjp_threshold(v, false); }
+static bool vjp_soft_threshold(Vjp *v) {
+    return vjp_threshold(v, true);
+}
+static bool vjp_hard_threshold(Vjp *v) {
+    return vjp_threshold(v, false);
+}
 
 #define TABLE                                                                                      \
     .attr_size = sizeof(ThresholdAttrs), .attrs = threshold_attrs,                                 \

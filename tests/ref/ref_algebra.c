@@ -1,5 +1,5 @@
-/* ref_algebra.c: elementwise algebra as plain loops in double precision, and the shapes it is tested
- * with.
+/* ref_algebra.c: elementwise algebra as plain loops in double precision, and the shapes it is
+ * tested with.
  *
  * Operands with extent 1 are repeated by asking for cell (min(c, C - 1), ..) of them.
  */
@@ -10,8 +10,18 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define S1(c) {1, {c}}
-#define S3(c, h, w) {3, {c, h, w}}
+#define S1(c)                                                                                      \
+    {                                                                                              \
+        1, {                                                                                       \
+            c                                                                                      \
+        }                                                                                          \
+    }
+#define S3(c, h, w)                                                                                \
+    {                                                                                              \
+        3, {                                                                                       \
+            c, h, w                                                                                \
+        }                                                                                          \
+    }
 #define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 static int64_t dim(const RefTensor *t, int d) {
@@ -50,10 +60,16 @@ static void map(const RefCall *r, Fn f) {
         (void)a, (void)x, (void)y, (void)z;                                                        \
         return value;                                                                              \
     }                                                                                              \
-    void ref_##name(const RefCall *r) { map(r, f_##name); }
+    void ref_##name(const RefCall *r) {                                                            \
+        map(r, f_##name);                                                                          \
+    }
 
-static double logistic(double x) { return 1 / (1 + exp(-x)); }
-static double gelu_line(double x) { return sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x); }
+static double logistic(double x) {
+    return 1 / (1 + exp(-x));
+}
+static double gelu_line(double x) {
+    return sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x);
+}
 static double gelu_slope(double x) {
     double t = tanh(gelu_line(x)), du = sqrt(2 / acos(-1)) * (1 + 3 * 0.044715 * x * x);
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du;
@@ -66,25 +82,25 @@ MAP(prelu_bwd, y > 0 ? x : z * x)
 MAP(elu, x > 0 ? x : a->alpha * (exp(x) - 1))
 MAP(elu_bwd, y > 0 ? x : x * (y + a->alpha))
 MAP(softplus, log(1 + exp(x)))
-MAP(softplus_bwd, x * (1 - exp(-y)))
-MAP(swish, x * logistic(x))
-MAP(swish_bwd, x * logistic(y) * (1 + y * (1 - logistic(y))))
+MAP(softplus_bwd, x *(1 - exp(-y)))
+MAP(swish, x *logistic(x))
+MAP(swish_bwd, x *logistic(y) * (1 + y * (1 - logistic(y))))
 MAP(gelu, 0.5 * x * (1 + tanh(gelu_line(x))))
-MAP(gelu_bwd, x * gelu_slope(y))
+MAP(gelu_bwd, x *gelu_slope(y))
 MAP(abs, x < 0 ? -x : x)
 MAP(abs_bwd, y > 0 ? x : y < 0 ? -x : 0)
 MAP(neg, -x)
-MAP(scale, a->by * x + a->shift)
-MAP(clip, x < a->lo ? a->lo : x > a->hi ? a->hi : x)
+MAP(scale, a->by *x + a->shift)
+MAP(clip, x<a->lo ? a->lo : x> a->hi ? a->hi : x)
 MAP(clip_bwd, y > a->lo && y < a->hi ? x : 0)
-MAP(square, x * x)
+MAP(square, x *x)
 MAP(sqrt, sqrt(x))
 MAP(exp, exp(x))
 MAP(log, log(x))
 MAP(pow, pow(x, a->p))
 MAP(pow_bwd, x * a->p * pow(y, a->p - 1))
 MAP(add, x + y)
-MAP(mul, x * y)
+MAP(mul, x *y)
 MAP(sub, x - y)
 MAP(div, x / y)
 MAP(maximum, x >= y ? x : y)
@@ -94,14 +110,15 @@ MAP(pass_lt, y < z ? x : 0)
 
 void ref_sum_to(const RefCall *r) {
     const RefTensor *s = &r->in[0];
-    FOR(n, r->n) FOR(c, dim(s, 0)) FOR(y, dim(s, 1)) FOR(x, dim(s, 2))
-        *cell(r->out, n, c, y, x) += *cell(s, n, c, y, x);
+    FOR(n, r->n)
+        FOR(c, dim(s, 0)) FOR(y, dim(s, 1)) FOR(x, dim(s, 2)) *
+        cell(r->out, n, c, y, x) += *cell(s, n, c, y, x);
 }
 
 /* ---- cases ---- */
 
-static const Shape shape[REF_CURVE_CASES] = {S1(1),       S1(10),      S1(16),
-                                             S1(37),      S3(1, 1, 1), S3(3, 4, 5),
+static const Shape shape[REF_CURVE_CASES] = {S1(1),        S1(10),       S1(16),
+                                             S1(37),       S3(1, 1, 1),  S3(3, 4, 5),
                                              S3(16, 3, 2), S3(17, 2, 5), S3(5, 1, 7)};
 
 static void add_input(RefCase *c, RefInput kind, Shape s) {
@@ -118,9 +135,14 @@ RefCase ref_curve_case(Arena *keep, int op, int i) {
     static const double p[] = {2, 3, 0.5, 1.7, -1, 1, -2.5, 4, 0.25};
     RefCase r = {.what = "elementwise", .rounds = true};
     CurveAttrs *a = ARENA_NEW(keep, CurveAttrs);
-    *a = (CurveAttrs){.slope = i % 3 ? 0.01 : 0.3, .alpha = i % 2 ? 1 : 0.7, .p = p[i],
-                      .lo = i % 2 ? 0 : -1, .hi = i % 3 ? 1 : 6, .by = i % 2 ? 0.17 : -3,
-                      .shift = i % 3 ? 0 : 0.5, .shared = i % 3 == 2};
+    *a = (CurveAttrs){.slope = i % 3 ? 0.01 : 0.3,
+                      .alpha = i % 2 ? 1 : 0.7,
+                      .p = p[i],
+                      .lo = i % 2 ? 0 : -1,
+                      .hi = i % 3 ? 1 : 6,
+                      .by = i % 2 ? 0.17 : -3,
+                      .shift = i % 3 ? 0 : 0.5,
+                      .shared = i % 3 == 2};
     r.attrs = op_def[op]->attr_size ? a : NULL;
     r.rounds = op != OP_ABS && op != OP_ABS_BWD && op != OP_NEG && op != OP_CLIP &&
                op != OP_CLIP_BWD && op != OP_SQUARE;

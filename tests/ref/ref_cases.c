@@ -505,7 +505,7 @@ static const struct {
     [OP_CROSS_ENTROPY_BWD] = {ref_loss_case, REF_LOSS_CASES},
     [OP_MSE] = {ref_loss_case, REF_LOSS_CASES},
     [OP_MSE_BWD] = {ref_loss_case, REF_LOSS_CASES},
-    [OP_L1] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_MAE] = {ref_loss_case, REF_LOSS_CASES},
     [OP_ERROR_BWD] = {ref_loss_case, REF_LOSS_CASES},
     [OP_LOGISTIC] = {ref_loss_case, REF_LOSS_CASES},
     [OP_LOGISTIC_BWD] = {ref_loss_case, REF_LOSS_CASES},

@@ -12,7 +12,7 @@ void ref_cross_entropy(const RefCall *r);
 void ref_cross_entropy_bwd(const RefCall *r);
 void ref_mse(const RefCall *r);
 void ref_mse_bwd(const RefCall *r);
-void ref_l1(const RefCall *r);
+void ref_mae(const RefCall *r);
 void ref_error_bwd(const RefCall *r);
 void ref_logistic(const RefCall *r);
 void ref_logistic_bwd(const RefCall *r);
