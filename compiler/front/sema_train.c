@@ -145,7 +145,8 @@ static bool same_size(Build *b, const Setting *s) {
     const ModelInput *in = &b->m->input[0];
     if (v.kind == V_BAD)
         return false;
-    if (v.kind != V_EXTENT || v.n != 2) {
+    bool list = v.kind == V_LIST && v.n == 2 && v.at[0].kind == V_NUM && v.at[1].kind == V_NUM;
+    if (!list && (v.kind != V_EXTENT || v.n != 2)) { /* [H, W] where sizes have names */
         diag_error(b->diag, v.loc, "E0111", "%s takes an extent: %lldx%lld", s->key,
                    (long long)in->shape.dim[1], (long long)in->shape.dim[2]);
         return false;
@@ -222,10 +223,15 @@ static void data_order(Build *b, const Setting *s) {
         unknown_call(b, &v, "order", known, 2);
 }
 
+static void data_augment(Build *b, const Setting *s) {
+    Val v = expr_eval(b, s->scope, s->value);
+    sema_augment(b, &v, prep(b)->augment);
+}
+
 static const Key data_keys[] = {
     {"train", data_train}, {"test", data_test}, {"val", data_test},      {"pixels", data_pixels},
     {"pad", data_pad},     {"crop", data_crop}, {"resize", data_resize}, {"flip", data_flip},
-    {"mean", data_mean},   {"std", data_std},   {"order", data_order},
+    {"mean", data_mean},   {"std", data_std},   {"order", data_order}, {"augment", data_augment},
 };
 
 /* ---- train ---- */
