@@ -66,13 +66,15 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     *m = NULL;
     if (load && !cli->weights && default_weights(cli, path, sizeof path, err))
         return err->code;
-    int bare = cli->weights && !cli->partial; /* initial weights would be overwritten at once */
+    int bare = cli->weights && !cli->partial && !cli->skip; /* initial weights would be overwritten at once */
     if (bare ? rt_open_bare(cli->model, &o, m, err) : netrt_open(cli->model, &o, m, err))
         return err->code;
     if (cli->seed == 0) /* 0 means "the spec's" to netrt_open, but is a seed like any other here */
         (*m)->seed = 0;
     if (cli->seed == 0 && !bare && rt_init_params(*m, 0, err))
         return err->code;
+    if (*m)
+        (*m)->skip = cli->skip;
     if (cli->weights && rt_weights_load(*m, cli->weights, flags, &loaded, err) == 0 && flags)
         rt_warn(&cli->progress, "%s: %d tensors taken, the others keep their initial values",
                 cli->weights, loaded);
@@ -81,6 +83,8 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
                   cli->out);
     if (cli->weights == path)
         cli->weights = NULL;
+    if (*m)
+        (*m)->skip = NULL; /* a checkpoint is taken whole */
     if (err->code) {
         netrt_close(*m);
         *m = NULL;

@@ -15,7 +15,7 @@
 typedef struct rt_cli {
     const rt_model *model;
     const char *program; /* argv[0] without folders */
-    const char *data, *weights, *out;
+    const char *data, *weights, *out, *skip;
     int64_t threads, batch, seed;
     int partial, json, quiet, progress_kind;
     double max_bad; /* percent of broken pictures tolerated */

@@ -41,6 +41,7 @@ struct netrt {
     rt_space space[RT_PROGRAMS];
     rt_frame frame; /* input, label, scalars, seed, step: set before a run */
     double lr, momentum, decay; /* rates: rt_optim.h */
+    const char *skip;           /* loading: names that keep their values, "fc8*,c1.bias", or NULL */
     double second, clip;        /* rt_train_spec: second; clip_at, none: infinite */
     int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */
     int64_t no_label_size;

@@ -544,6 +544,8 @@ int rt_verb_train(rt_cli *cli, int argc, char **argv) {
          "continue from the checkpoint in the output folder (or FILE)"},
         {"weights", 'w', RT_ARG_TEXT, "FILE", &cli->weights, 0, 0, "start from these weights"},
         RT_OPT_PARTIAL(cli),
+        {"skip", 0, RT_ARG_TEXT, "NAMES", &cli->skip, 0, 0,
+         "tensors that --weights leaves as they are: 'fc8*,c1.bias'"},
         {NULL, 0, RT_ARG_REST, NULL, NULL, 0, 0, "How long and how often"},
         {"steps", 0, RT_ARG_INT, "N", &t.steps_max, 1, INT64_MAX, "stop after step N"},
         {"checkpoint-epochs", 0, RT_ARG_INT, "N", &t.every_epochs, 0, 1 << 30,

@@ -98,12 +98,32 @@ static void fit_line(Fit *f, const char *name, const char *file, const char *exp
 }
 
 /* Compares the file with the network; fills the table with the first differences. */
-static void compare(const rt_model *model, const st_file *file, Fit *f) {
+/* Does a pattern with * and ? name all of the text? */
+static bool matches(const char *glob, size_t n, const char *text) {
+    if (n == 0)
+        return !*text;
+    if (*glob == '*')
+        return matches(glob + 1, n - 1, text) || (*text && matches(glob, n, text + 1));
+    return *text && (*glob == '?' || *glob == *text) && matches(glob + 1, n - 1, text + 1);
+}
+
+/* Is the tensor among those to be left alone: a list of patterns between commas? */
+static bool skipped(const char *list, const char *name) {
+    while (list && *list) {
+        size_t n = strcspn(list, ",");
+        if (matches(list, n, name))
+            return true;
+        list += n + (list[n] == ',');
+    }
+    return false;
+}
+
+static void compare(const rt_model *model, const st_file *file, const char *skip, Fit *f) {
     char have[80], want[80];
     memset(f, 0, sizeof *f);
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
-        if (!rt_param_saved(p))
+        if (!rt_param_saved(p) || skipped(skip, p->name))
             continue;
         f->wanted++;
         const st_tensor *t = st_find(file, p->name);
@@ -124,8 +144,8 @@ static void compare(const rt_model *model, const st_file *file, Fit *f) {
     for (int i = 0; i < file->tensors; i++) {
         const st_tensor *t = &file->tensor[i];
         int known = rt_find_param(model, t->name);
-        if ((known >= 0 && rt_param_saved(&model->param[known])) ||
-            rt_is_state(t->name))
+        if ((known >= 0 && rt_param_saved(&model->param[known])) || rt_is_state(t->name) ||
+            skipped(skip, t->name))
             continue;
         f->unused++;
         char clean[80];
@@ -176,7 +196,8 @@ static int read_all(const netrt *m, const st_file *file, char *pool, float *room
     const rt_model *model = m->model;
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
-        const st_tensor *t = rt_param_saved(p) ? st_find(file, p->name) : NULL;
+        bool wanted = rt_param_saved(p) && !skipped(m->skip, p->name);
+        const st_tensor *t = wanted ? st_find(file, p->name) : NULL;
         if (!t || !fits(p, t) || !is_float(t->dtype))
             continue;
         if (read_one(m, file, p, t, pool, room, err))
@@ -234,10 +255,11 @@ static void take_class_names(netrt *m, const char *text) {
 int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err) {
     Fit f;
     int partial = (flags & NETRT_LOAD_PARTIAL) != 0;
-    compare(m->model, file, &f);
+    compare(m->model, file, m->skip, &f);
     if (loaded)
         *loaded = f.good;
-    if (partial ? f.good == 0 : f.missing || f.wrong || f.unused)
+    if (partial || m->skip ? f.good == 0 || (!partial && (f.missing || f.wrong || f.unused))
+                           : f.missing || f.wrong || f.unused)
         return no_fit(m->model, file->path, &f, partial, err);
     if (read_pool(m, file, err))
         return err->code;

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# optim.sh: every optimizer learns, gives the same bits for any number of threads and after a
+# resumption, and its gradients agree with differences; one layer is trained alone; weights of a
+# network whose last layer differs are taken over with --skip.
+# shellcheck source=tests/prog/common.inc
+. "$(dirname "$0")/common.inc"
+
+spec() { # NAME, lines of the train section
+    cat >"$1.net" <<END
+net ${1^} {
+  input image: f32[1, 28, 28]
+  input digit: class[10]
+  c: conv(4, 5x5, stride = 2) -> relu
+  f: dense(${3:-10})
+  ${4:-}
+  output prob = softmax(${5:-f})
+  loss ce: cross_entropy(${5:-f}, digit)
+  metric err: error_rate(argmax(${5:-f}), digit)
+  data { train = digits(300) }
+  train { batch = 25; epochs = 3; $2 }
+}
+END
+    run 0 -- netc build -q "$1.net"
+}
+
+w=last.safetensors
+while IFS='|' read -r name settings; do
+    spec "$name" "$settings"
+    run 0 -- "./$name" train -q --threads=1 --out="$name.a"
+    run 0 -- "./$name" train -q --threads=3 --out="$name.b"
+    same "$name: threads" "$name.a/$w" "$name.b/$w"
+    run 0 -- "./$name" train -q --steps=17 --out="$name.c"
+    run 0 -- "./$name" train -q --resume --out="$name.c"
+    same "$name: resumed" "$name.a/$w" "$name.c/$w"
+    hold "$name: the loss falls" awk -F, '$1 == "train" { if (!n++) f = $5; l = $5 }
+        END { exit !(l < 0.8 * f) }' "$name.a/log.csv"
+    run 0 -- "./$name" gradcheck
+done <<'END'
+nesterov|optimizer = sgd(0.03, momentum = 0.9, nesterov = yes, decay = 1e-4)
+adam|optimizer = adam(3e-3); schedule = cosine()
+adamw|optimizer = adamw(3e-3, decay = 0.1); warmup = 1epoch
+rmsprop|optimizer = rmsprop(1e-3, alpha = 0.9, momentum = 0.5); clip = value(0.5)
+norm|optimizer = adam(3e-3); clip = norm(1); schedule = poly(0.9, last = 0.1)
+END
+
+# --- one layer alone: everything else keeps its bits ---
+spec whole 'optimizer = sgd(0.03)'
+spec one 'optimizer = adam(3e-3); only = "f"'
+run 0 -- ./whole train -q --out=whole.a
+run 0 -- ./one train -q --weights=whole.a/$w --out=one.a
+hold "the state is that of the trained layer" \
+    [ "$(grep -ao 'exp_avg_sq\.[a-z.]*' one.a/checkpoint.safetensors | sort -u | wc -l)" -eq 2 ]
+hold "of no other" [ "$(grep -aoc 'exp_avg\.c\.' one.a/checkpoint.safetensors)" -eq 0 ]
+
+# --- another last layer ---
+spec other 'optimizer = sgd(0.03); only = "f"' 20 'g: dense(10)' g
+run 4 'another shape' -- ./other train -q --weights=whole.a/$w --out=o
+run 4 'missing' -- ./other train -q --weights=whole.a/$w '--skip=f.*' --out=o
+run 0 -- ./other train -q --weights=whole.a/$w '--skip=f.*,g.*' --out=o
+run 4 'match' -- ./other train -q --weights=whole.a/$w '--skip=*' --out=o
+finish
