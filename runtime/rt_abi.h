@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 4
+#define RT_ABI_VERSION 5
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -148,12 +148,18 @@ typedef struct rt_param {
 } rt_param;
 
 /* ---- data and training settings from the spec ---- */
+/* Random changes of training samples, 0: none.  Translate: pixels, each way; rotate, shear: degrees,
+ * each way; brightness: share of the range; contrast, colour: factors 1 -+ it. */
+enum { RT_AUGMENT_TRANSLATE, RT_AUGMENT_SCALE_LO, RT_AUGMENT_SCALE_HI, RT_AUGMENT_ROTATE,
+       RT_AUGMENT_SHEAR, RT_AUGMENT_BRIGHTNESS, RT_AUGMENT_CONTRAST, RT_AUGMENT_COLOUR,
+       RT_AUGMENT_COUNT };
 typedef struct rt_input_spec {
     const char *name;
     int64_t c, h, w;
     float lo, hi;           /* pixel 0 -> lo, 255 -> hi */
     float mean[4], std[4];
     int32_t resize_short, crop, pad, bgr, flip, pad_;
+    float augment[RT_AUGMENT_COUNT];
 } rt_input_spec;
 enum { RT_SCHEDULE_CONST, RT_SCHEDULE_STEP, RT_SCHEDULE_PLATEAU, RT_SCHEDULE_TABLE,
        RT_SCHEDULE_COSINE, RT_SCHEDULE_POLY };

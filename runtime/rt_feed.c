@@ -9,12 +9,14 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_augment.h"
 #include "rt_par.h"
 #include "rt_rng.h"
 
 enum { WHY_COUNT = 4, WHY_SIZE = 256 };
 struct rt_feed_thread {
     rt_image img, scratch[2];
+    float *changed;                /* room for one sample */
     char why[WHY_COUNT][WHY_SIZE]; /* of the first pictures found broken in this load */
     int64_t slot[WHY_COUNT];
     int reasons;
@@ -70,7 +72,7 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->ds = ds;
     f->cap = cap;
     int classes = rt_data_classes(ds);
-    int64_t count = rt_data_count(ds);
+    int64_t count = rt_data_count(ds), largest = 0;
     if (need_labels && classes == 0)
         return rt_fail(
             err, NETRT_EDATA,
@@ -92,6 +94,8 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
             break;
         rt_input_prep(m->model, s, &f->prep[s]);
         f->flip |= m->model->input[s].flip;
+        f->augment |= rt_augment_any(m->model->input[s].augment);
+        largest = largest < rt_input_count(m->model, s) ? rt_input_count(m->model, s) : largest;
         int64_t floats;
         if (__builtin_mul_overflow(cap, rt_input_count(m->model, s), &floats))
             return rt_fail(err, NETRT_ELIMIT, "a batch of %lld images is too large",
@@ -110,6 +114,8 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->slot_state = rt_alloc_zero((size_t)cap, 1, "sample states", err);
     f->status = rt_alloc_zero((size_t)count, 1, "sample states", err);
     f->thread = rt_alloc_zero((size_t)m->threads, sizeof *f->thread, "picture buffers", err);
+    for (int t = 0; f->augment && !err->code && t < m->threads; t++)
+        f->thread[t].changed = rt_alloc((size_t)largest, sizeof(float), "picture buffers", err);
     if (err->code || open_cache(f, cache_limit, err))
         rt_feed_close(f);
     return err->code;
@@ -125,6 +131,7 @@ void rt_feed_close(rt_feed *f) {
         rt_image_free(&f->thread[t].img);
         rt_image_free(&f->thread[t].scratch[0]);
         rt_image_free(&f->thread[t].scratch[1]);
+        rt_free(f->thread[t].changed);
     }
     rt_free(f->thread);
     rt_free(f->label);
@@ -226,6 +233,14 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
     return SLOT_GOOD;
 }
 
+static void change(const rt_feed *f, int64_t slot, int64_t sample, float *scratch) {
+    for (int s = 0; s < f->m->model->ninputs; s++)
+        if (rt_augment_any(f->m->model->input[s].augment))
+            rt_augment_apply(f->m->model->input[s].augment, &f->prep[s], rt_data_real(f->ds),
+                             f->m->seed, f->epoch, sample,
+                             f->input[s] + slot * rt_input_count(f->m->model, s), scratch);
+}
+
 static void load_piece(void *context, int64_t lo, int64_t hi, int thread) {
     rt_feed *f = context;
     for (int64_t i = lo; i < hi; i++) {
@@ -242,6 +257,8 @@ static void load_piece(void *context, int64_t lo, int64_t hi, int thread) {
             for (int s = 0; s < f->m->model->ninputs; s++)
                 if (f->m->model->input[s].flip)
                     mirror(&f->prep[s], f->input[s] + i * rt_input_count(f->m->model, s));
+        if (f->slot_state[i] == SLOT_GOOD && f->epoch >= 0 && f->augment)
+            change(f, i, sample, f->thread[thread].changed);
     }
 }
 

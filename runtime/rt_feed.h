@@ -16,6 +16,7 @@ typedef struct rt_feed {
     int64_t cap; /* images per load */
     struct rt_prep prep[4];
     int flip;        /* mirror half of the samples (augmentation) */
+    int augment;     /* some input is changed at random in training */
     float *input[4]; /* cap images each */
     int32_t *label;          /* class of each image */
     int32_t *map;            /* label_cells > 1: what kernels read, a class per pixel; or NULL */
@@ -39,8 +40,8 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
 void rt_feed_close(rt_feed *f);
 
 /* Loads samples want[0..n-1] (n <= cap) and points the network's frame at them.  Broken pictures
- * are left out: the result is how many were loaded; f->index tells which.  epoch >= 0: mirror by
- * (seed, epoch, sample) if the spec asks for it; -1: never.  -1 when memory runs out (f->failure).
+ * are left out: the result is how many were loaded; f->index tells which.  epoch >= 0: mirror and
+ * change by (seed, epoch, sample) as the spec asks; -1: never.  -1 when memory runs out (f->failure).
  * report (may be NULL) is called once per newly found broken picture, from the calling thread. */
 typedef void (*rt_feed_report)(void *context, int64_t sample, const char *why);
 int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,

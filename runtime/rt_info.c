@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rt_augment.h"
 #include "rt_cli.h"
 
 static void shape(char *buf, size_t size, const rt_layer *l) {
@@ -50,7 +51,12 @@ static void preprocess(rt_text *o, const rt_input_spec *s) {
             rt_text_printf(o, " %g/%g", (double)s->mean[c],
                            s->std[c] != 0 ? (double)s->std[c] : 1.0);
     }
-    rt_text_add(o, s->flip ? ", mirrored at random in training\n" : "\n");
+    if (s->flip || rt_augment_any(s->augment))
+        rt_text_printf(o, ", %s at random in training",
+                       !s->flip                     ? "changed"
+                       : rt_augment_any(s->augment) ? "mirrored and changed"
+                                                    : "mirrored");
+    rt_text_add(o, "\n");
 }
 
 static void layers(rt_text *o, const rt_model *m) {

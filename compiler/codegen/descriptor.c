@@ -335,6 +335,10 @@ static Val input_array(Emit *e, Arena *keep, const Model *m) {
         put_i32(&f, s->bgr);
         put_i32(&f, s->flip);
         put_i32(&f, 0);
+        Val augment[RT_AUGMENT_COUNT];
+        for (int k = 0; k < RT_AUGMENT_COUNT; k++)
+            augment[k] = em_c_f32(e, (double)s->augment[k]);
+        put(&f, em_c_fixed(e, augment, RT_AUGMENT_COUNT));
         item[i] = done(&f);
     }
     return em_c_array(e, item, m->ninputs);

@@ -313,6 +313,9 @@ bool is_source_kind(const char *name);
 /* csv("f", label = last) as "csv:f?label=last"; NULL after an error. */
 const char *source_of_kind(Build *b, const Val *call);
 
+/* augment = [rotate(10), ..]: amounts for one input (RT_AUGMENT_COUNT of rt_abi.h). */
+void sema_augment(Build *b, const Val *v, float *out);
+
 /* ---- sema_train.c: data, train, predict; sema_jobs.c: visualize ---- */
 void sema_sections(Build *b);
 void sema_jobs(Build *b);

@@ -106,3 +106,64 @@ const char *source_of_kind(Build *b, const Val *v) {
     return arena_printf(b->arena, "%s:%s%s%s", v->text, a[0].text, keys.length ? "?" : "",
                         keys.length ? keys.text + 1 : "");
 }
+
+/* ---- augment ---- */
+
+typedef struct Change {
+    const char *name;
+    int at, args;
+    double lo, hi; /* of an amount */
+} Change;
+
+static const Change changes[] = {
+    {"translate", RT_AUGMENT_TRANSLATE, 1, 0, 1e4}, {"scale", RT_AUGMENT_SCALE_LO, 2, 0.1, 10},
+    {"rotate", RT_AUGMENT_ROTATE, 1, 0, 180},       {"shear", RT_AUGMENT_SHEAR, 1, 0, 60},
+    {"brightness", RT_AUGMENT_BRIGHTNESS, 1, 0, 1}, {"contrast", RT_AUGMENT_CONTRAST, 1, 0, 1},
+    {"colour", RT_AUGMENT_COLOUR, 1, 0, 1},
+};
+enum { CHANGES = sizeof changes / sizeof changes[0] };
+
+static void one_change(Build *b, const Val *v, float *out) {
+    static const char *const names[] = {"most", "high"}, *const two[] = {"low", "high"};
+    const char *known[CHANGES];
+    for (int k = 0; k < CHANGES; k++) {
+        const Change *c = &changes[k];
+        Val a[2];
+        double x;
+        known[k] = c->name;
+        if (v->kind != V_CALL || !eq(v->text, c->name))
+            continue;
+        if (!call_args(b, v, c->args == 2 ? two : names, c->args, c->args, a))
+            return;
+        for (int i = 0; i < c->args; i++)
+            if (expr_num(b, &a[i], c->name, &x)) {
+                if (!(x >= c->lo && x <= c->hi))
+                    diag_error(b->diag, a[i].loc, "E0303",
+                               "%s must be between %.10g and %.10g, got %.10g", c->name, c->lo,
+                               c->hi, x);
+                else
+                    out[c->at + i] = (float)x;
+            }
+        if (c->args == 2 && out[c->at] > out[c->at + 1])
+            diag_error(b->diag, v->loc, "E0303", "%s from %g to %g", c->name, (double)out[c->at],
+                       (double)out[c->at + 1]);
+        return;
+    }
+    if (v->kind == V_BAD)
+        return;
+    Diag *d = diag_error(b->diag, v->loc, "E0106",
+                         "augment is a list of translate(pixels), scale(low, high), "
+                         "rotate(degrees), shear(degrees), brightness(share), contrast(share) and "
+                         "colour(share)");
+    if (v->kind == V_CALL)
+        diag_suggest(d, v->ast->call.callee->loc, nearest_name(v->text, known, CHANGES));
+}
+
+void sema_augment(Build *b, const Val *v, float *out) {
+    if (v->kind != V_LIST) {
+        one_change(b, v, out);
+        return;
+    }
+    for (int i = 0; i < v->n; i++)
+        one_change(b, &v->at[i], out);
+}

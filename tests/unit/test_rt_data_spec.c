@@ -5,6 +5,8 @@
 #include "front/parse.h"
 #include "suite.h"
 
+static float amounts[RT_AUGMENT_COUNT]; /* of the last spec taken */
+
 /* The name that `data { train = SOURCE }` becomes, "" when the spec is refused (*code says why). */
 static const char *source(const char *text, const char **code) {
     static char uri[300];
@@ -27,8 +29,31 @@ static const char *source(const char *text, const char **code) {
             snprintf(kept, sizeof kept, "%s", all[i]->code);
     *code = kept;
     snprintf(uri, sizeof uri, "%s", m && m->train.train_data ? m->train.train_data : "");
+    if (m)
+        memcpy(amounts, m->input[0].prep.augment, sizeof amounts);
     arena_free(a);
     return uri;
+}
+
+static void augment(void) {
+    const char *code;
+    CU_ASSERT_STRING_EQUAL(
+        source("ts(\"a\"); augment = [translate(2), scale(0.9, 1.1), rotate(15), "
+               "shear(5), contrast(20%), colour(0.1)]; flip = yes",
+               &code),
+        "ts:a");
+    CU_ASSERT(amounts[RT_AUGMENT_TRANSLATE] == 2 && amounts[RT_AUGMENT_SCALE_LO] == 0.9f &&
+              amounts[RT_AUGMENT_SCALE_HI] == 1.1f && amounts[RT_AUGMENT_ROTATE] == 15 &&
+              amounts[RT_AUGMENT_SHEAR] == 5 && amounts[RT_AUGMENT_CONTRAST] == 0.2f &&
+              amounts[RT_AUGMENT_COLOUR] == 0.1f && amounts[RT_AUGMENT_BRIGHTNESS] == 0);
+    source("ts(\"a\"); augment = rotate(200)", &code);
+    CU_ASSERT_STRING_EQUAL(code, "E0303");
+    source("ts(\"a\"); augment = scale(1.1, 0.9)", &code);
+    CU_ASSERT_STRING_EQUAL(code, "E0303");
+    source("ts(\"a\"); augment = [rotat(2)]", &code);
+    CU_ASSERT_STRING_EQUAL(code, "E0106");
+    source("ts(\"a\"); augment = 3", &code);
+    CU_ASSERT_STRING_EQUAL(code, "E0106");
 }
 
 static void named(void) {
@@ -71,4 +96,4 @@ static void refused(void) {
     CU_ASSERT_STRING_EQUAL(source("csv(\"a\", labels = 1)", &code), "");
 }
 
-SUITE_MAIN(TEST(named), TEST(refused))
+SUITE_MAIN(TEST(augment), TEST(named), TEST(refused))
