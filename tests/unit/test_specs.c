@@ -121,6 +121,14 @@ static bool has_row(const char *file, const char *name, int names) {
     return false;
 }
 
+/* A variant of an included file's net is counted there. */
+static bool included(const char *name) {
+    for (int i = 0; i < ROWS && strchr(name, '.'); i++)
+        if (table[i].name && strcmp(table[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static void file_is_listed(Arena *a, const char *file) {
     Sources *s = sources_new(a);
     DiagCtx *d = diag_ctx_new(a, s);
@@ -132,7 +140,7 @@ static void file_is_listed(Arena *a, const char *file) {
         bool family = false; /* a net with variants is counted through them */
         for (int j = 0; j < n; j++)
             family = family || (!strchr(name[i], '.') && strchr(name[j], '.'));
-        if (!family && !has_row(file, name[i], n)) {
+        if (!family && !has_row(file, name[i], n) && !included(name[i])) {
             printf("\nno row for %s %s\n", file, name[i]);
             CU_FAIL("a net without a row");
         }
