@@ -65,7 +65,7 @@ static int make_inputs(Bench *b, rt_error *err) {
                             b->input[s], (size_t)size);
         b->m->frame.input[s] = b->input[s];
     }
-    int64_t labels = b->n * model->label_cells;
+    int64_t labels = b->n * (model->label_cells > 1 ? model->label_cells : 1);
     b->label = rt_alloc((size_t)labels, sizeof *b->label, "labels", err);
     for (int64_t i = 0; b->label && i < labels; i++)
         b->label[i] = (int32_t)(i % (model->classes > 0 ? model->classes : 1));

@@ -198,7 +198,8 @@ int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, 
     if (n < 1 || n > m->cap) /* before labels[] is read */
         return rt_fail(err, NETRT_EUSAGE, "%lld images in one step; %s was opened for 1 to %lld",
                        (long long)n, m->model->name, (long long)m->cap);
-    for (int64_t i = 0; i < n; i++)
+    /* In a map of labels a number that is no class marks a pixel that does not count. */
+    for (int64_t i = 0; i < n && m->model->label_cells <= 1; i++)
         if (labels[i] < 0 || labels[i] >= m->model->classes)
             return rt_fail(err, NETRT_EDATA, "label %d of image %lld is outside 0..%lld",
                            (int)labels[i], (long long)i, (long long)(m->model->classes - 1));
