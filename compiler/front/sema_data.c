@@ -116,7 +116,7 @@ typedef struct Change {
 } Change;
 
 static const Change changes[] = {
-    {"translate", RT_AUGMENT_TRANSLATE, 1, 0, 1e4}, {"scale", RT_AUGMENT_SCALE_LO, 2, 0.1, 10},
+    {"translate", RT_AUGMENT_TRANSLATE, 1, 0, 1e4}, {"zoom", RT_AUGMENT_SCALE_LO, 2, 0.1, 10},
     {"rotate", RT_AUGMENT_ROTATE, 1, 0, 180},       {"shear", RT_AUGMENT_SHEAR, 1, 0, 60},
     {"brightness", RT_AUGMENT_BRIGHTNESS, 1, 0, 1}, {"contrast", RT_AUGMENT_CONTRAST, 1, 0, 1},
     {"colour", RT_AUGMENT_COLOUR, 1, 0, 1},
@@ -152,7 +152,7 @@ static void one_change(Build *b, const Val *v, float *out) {
     if (v->kind == V_BAD)
         return;
     Diag *d = diag_error(b->diag, v->loc, "E0106",
-                         "augment is a list of translate(pixels), scale(low, high), "
+                         "augment is a list of translate(pixels), zoom(low, high), "
                          "rotate(degrees), shear(degrees), brightness(share), contrast(share) and "
                          "colour(share)");
     if (v->kind == V_CALL)

@@ -37,18 +37,17 @@ static const char *source(const char *text, const char **code) {
 
 static void augment(void) {
     const char *code;
-    CU_ASSERT_STRING_EQUAL(
-        source("ts(\"a\"); augment = [translate(2), scale(0.9, 1.1), rotate(15), "
-               "shear(5), contrast(20%), colour(0.1)]; flip = yes",
-               &code),
-        "ts:a");
+    CU_ASSERT_STRING_EQUAL(source("ts(\"a\"); augment = [translate(2), zoom(0.9, 1.1), rotate(15), "
+                                  "shear(5), contrast(20%), colour(0.1)]; flip = yes",
+                                  &code),
+                           "ts:a");
     CU_ASSERT(amounts[RT_AUGMENT_TRANSLATE] == 2 && amounts[RT_AUGMENT_SCALE_LO] == 0.9f &&
               amounts[RT_AUGMENT_SCALE_HI] == 1.1f && amounts[RT_AUGMENT_ROTATE] == 15 &&
               amounts[RT_AUGMENT_SHEAR] == 5 && amounts[RT_AUGMENT_CONTRAST] == 0.2f &&
               amounts[RT_AUGMENT_COLOUR] == 0.1f && amounts[RT_AUGMENT_BRIGHTNESS] == 0);
     source("ts(\"a\"); augment = rotate(200)", &code);
     CU_ASSERT_STRING_EQUAL(code, "E0303");
-    source("ts(\"a\"); augment = scale(1.1, 0.9)", &code);
+    source("ts(\"a\"); augment = zoom(1.1, 0.9)", &code);
     CU_ASSERT_STRING_EQUAL(code, "E0303");
     source("ts(\"a\"); augment = [rotat(2)]", &code);
     CU_ASSERT_STRING_EQUAL(code, "E0106");
