@@ -398,6 +398,15 @@ static void largest_first(OpCall *o) {
             best = i;
     if (!is_nary(o->bound.op) || best == 0)
         return;
+    int64_t big[3], small[3];
+    int ranks = 1 << o->in[best]->shape.rank | 1 << o->in[0]->shape.rank;
+    if (ranks & ~(1 << 1 | 1 << 3))
+        return;
+    shape_chw(&o->in[best]->shape, &big[0], &big[1], &big[2]);
+    shape_chw(&o->in[0]->shape, &small[0], &small[1], &small[2]);
+    for (int d = 0; d < 3; d++)
+        if (small[d] != 1 && small[d] != big[d])
+            return; /* infer refuses them as they were written */
     Tensor *first = o->in[0];
     o->in[0] = o->in[best];
     o->in[best] = first;
