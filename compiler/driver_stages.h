@@ -11,9 +11,10 @@
 #include "driver.h"
 #include "ir/cost.h"
 
-/* A program's code is made in that many modules, by as many threads as the machine has: the number
- * is fixed, so that the files do not depend on the machine that compiles. */
-enum { MODEL_PARTS = 4 };
+/* A program's code is made in that many modules, by as many threads as the machine has.  More than
+ * usual machines have threads: who is done early takes the next one.  The number is fixed, so that
+ * the files do not depend on the machine that compiles. */
+enum { MODEL_PARTS = 12 };
 
 /* One spec on its way. */
 typedef struct Compile {

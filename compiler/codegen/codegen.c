@@ -12,6 +12,7 @@
 #include "base/bug.h"
 #include "codegen/descriptor.h"
 #include "codegen/share.h"
+#include "ir/lanes.h"
 #include "ops/hooks.h"
 #include "ops/lower.h"
 #include "rt_abi.h"
@@ -44,7 +45,10 @@ const char *codegen_kernel_name(Arena *a, const Graph *g, int index, const char 
     return name;
 }
 
-static void write_code(KernelCtx *k) {
+enum { WHOLE = -1 };
+
+/* The kernel's code, or that of one step of a block kernel. */
+static void write_code(KernelCtx *k, int step) {
     k->n = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, n));
     k->cap = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, cap));
     void (*lower)(KernelCtx *) = op_is(k->node->op, OPF_E) ? lower_map : op_def[k->node->op]->lower;
@@ -52,7 +56,10 @@ static void write_code(KernelCtx *k) {
         lower = lower_lanes;
     BUG_IF(!lower, "no code generator for operation '%s'", op_name[k->node->op]);
     bug_context(k->k->name);
-    lower(k);
+    if (step == WHOLE)
+        lower(k);
+    else
+        lower_lanes_step(k, step);
     em_kernel_end(k->e);
     bug_context(NULL);
 }
@@ -67,17 +74,24 @@ static KernelCtx kernel_ctx(Emit *e, const Graph *g, const Target *t, int index)
 void codegen_kernel(Emit *e, const Graph *g, const Target *t, int index, const char *prefix) {
     KernelCtx k = kernel_ctx(e, g, t, index);
     k.a = em_kernel_begin(e, codegen_kernel_name(g->keep, g, index, prefix));
-    write_code(&k);
+    write_code(&k, WHOLE);
 }
 
-void codegen_body(Emit *e, const Graph *g, const Target *t, int index, const char *name) {
+/* steps: names of the functions that run a block's steps, or NULL; or else it is `step` itself. */
+static void write_body(Emit *e, const Graph *g, const Target *t, int index, const char *name,
+                       const char *const *steps, int step) {
     ValueId slot[KERNEL_SLOTS_MAX];
     KernelCtx k = kernel_ctx(e, g, t, index);
     k.nslots = kernel_slots(g, k.k, slot);
     k.slot = slot;
     k.a = em_body_begin(e, name);
     k.table = k.k->lanes ? NULL : k.a.table; /* a whole network: nothing to share it with */
-    write_code(&k);
+    k.step = steps;
+    write_code(&k, step);
+}
+
+void codegen_body(Emit *e, const Graph *g, const Target *t, int index, const char *name) {
+    write_body(e, g, t, index, name, NULL, WHOLE);
 }
 
 void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefix) {
@@ -87,13 +101,15 @@ void codegen_kernels(Emit *e, const Graph *g, const Target *t, const char *prefi
 
 /* ---- a model ---- */
 
-/* Code of one or more equal kernels. */
+/* Code of one or more equal kernels, or of one step of a block kernel. */
 typedef struct Body {
     const Graph *g;
     int index; /* of the kernel that it is written for */
     const char *name;
     int part;
-    int weight; /* about how long its compilation takes */
+    int weight;               /* about how long its compilation takes */
+    int step;                 /* of the block kernel, or WHOLE */
+    const char *const *steps; /* a block kernel: the bodies of its steps */
 } Body;
 
 /* Kernel `index` of g and its code; NULL: its own, with constants in place of a table. */
@@ -124,24 +140,50 @@ static const char *body_name(Arena *keep, const CodegenInput *in, const Graph *g
 static int body_weight(const Graph *g, const Kernel *k) {
     const char *way = k->algorithm ? k->algorithm : "";
     if (k->lanes)
-        return 100;
+        return k->lanes->update ? 40 : 1;
     if (op_is(graph_n(g, k->anchor)->op, OPF_E))
         return 1;
     return strncmp(way, "winograd", 8) == 0 || strcmp(way, "gemm") == 0 ||
-                   strcmp(way, "direct") == 0 || strcmp(way, "dots") == 0
+                   strcmp(way, "direct") == 0 || strcmp(way, "dots") == 0 ||
+                   strcmp(way, "pixels") == 0
                ? 12
                : 2;
+}
+
+/* A step has no algorithm in the plan; what sums over channels takes most. */
+static int step_weight(const Graph *g, const Kernel *step) {
+    int op = graph_n(g, step->anchor)->op;
+    return op == OP_CONV2D || op == OP_CONV2D_BWD_DATA || op == OP_CONV2D_BWD_WEIGHTS ? 12
+           : op == OP_DENSE || op == OP_DENSE_BWD_DATA                                ? 4
+                                                                                      : 2;
+}
+
+/* Each step of a block becomes a function: as one they would keep one thread busy while the others
+ * have nothing left to do. */
+static void add_steps(CodegenParts *p, Arena *keep, Body *block) {
+    const Lanes *l = block->g->kernels[block->index].lanes;
+    const char **name = ARENA_ARRAY(keep, l->nsteps, const char *);
+    for (int i = 0; i < l->nsteps; i++) {
+        name[i] = arena_printf(keep, "%s_step%d", block->name, i);
+        p->body[p->bodies++] = (Body){block->g, block->index, name[i], 0,
+                                      step_weight(block->g, &l->step[i]), i, NULL};
+    }
+    block->steps = name;
+    block->weight = 1;
 }
 
 /* The code for kernel `index` of g: that of an equal kernel if one came before. */
 static Body *body_for(CodegenParts *p, Arena *keep, const Graph *g, int index) {
     for (int i = 0; i < p->bodies; i++) {
         Body *b = &p->body[i];
-        if (kernel_same_code(b->g, &b->g->kernels[b->index], g, &g->kernels[index]))
+        if (b->step == WHOLE && kernel_same_code(b->g, &b->g->kernels[b->index], g, &g->kernels[index]))
             return b;
     }
     Body *b = &p->body[p->bodies++];
-    *b = (Body){g, index, body_name(keep, p->in, g, index), 0, body_weight(g, &g->kernels[index])};
+    const Kernel *k = &g->kernels[index];
+    *b = (Body){g, index, body_name(keep, p->in, g, index), 0, body_weight(g, k), WHOLE, NULL};
+    if (k->lanes && !k->lanes->update)
+        add_steps(p, keep, b);
     return b;
 }
 
@@ -154,10 +196,21 @@ static void deal_out(CodegenParts *p, Arena *keep) {
             Body *b = &p->body[i];
             if (b->weight != weight)
                 continue;
+            if (b->steps) { /* there all bodies are declared */
+                b->part = p->home;
+                continue;
+            }
             for (int part = b->part = 0; part < p->in->parts; part++)
                 b->part = load[part] < load[b->part] ? part : b->part;
             load[b->part] += weight;
         }
+}
+
+static int kernels_and_steps(const Graph *g) {
+    int n = 0;
+    for (int i = 0; g && i < g->nkernels; i++)
+        n += 1 + (g->kernels[i].lanes ? g->kernels[i].lanes->nsteps : 0);
+    return n;
 }
 
 CodegenParts *codegen_split(Arena *keep, const CodegenInput *in) {
@@ -167,11 +220,10 @@ CodegenParts *codegen_split(Arena *keep, const CodegenInput *in) {
     int kernels = 0;
     BUG_IF(in->parts < 1, "a model without modules");
     for (int mode = 0; mode < MODEL_MODES; mode++)
-        if (in->model->mode[mode].graph)
-            kernels += in->model->mode[mode].graph->nkernels;
+        kernels += kernels_and_steps(in->model->mode[mode].graph);
     *copy = *in;
     p->in = copy;
-    p->home = in->parts - 1;
+    p->home = 0;
     p->body = ARENA_ARRAY(keep, kernels, Body);
     p->use = ARENA_ARRAY(keep, kernels, Use);
     for (int mode = 0; mode < MODEL_MODES; mode++) {
@@ -209,20 +261,27 @@ static Graph own_graph(const Graph *g, Arena *keep) {
     return own;
 }
 
+/* Block kernels come behind what they call. */
+static void write_bodies(const CodegenParts *p, Emit *e, Arena *keep, int part, bool blocks) {
+    for (int i = 0; i < p->bodies; i++) {
+        const Body *b = &p->body[i];
+        Graph g = own_graph(b->g, keep);
+        if (b->part == part && blocks == (b->steps != NULL))
+            write_body(e, &g, p->in->target, b->index, b->name, b->steps, b->step);
+    }
+}
+
 Emit *codegen_part(Arena *keep, const CodegenParts *p, int part) {
     Emit *e = emit_new(keep, p->in->target, p->in->model->name);
     if (p->in->parts > 1)
         emit_share(e);
-    for (int i = 0; i < p->bodies; i++) {
-        const Body *b = &p->body[i];
-        Graph g = own_graph(b->g, keep);
-        if (b->part == part)
-            codegen_body(e, &g, p->in->target, b->index, b->name);
-        else if (part == p->home)
-            em_body_declare(e, b->name);
-    }
+    write_bodies(p, e, keep, part, false);
     if (part != p->home)
         return e;
+    for (int i = 0; i < p->bodies; i++)
+        if (p->body[i].part != part)
+            em_body_declare(e, p->body[i].name);
+    write_bodies(p, e, keep, part, true);
     for (int i = 0; i < p->uses; i++) {
         Graph g = own_graph(p->use[i].g, keep);
         write_kernel(p, e, &g, &p->use[i]);

@@ -17,7 +17,7 @@ typedef struct CodegenInput {
 } CodegenInput;
 
 /* The code of all kernels, dealt out to in->parts modules of about equal work, heavy parts first.
- * Kernels are internal functions PROGRAM_INDEX_NAME of the last module, where the descriptor is too:
+ * Kernels are internal functions PROGRAM_INDEX_NAME of the first module, where the descriptor is too:
  * each calls a body, which equal kernels share (share.h), with its own table. */
 typedef struct CodegenParts CodegenParts;
 CodegenParts *codegen_split(Arena *keep, const CodegenInput *in);

@@ -52,6 +52,8 @@ KernelArgs em_kernel_begin(Emit *e, const char *name);
 /* The same with a fifth argument, a table of i64: code that several kernels share (em_kernel_end). */
 KernelArgs em_body_begin(Emit *e, const char *name);
 void em_body_declare(Emit *e, const char *name); /* a body in another module of the model */
+/* Calls that body, which may be in another module. */
+void em_body_call(Emit *e, const char *name, Val frame, Val lo, Val hi, Val scratch, Val table);
 /* Kernel `name`: that body with this table of n numbers. */
 void em_kernel_of(Emit *e, const char *name, const char *body, const int64_t *table, int n);
 void em_kernel_end(Emit *e);               /* return; } */

@@ -195,6 +195,12 @@ KernelArgs em_body_begin(Emit *e, const char *name) {
     return begin_kernel(e, name, true);
 }
 
+void em_body_call(Emit *e, const char *name, Val frame, Val lo, Val hi, Val scratch, Val table) {
+    LLVMValueRef f = LLVMGetNamedFunction(e->mod, name), arg[] = {frame, lo, hi, scratch, table};
+    BUG_IF(!f, "no function %s", name);
+    LLVMBuildCall2(e->b, kernel_type(e, true), f, arg, 5, "");
+}
+
 void em_kernel_of(Emit *e, const char *name, const char *body, const int64_t *table, int n) {
     LLVMValueRef f = LLVMGetNamedFunction(e->mod, body);
     BUG_IF(!f, "no function %s", body);

@@ -173,20 +173,32 @@ Val em_shift(Emit *e, Val a, Val b, int n) {
 }
 
 /* Eklundh's method: exchange the off-diagonal quarters, then inside each quarter, and so on. */
+/* Squares of s x s lanes change places across the diagonal. */
+static void transpose_squares(Emit *e, Val *rows, int s) {
+    int w = e->target->vector;
+    LLVMValueRef upper[64], lower[64];
+    for (int l = 0; l < w; ++l) {
+        upper[l] = em_i32(e, l & s ? w + l - s : l);
+        lower[l] = em_i32(e, l & s ? w + l : l + s);
+    }
+    for (int r = 0; r < w; ++r) {
+        if (r & s)
+            continue;
+        Val a = rows[r], b = rows[r + s];
+        rows[r] = LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(upper, (unsigned)w), "");
+        rows[r + s] = LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(lower, (unsigned)w), "");
+    }
+}
+
+/* Large squares first: halves of loaded vectors are loads.  But where the last rows are zeros they
+ * come last: until then those rows fold, and LLVM need not find out what is left of the shuffles,
+ * which took it longer than all the rest of a kernel. */
 void em_transpose(Emit *e, Val *rows) {
     int w = e->target->vector;
-    for (int s = w / 2; s >= 1; s /= 2)
-        for (int r = 0; r < w; ++r) {
-            if (r & s)
-                continue;
-            LLVMValueRef upper[64], lower[64];
-            for (int l = 0; l < w; ++l) {
-                upper[l] = em_i32(e, l & s ? w + l - s : l);
-                lower[l] = em_i32(e, l & s ? w + l : l + s);
-            }
-            Val a = rows[r], b = rows[r + s];
-            rows[r] = LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(upper, (unsigned)w), "");
-            rows[r + s] =
-                LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(lower, (unsigned)w), "");
-        }
+    if (LLVMIsNull(rows[w - 1]))
+        for (int s = 1; s < w; s *= 2)
+            transpose_squares(e, rows, s);
+    else
+        for (int s = w / 2; s >= 1; s /= 2)
+            transpose_squares(e, rows, s);
 }

@@ -423,24 +423,22 @@ static void keep_results(LanesCtx *l) {
 
 /* ---- the kernel ---- */
 
-static void run_steps(LanesCtx *l) {
-    for (int i = 0; i < l->plan->nsteps; i++) {
-        l->step = &l->plan->step[i];
-        l->node = graph_n(l->g, l->step->anchor);
-        l->attrs = l->node->attrs;
-        l->work = l->plan->work[i];
-        l->k->node = (Node *)l->node;
-        l->k->attrs = l->attrs;
-        clear_halos(l);
-        if (op_is(l->node->op, OPF_E))
-            map_step(l);
-        else
-            op_def[l->node->op]->lanes(l);
-        keep_results(l);
-    }
+static void run_step(LanesCtx *l, int i) {
+    l->step = &l->plan->step[i];
+    l->node = graph_n(l->g, l->step->anchor);
+    l->attrs = l->node->attrs;
+    l->work = l->plan->work[i];
+    l->k->node = (Node *)l->node;
+    l->k->attrs = l->attrs;
+    clear_halos(l);
+    if (op_is(l->node->op, OPF_E))
+        map_step(l);
+    else
+        op_def[l->node->op]->lanes(l);
+    keep_results(l);
 }
 
-static void run_block(LanesCtx *l, Val block) {
+static void open_block(LanesCtx *l, Val block) {
     Emit *e = l->e;
     Val lanes = em_i64(e, l->t->vector);
     l->image = em_mul(e, block, lanes);
@@ -448,7 +446,29 @@ static void run_block(LanesCtx *l, Val block) {
     Val last = em_splat_i32(e, em_sub(e, l->k->n, em_i64(e, 1)));
     Val index = em_add(e, em_splat_i32(e, l->image), em_lane_index(e));
     l->index = em_select(e, em_icmp(e, EM_LT, index, last), index, last);
-    run_steps(l);
+}
+
+/* A step's function takes the block as `lo`, and as `hi` 2 * slot + (the task's first block). */
+static void call_steps(LanesCtx *l, Val block) {
+    Emit *e = l->e;
+    const KernelArgs *a = &l->k->a;
+    Val slot = em_i64(e, 0);
+    if (l->plan->slots) {
+        Val twice = em_mul(e, l->slot, em_i64(e, 2));
+        slot = em_select(e, l->first, em_add(e, twice, em_i64(e, 1)), twice);
+    }
+    for (int i = 0; i < l->plan->nsteps; i++)
+        em_body_call(e, l->k->step[i], a->frame, block, slot, a->scratch, em_c_null(e));
+}
+
+static void run_block(LanesCtx *l, Val block) {
+    if (l->k->step) {
+        call_steps(l, block);
+        return;
+    }
+    open_block(l, block);
+    for (int i = 0; i < l->plan->nsteps; i++)
+        run_step(l, i);
 }
 
 /* Task t of `slots` takes the blocks t * B / slots up to (t + 1) * B / slots.  With fewer blocks
@@ -486,6 +506,22 @@ void lower_lanes(KernelCtx *k) {
         task_end(k, &task);
     }
     em_set_width(k->e, full);
+}
+
+void lower_lanes_step(KernelCtx *k, int step) {
+    Emit *e = k->e;
+    int full = em_width(e);
+    const Lanes *plan = k->k->lanes;
+    LanesCtx l = {.k = k, .e = e, .g = k->g, .plan = plan, .t = plan->target};
+    em_set_width(e, plan->target->vector);
+    k->t = plan->target;
+    if (plan->slots) {
+        l.slot = em_shr(e, k->a.hi, em_i64(e, 1));
+        l.first = em_icmp(e, EM_NE, em_and(e, k->a.hi, em_i64(e, 1)), em_i64(e, 0));
+    }
+    open_block(&l, k->a.lo);
+    run_step(&l, step);
+    em_set_width(e, full);
 }
 
 /* ---- gradients ---- */

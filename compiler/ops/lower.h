@@ -24,6 +24,7 @@ struct KernelCtx {
     Val table;           /* i64 offsets of the values slot[0 .. nslots); NULL: constants */
     const ValueId *slot;
     int nslots;
+    const char *const *step; /* block kernels: functions that run the steps; NULL: all in one */
 };
 
 /* A tensor in memory: base points at logical (n=0, c=0, y=0, x=0), inside the halo.
