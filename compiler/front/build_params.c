@@ -279,8 +279,8 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
     p->loc = loc;
     p->lr_mult = bound->lr_mult;
     p->decay_mult = spec->plain && !bound->has_decay ? 0 : bound->decay_mult;
-    bool marked = marked_frozen(b, label) | left_out(b, label);
-    p->frozen = (bound->has_frozen ? bound->frozen : spec->frozen) || marked;
+    bool frozen = marked_frozen(b, label), left = left_out(b, label); /* both note their use */
+    p->frozen = (bound->has_frozen ? bound->frozen : spec->frozen) || frozen || left;
     if (spec->statistic) {
         p->frozen = true;
         return true; /* none of its numbers is trained: not counted, `init` is not for it */
