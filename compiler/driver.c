@@ -495,6 +495,7 @@ int driver_run(Arena *arena, const Options *options) {
         return status;
     Compile c = begin(arena, options);
     status = run[options->verb](&c);
+    stage_end(&c);
     arena_free(c.tmp);
     return status;
 }

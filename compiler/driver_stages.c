@@ -224,6 +224,12 @@ void stage_module(Compile *c, const char *symbol) {
     bug_context(NULL);
 }
 
+void stage_end(Compile *c) {
+    if (c->emit)
+        emit_free(c->emit);
+    c->emit = NULL;
+}
+
 void stage_optimize(Compile *c) {
     char why[1024];
 

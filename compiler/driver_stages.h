@@ -53,6 +53,7 @@ void stage_passes(Compile *c);
 /* The LLVM module of the planned model, before optimisation; symbol is the exported rt_model. */
 void stage_module(Compile *c, const char *symbol);
 void stage_optimize(Compile *c);
+void stage_end(Compile *c); /* what LLVM holds of the module goes */
 /* EMIT_LL, EMIT_ASM, EMIT_OBJ to a path ("-" = stdout, not for objects). */
 void stage_write(Compile *c, EmitKind kind, const char *path);
 /* The planned model as object files in the temporary folder: c->object. */
