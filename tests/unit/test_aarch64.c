@@ -153,16 +153,16 @@ typedef struct Tally {
 } Tally;
 
 /* Convolutions of 3x3 and 5x5 wide enough for every algorithm, padded and pooled; a dense end. */
-static RandomNet own_net(const char *program, ParamList *params) {
-    Net n = net_new(program, params, 4, 12, 10);
-    ValueId v = net_op(&n, "r1", OP_RELU, net_conv(&n, "c1", n.image, 16, 3, 1, 1), 0);
-    v = net_op(&n, "r2", OP_RELU, net_conv(&n, "c2", v, 24, 3, 1, 1), 0);
-    v = net_maxpool(&n, "p2", v, 2, 2);
-    v = net_op(&n, "r3", OP_RELU, net_conv(&n, "c3", v, 16, 5, 1, 2), 0);
-    v = net_op(&n, "r4", OP_RELU, net_dense(&n, "f4", v, 21), 0);
-    net_end(&n, net_dense(&n, "f5", v, 7));
-    return (RandomNet){.g = n.g, .ctx = n.ctx, .image = {3, {4, 12, 10}}, .classes = 7,
-                       .score = n.score};
+static RandomNet own_net(Net *n, const char *program, ParamList *params) {
+    *n = net_new(program, params, 4, 12, 10);
+    ValueId v = net_op(n, "r1", OP_RELU, net_conv(n, "c1", n->image, 16, 3, 1, 1), 0);
+    v = net_op(n, "r2", OP_RELU, net_conv(n, "c2", v, 24, 3, 1, 1), 0);
+    v = net_maxpool(n, "p2", v, 2, 2);
+    v = net_op(n, "r3", OP_RELU, net_conv(n, "c3", v, 16, 5, 1, 2), 0);
+    v = net_op(n, "r4", OP_RELU, net_dense(n, "f4", v, 21), 0);
+    net_end(n, net_dense(n, "f5", v, 7));
+    return (RandomNet){.g = n->g, .ctx = n->ctx, .image = {3, {4, 12, 10}}, .classes = 7,
+                       .score = n->score};
 }
 
 static double round_bf16(double d) {
@@ -190,7 +190,8 @@ static void run_trial(const Trial *trial, const char *dir, Tally *tally) {
     Target t;
     char why[256];
     CU_ASSERT_FATAL(target_find(keep, "aarch64", &t, why, sizeof why));
-    RandomNet net = trial->own ? own_net(trial->program, &params)
+    Net own;
+    RandomNet net = trial->own ? own_net(&own, trial->program, &params)
                                : random_net(keep, trial->program, &params, trial->seed);
     net.ctx.tmp = arena_new();
     net.ctx.target = &t;
@@ -225,6 +226,8 @@ static void run_trial(const Trial *trial, const char *dir, Tally *tally) {
     }
     ref_run_free(&r);
     arena_free(net.ctx.tmp);
+    if (trial->own)
+        net_free(&own);
     arena_free(keep);
 }
 
