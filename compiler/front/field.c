@@ -57,7 +57,7 @@ void field_of(Build *b, Tensor *out, int op, const void *attrs) {
         out->field = f;
         return;
     }
-    if (op_is(op, OPF_W) && op_def[op]->window && op_def[op]->window(attrs, kernel, stride, pad))
+    if (op_def[op]->window && op_def[op]->window(attrs, kernel, stride, pad))
         for (int d = 0; d < 2; d++) {
             int64_t grow, back;
             /* A hostile stack of strides saturates instead of overflowing. */

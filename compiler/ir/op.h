@@ -128,7 +128,7 @@ typedef struct OpDef {
     int (*params)(const void *attrs, const Shape *in, ParamSpec out[4]);
     bool (*vjp)(Vjp *);       /* false: this rule is undefined for this op (tanh + deconvnet) */
     /* composites have no code: after grad the node becomes another one (and new ones before it) */
-    void (*expand)(Graph *, NodeId);
+    void (*expand)(Graph *, NodeId); /* may leave the node where `lower` has code for it */
     /* or: builds those parts from the node's inputs and returns the result; then expand is
      * expand_parts and vjp may be vjp_parts, which goes back through the parts (ops/composite.c) */
     ValueId (*parts)(Graph *, const void *attrs, const ValueId *in);

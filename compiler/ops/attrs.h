@@ -59,10 +59,12 @@ typedef struct PoolAttrs { /* MAXPOOL, AVGPOOL, SUBSAMPLE and their gradients */
     int64_t src_size[2]; /* gradients only: height, width of src */
 } PoolAttrs;
 
-typedef struct NormAttrs { /* LRN, LCN and gradients, across maps at one position */
-    int64_t size;          /* maps in the window, odd */
+enum { NORM_ACROSS, NORM_WITHIN };
+typedef struct NormAttrs { /* LRN, LCN and gradients */
+    int64_t size;          /* maps in the window, odd; or its rows and columns */
     double k, alpha, beta;
     int alpha_per;         /* 0: alpha as in the paper (per sum); 1: alpha / size (Caffe, PyTorch) */
+    int region;            /* lrn: across maps at one position, or within each map */
 } NormAttrs;
 
 typedef struct BnAttrs { /* BN, INSTANCENORM and their parts */

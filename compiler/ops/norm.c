@@ -1,10 +1,13 @@
-/* norm.c: contrast normalisation across maps at one position (facts; code in norm_lower.c).
+/* norm.c: contrast normalisation across maps at one position (facts; code in norm_lower.c), and
+ * response normalisation within maps, which is made of an average pool and elementwise functions.
  *
  * W(i) are the maps i - size/2 .. i + size/2 that exist.  With the strength a = alpha as in the
  * paper, or alpha / size as Caffe and PyTorch read it (alpha_per):
  *   lrn: s_i = k + a sum_{W(i)} x_j^2,  y_i = x_i s_i^-beta
  *   lcn: v_i = x_i - mean_{W(i)} x_j,  s_i = k + a sum_{W(i)} v_j^2,  y_i = v_i s_i^-beta
  *        (the mean and the sum run over the maps present; v_j is centred on its own window W(j))
+ * lrn within maps: W is a square window of the map, zeros around it: a sum of size^2 cells, and
+ * alpha / size^2 with alpha_per (Caffe's WITHIN_CHANNEL).
  * theory: Krizhevsky et al. 2012, section 3.3; Jarrett et al. 2009, section 2 (subtractive and
  * divisive); Zeiler, Fergus 2014, section 2.1: no normalisation on the deconvnet's way back.
  */
@@ -12,13 +15,19 @@
 
 #include "ops/facts.h"
 
-static const AttrDesc norm_attrs[] = {
-    ATTR_INT(NormAttrs, size, true, "5", 1, (double)LIMIT_DIM, "maps in the window, odd"),
-    ATTR_FLOAT(NormAttrs, k, false, "2", 1e-30, 1e9, "constant added to the sum of squares"),
-    ATTR_FLOAT(NormAttrs, alpha, false, "0.0001", 0, 1e9, "strength"),
-    ATTR_FLOAT(NormAttrs, beta, false, "0.75", 0, 1e3, "exponent"),
-    ATTR_ENUM(NormAttrs, alpha_per, "sum", "sum|size",
-              "alpha multiplies the sum (the paper) or the sum / size (Caffe, PyTorch)"),
+#define WINDOW_ATTRS(what)                                                                         \
+    ATTR_INT(NormAttrs, size, true, "5", 1, (double)LIMIT_DIM, what),                              \
+        ATTR_FLOAT(NormAttrs, k, false, "2", 1e-30, 1e9, "constant added to the sum of squares"),  \
+        ATTR_FLOAT(NormAttrs, alpha, false, "0.0001", 0, 1e9, "strength"),                         \
+        ATTR_FLOAT(NormAttrs, beta, false, "0.75", 0, 1e3, "exponent"),                            \
+        ATTR_ENUM(NormAttrs, alpha_per, "sum", "sum|size",                                         \
+                  "alpha multiplies the sum (the paper) or the sum / size (Caffe, PyTorch)")
+
+static const AttrDesc norm_attrs[] = {WINDOW_ATTRS("maps in the window, odd")};
+static const AttrDesc lrn_attrs[] = {
+    WINDOW_ATTRS("maps in the window, odd; rows and columns with region = within"),
+    ATTR_ENUM(NormAttrs, region, "across", "across|within",
+              "the maps around at one position, or a square window of each map"),
 };
 
 static bool infer_norm(Infer *inf) {
@@ -39,6 +48,16 @@ static bool infer_norm(Infer *inf) {
     return infer_out(inf, 0, inf->in[0], DT_F32);
 }
 
+static bool infer_lrn(Infer *inf) {
+    const NormAttrs *a = inf->attrs;
+    if (!infer_norm(inf))
+        return false;
+    if (a->region == NORM_WITHIN && a->size > 255)
+        return infer_fail(inf, "E0303", 0, -1, "Caffe's nets use 3", "window size %lld: at most 255",
+                          (long long)a->size);
+    return true;
+}
+
 static bool infer_norm_bwd(Infer *inf) {
     return infer_norm(inf) && infer_same(inf, 1, "src and diff_dst");
 }
@@ -54,7 +73,55 @@ static bool vjp_norm(Vjp *v, int op) {
     return true;
 }
 
-static bool vjp_lrn(Vjp *v) { return vjp_norm(v, OP_LRN_BWD); }
+/* x (k + a sum over the window of x^2)^-beta, the sum being size^2 means */
+static ValueId parts_lrn(Graph *g, const void *attrs, const ValueId *in) {
+    const NormAttrs *a = attrs;
+    int64_t reach = (a->size - 1) / 2;
+    PoolAttrs window = {.kernel = {a->size, a->size},
+                        .stride = {1, 1},
+                        .pad = {reach, reach, reach, reach},
+                        .count_pad = true};
+    CurveAttrs line = {.by = a->alpha, .shift = a->k}, power = {.p = -a->beta};
+    if (!a->alpha_per)
+        line.by *= (double)(a->size * a->size);
+    ValueId s = graph_op(g, OP_SQUARE, NULL, 1, in);
+    s = graph_op(g, OP_AVGPOOL, &window, 1, &s);
+    s = graph_op(g, OP_SCALE, &line, 1, &s);
+    s = graph_op(g, OP_POW, &power, 1, &s);
+    ValueId both[2] = {in[0], s};
+    return graph_op(g, OP_MUL, NULL, 2, both);
+}
+
+static bool is_within(const Graph *g, NodeId id) {
+    return ((const NormAttrs *)graph_n(g, id)->attrs)->region == NORM_WITHIN;
+}
+
+static void expand_lrn(Graph *g, NodeId id) {
+    if (is_within(g, id))
+        expand_parts(g, id);
+}
+
+static bool vjp_lrn(Vjp *v) {
+    Rule rule = v->rule;
+    if (!is_within(v->g, v->node) || rule == RULE_DECONVNET)
+        return vjp_norm(v, OP_LRN_BWD);
+    if (rule == RULE_GUIDED) /* differs in rectifiers alone */
+        v->rule = RULE_GRADIENT;
+    bool good = vjp_parts(v);
+    v->rule = rule;
+    return good;
+}
+
+static bool window_lrn(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]) {
+    const NormAttrs *a = attrs;
+    for (int d = 0; d < 2; d++) {
+        kernel[d] = a->size;
+        stride[d] = 1;
+        pad[2 * d] = pad[2 * d + 1] = (a->size - 1) / 2;
+    }
+    return a->region == NORM_WITHIN;
+}
+
 static bool vjp_lcn(Vjp *v) { return vjp_norm(v, OP_LCN_BWD); }
 
 static double flops_norm(const Graph *g, NodeId n) {
@@ -64,21 +131,26 @@ static double flops_norm(const Graph *g, NodeId n) {
 
 static double flops_norm2(const Graph *g, NodeId n) { return 2 * flops_norm(g, n); }
 
-#define NORM_COMMON(function)                                                                      \
-    .attr_size = sizeof(NormAttrs), .attrs = norm_attrs, .nattrs = COUNT_OF(norm_attrs),           \
-    .flops = function, .choose = choose_norm
+#define NORM_COMMON(function, table)                                                               \
+    .attr_size = sizeof(NormAttrs), .attrs = table, .nattrs = COUNT_OF(table), .flops = function,  \
+    .choose = choose_norm
 
 const OpDef opdef_lrn = {
-    .title = "local response normalisation across maps",
+    .title = "local response normalisation across or within maps",
     .formula = "dst[i] = src[i] * (k + a * sum over j in W(i) of src[j]^2)^-beta",
     .doc = "Divides by the activity of the `size` maps around (those that exist) at the same "
            "position.  a = alpha as in the paper; with alpha_per = size, a = alpha / size, which is "
-           "what Caffe and PyTorch compute (they also default to k = 1).",
+           "what Caffe and PyTorch compute (they also default to k = 1).  With region = within, W is "
+           "a window of size x size cells of the same map, zeros around it, and alpha_per = size "
+           "divides by size * size.",
     .theory = "Krizhevsky, Sutskever, Hinton 2012, section 3.3",
-    .infer = infer_norm,
+    .infer = infer_lrn,
     .vjp = vjp_lrn,
+    .parts = parts_lrn,
+    .expand = expand_lrn, /* within maps alone */
+    .window = window_lrn,
     .lower = lower_lrn,
-    NORM_COMMON(flops_norm),
+    NORM_COMMON(flops_norm, lrn_attrs),
 };
 
 const OpDef opdef_lrn_bwd = {
@@ -89,7 +161,7 @@ const OpDef opdef_lrn_bwd = {
     .theory = "differentiation of Krizhevsky et al. 2012, section 3.3",
     .infer = infer_norm_bwd,
     .lower = lower_lrn_bwd,
-    NORM_COMMON(flops_norm2),
+    NORM_COMMON(flops_norm2, lrn_attrs),
 };
 
 const OpDef opdef_lcn = {
@@ -105,7 +177,7 @@ const OpDef opdef_lcn = {
     .infer = infer_norm,
     .vjp = vjp_lcn,
     .lower = lower_lcn,
-    NORM_COMMON(flops_norm2),
+    NORM_COMMON(flops_norm2, norm_attrs),
 };
 
 const OpDef opdef_lcn_bwd = {
@@ -116,5 +188,5 @@ const OpDef opdef_lcn_bwd = {
     .theory = "differentiation of Jarrett et al. 2009, section 2",
     .infer = infer_norm_bwd,
     .lower = lower_lcn_bwd,
-    NORM_COMMON(flops_norm2),
+    NORM_COMMON(flops_norm2, norm_attrs),
 };

@@ -235,16 +235,26 @@ static const struct NormCase {
     Shape src;
     NormAttrs a;
 } norm_case[] = {
-    {"one map", S3(1, 2, 3), {1, 1, 1, 0.5, 0}},
-    {"AlexNet's constants", S3(9, 2, 3), {5, 2, 1e-4, 0.75, 0}},
-    {"strong, per sum", S3(9, 3, 2), {5, 1, 0.7, 0.75, 0}},
-    {"strong, per size", S3(9, 3, 2), {5, 1, 0.7, 0.75, 1}},
-    {"window wider than the maps", S3(3, 2, 2), {7, 1, 1, 0.5, 1}},
-    {"17 maps, window 3", S3(17, 1, 5), {3, 1, 0.5, 1, 0}},
-    {"window 1", S3(4, 2, 2), {1, 0.5, 1, 0.5, 0}},
-    {"33 maps, window 9", S3(33, 1, 1), {9, 2, 1, 0.75, 1}},
-    {"beta 0", S3(6, 2, 1), {3, 1, 1, 0, 0}},
+    {"one map", S3(1, 2, 3), {1, 1, 1, 0.5, 0, NORM_ACROSS}},
+    {"AlexNet's constants", S3(9, 2, 3), {5, 2, 1e-4, 0.75, 0, NORM_ACROSS}},
+    {"strong, per sum", S3(9, 3, 2), {5, 1, 0.7, 0.75, 0, NORM_ACROSS}},
+    {"strong, per size", S3(9, 3, 2), {5, 1, 0.7, 0.75, 1, NORM_ACROSS}},
+    {"window wider than the maps", S3(3, 2, 2), {7, 1, 1, 0.5, 1, NORM_ACROSS}},
+    {"17 maps, window 3", S3(17, 1, 5), {3, 1, 0.5, 1, 0, NORM_ACROSS}},
+    {"window 1", S3(4, 2, 2), {1, 0.5, 1, 0.5, 0, NORM_ACROSS}},
+    {"33 maps, window 9", S3(33, 1, 1), {9, 2, 1, 0.75, 1, NORM_ACROSS}},
+    {"beta 0", S3(6, 2, 1), {3, 1, 1, 0, 0, NORM_ACROSS}},
+    /* within maps: lrn alone, its gradient goes through its parts */
+    {"within, one cell", S3(3, 1, 1), {3, 1, 1, 0.75, 1, NORM_WITHIN}},
+    {"within, Caffe's", S3(32, 7, 5), {3, 1, 5e-5, 0.75, 1, NORM_WITHIN}},
+    {"within, strong, per size", S3(9, 4, 6), {3, 1, 2, 0.75, 1, NORM_WITHIN}},
+    {"within, strong, per sum", S3(5, 6, 3), {5, 2, 0.3, 0.5, 0, NORM_WITHIN}},
+    {"within, larger than the map", S3(17, 3, 2), {7, 0.5, 1, 1, 1, NORM_WITHIN}},
+    {"within, window 1", S3(4, 3, 3), {1, 1, 0.5, 0.75, 0, NORM_WITHIN}},
+    {"within, one row", S3(33, 1, 9), {5, 1, 1, 0.75, 0, NORM_WITHIN}},
+    {"within, 16 maps", S3(16, 8, 8), {3, 1, 0.1, 2, 1, NORM_WITHIN}},
 };
+enum { NORM_WITHIN_CASES = 8 };
 
 static RefCase norm_family(Arena *keep, int op, int i) {
     RefCase r = {.what = norm_case[i].what, .attrs = &norm_case[i].a};
@@ -435,9 +445,9 @@ static const struct {
     [OP_AVGPOOL] = {pool_family, COUNT(pool_case)},
     [OP_AVGPOOL_BWD] = {pool_family, COUNT(pool_case)},
     [OP_LRN] = {norm_family, COUNT(norm_case)},
-    [OP_LRN_BWD] = {norm_family, COUNT(norm_case)},
-    [OP_LCN] = {norm_family, COUNT(norm_case)},
-    [OP_LCN_BWD] = {norm_family, COUNT(norm_case)},
+    [OP_LRN_BWD] = {norm_family, COUNT(norm_case) - NORM_WITHIN_CASES},
+    [OP_LCN] = {norm_family, COUNT(norm_case) - NORM_WITHIN_CASES},
+    [OP_LCN_BWD] = {norm_family, COUNT(norm_case) - NORM_WITHIN_CASES},
     [OP_BN] = {bn_family, COUNT(bn_src)},
     [OP_INSTANCENORM] = {bn_family, BN_IMAGES},
     [OP_MOMENTS] = {bn_family, COUNT(bn_src)},

@@ -306,7 +306,28 @@ static void norm(const RefCall *r, bool center, bool backward) {
     }
 }
 
-static void ref_lrn(const RefCall *r) { norm(r, false, false); }
+/* the squares of a window of the map; cells outside are 0 */
+static void norm_within(const RefCall *r) {
+    const RefTensor *src = &r->in[0];
+    const NormAttrs *a = r->attrs;
+    int64_t reach = a->size / 2, h = dim(src, 1), w = dim(src, 2);
+    FOR(n, r->n) FOR(c, dim(src, 0)) FOR(y, h) FOR(x, w) {
+        double sum = 0;
+        for (int64_t v = y - reach; v <= y + reach; v++)
+            for (int64_t u = x - reach; u <= x + reach; u++)
+                if (v >= 0 && v < h && u >= 0 && u < w)
+                    sum += *at(src, n, c, v, u) * *at(src, n, c, v, u);
+        sum *= a->alpha_per ? a->alpha / (double)(a->size * a->size) : a->alpha;
+        *at(r->out, n, c, y, x) = *at(src, n, c, y, x) * pow(a->k + sum, -a->beta);
+    }
+}
+
+static void ref_lrn(const RefCall *r) {
+    if (((const NormAttrs *)r->attrs)->region == NORM_WITHIN)
+        norm_within(r);
+    else
+        norm(r, false, false);
+}
 static void ref_lrn_bwd(const RefCall *r) { norm(r, false, true); }
 static void ref_lcn(const RefCall *r) { norm(r, true, false); }
 static void ref_lcn_bwd(const RefCall *r) { norm(r, true, true); }

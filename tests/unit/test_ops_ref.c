@@ -65,7 +65,7 @@ static void every_op_has_its_facts(void) {
         CHECK(ref_op[op] != NULL, "%s has no reference", name);
         CHECK(ref_tolerance[op] >= 0 && ref_tolerance[op] <= 1e-4, "%s: tolerance", name);
         CHECK((d->params != NULL) == op_is(op, OPF_P), "%s: params and flag P", name);
-        CHECK((d->window != NULL) == op_is(op, OPF_W), "%s: window and flag W", name);
+        CHECK(d->window != NULL || !op_is(op, OPF_W), "%s: flag W without a window", name);
         CHECK((d->vjp == NULL) == op_is(op, OPF_N), "%s: vjp and flag N", name);
         CHECK(ref_case_count(op) >= MIN_CASES, "%s has %d cases", name, ref_case_count(op));
         check_attrs(op);
@@ -76,7 +76,7 @@ static void every_op_has_its_facts(void) {
 static void every_op_has_its_code(void) {
     FOR_OPS(op) {
         const OpDef *d = op_def[op];
-        CHECK((d->lower != NULL) == (d->expand == NULL), "%s: a lowering or parts", op_name[op]);
+        CHECK(d->lower != NULL || d->expand != NULL, "%s: no lowering and no parts", op_name[op]);
         CHECK(d->choose != NULL || d->expand, "%s has no task split", op_name[op]);
         CHECK((d->scalar != NULL) == op_is(op, OPF_E), "%s: scalar and flag E", op_name[op]);
     }
@@ -436,7 +436,7 @@ static void dropout_keeps_the_mean(void) {
 static void lrn_alpha(void) {
     double x[5] = {1, 2, 3, 4, 5}, y[5];
     RefTensor in = {{3, {5, 1, 1}}, 1, x}, out = {{3, {5, 1, 1}}, 1, y};
-    NormAttrs a = {5, 2, 0.1, 0.75, 0};
+    NormAttrs a = {5, 2, 0.1, 0.75, 0, NORM_ACROSS};
     RefCall call = {.attrs = &a, .n = 1, .nin = 1, .in = &in, .out = &out};
     ref_op[OP_LRN](&call);
     CU_ASSERT_DOUBLE_EQUAL(y[2], 3 / pow(2 + 0.1 * 55, 0.75), 1e-14);
