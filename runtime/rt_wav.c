@@ -3,7 +3,8 @@
  * A recording is cut into windows (Hann) of `window` samples every `hop` samples; the power of each
  * is gathered by `bands` triangles equally wide on the mel scale from 0 to half the sampling rate;
  * a value is ln(power + 1e-6).  bands and frames are the height and width of the net's input: a
- * recording with more frames loses as many at both ends, one with fewer gets silence there.
+ * recording with more frames loses as many at both ends, one with fewer gets silence there.  For a
+ * sequence, f32[bands, frames], the bands are channels.
  * Classes: sub-folders, or else what stands before the first '_' of the name.
  * ensures: sizes of chunks are checked against the file; a broken file is an error of its sample.
  * Source: Davis and Mermelstein 1980 (bands), O'Shaughnessy 1987 (2595 log10(1 + f / 700)).
@@ -199,8 +200,9 @@ static int wav_values(const rt_dataset *ds, int64_t i, int c, int h, int w, floa
     struct sound in;
     struct spectrum s = {0};
     char name[512];
-    if (c != 1)
+    if (c != 1 && h != 1)
         return rt_fail(err, NETRT_EBUG, "a spectrum of %d planes", c);
+    h *= c; /* a sequence has its bands as channels: the same numbers in the same order */
     if (rt_io_read_file(x->file[i], MAX_WAV, &data, &size, err))
         return err->code;
     rt_clean_name(name, sizeof name, x->file[i]);
@@ -248,13 +250,13 @@ static int read_keys(struct wav *x, const char *uri, rt_error *err) {
 
 static int wav_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err) {
     struct wav *x = ds->state;
-    if (c != 1)
+    if (c != 1 && h != 1)
         return rt_fail(err, NETRT_EDATA,
                        "%s: a spectrum has one channel, the net's input is %d x %d x %d\n"
                        "help: declare the input as f32[1, bands, frames], for example "
-                       "f32[1, 40, 64]",
+                       "f32[1, 40, 64], or as a sequence f32[bands, frames]",
                        ds->uri, c, h, w);
-    ds->channels = 1;
+    ds->channels = c;
     ds->height = h;
     ds->width = w;
     return x->asked ? NETRT_OK : read_keys(x, spec_uri, err);

@@ -70,11 +70,11 @@ static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
 static bool shape_rank(Build *b, const Ast *type, int rank) {
     static const char *const why[6] = {NULL,
                                        NULL,
-                                       "inputs of rank 2 (sequences; write [C, 1, L])",
+                                       NULL,
                                        NULL,
                                        "inputs of rank 4 (volumes and video)",
                                        "inputs of rank 5"};
-    if (rank == 3 || rank == 1)
+    if (rank >= 1 && rank <= 3)
         return true;
     if (rank < 1 || rank > 5) {
         diag_error(b->diag, type->loc, "E0304",
@@ -82,12 +82,13 @@ static bool shape_rank(Build *b, const Ast *type, int rank) {
         return false;
     }
     diag_help(diag_error(b->diag, type->loc, "E0801", "not built yet: %s", why[rank]),
-              "images are f32[channels, height, width]; the batch is never written");
+              "images are f32[channels, height, width], sequences f32[channels, length]; the batch "
+              "is never written");
     return false;
 }
 
-/* [C, H, W] of an input, from its type or from `set image.shape = [..]`. */
-static bool input_shape(Build *b, const Member *m, Shape *shape) {
+/* [C, H, W] of an input, from its type or from `set image.shape = [..]`; *line: it was [C, L]. */
+static bool input_shape(Build *b, const Member *m, Shape *shape, bool *line) {
     const Ast *type = m->ast->input.type;
     const AstList *dims = &type->type.dims;
     Scope *s = m->scope;
@@ -104,12 +105,14 @@ static bool input_shape(Build *b, const Member *m, Shape *shape) {
     }
     if (!shape_rank(b, at, dims->count))
         return false;
-    *shape = (Shape){.rank = dims->count};
+    *line = dims->count == 2;
+    *shape = (Shape){.rank = dims->count + *line, .dim = {1, 1, 1}};
     int64_t elems = 1;
     for (int i = 0; i < dims->count; i++) {
-        if (!dim_value(b, s, dims->items[i], &shape->dim[i]))
+        int64_t *dim = &shape->dim[*line ? 2 * i : i];
+        if (!dim_value(b, s, dims->items[i], dim))
             return false;
-        if (__builtin_mul_overflow(elems, shape->dim[i], &elems) || elems > LIMIT_ELEMENTS) {
+        if (__builtin_mul_overflow(elems, *dim, &elems) || elems > LIMIT_ELEMENTS) {
             diag_error(b->diag, at->loc, "E0305", "an image of more than %lld numbers",
                        (long long)LIMIT_ELEMENTS);
             return false;
@@ -121,7 +124,8 @@ static bool input_shape(Build *b, const Member *m, Shape *shape) {
 static Tensor *image_input(Build *b, const Member *m) {
     const Ast *in = m->ast;
     Shape shape;
-    if (!input_shape(b, m, &shape))
+    bool line;
+    if (!input_shape(b, m, &shape, &line))
         return tensor_poison(b, in->loc);
     int slot = b->inputs++;
     if (slot == INPUTS_MAX) {
@@ -139,10 +143,12 @@ static Tensor *image_input(Build *b, const Member *m) {
     if (b->mode == MODEL_FORWARD) {
         if (slot == 0)
             b->m->input = ARENA_ARRAY(b->arena, INPUTS_MAX, ModelInput);
-        b->m->input[slot] = (ModelInput){.name = in->name, .shape = shape};
+        b->m->input[slot] = (ModelInput){.name = in->name, .shape = shape, .line = line};
         b->m->ninputs = slot + 1;
     }
-    return leaf(b, TENSOR_IMAGE, v, in->name, in->loc);
+    Tensor *t = leaf(b, TENSOR_IMAGE, v, in->name, in->loc);
+    t->line = line;
+    return t;
 }
 
 /* [H, W] of a class per pixel: from `class[21, H, W]` or `set label.shape = [H, W]`; rank 0: one

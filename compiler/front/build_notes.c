@@ -26,7 +26,8 @@ void note_derivation(Build *b, Diag *d, const Tensor *t, const char *title) {
             continue;
         if (last)
             sb_puts(&text, hops == 5 ? " <- .. <- " : " <- ");
-        sb_printf(&text, "%s %s", t->name, shape_text(b->arena, &t->shape));
+        Shape shape = tensor_shape(t);
+        sb_printf(&text, "%s %s", t->name, shape_text(b->arena, &shape));
         last = t;
         hops += hops < 5;
     }

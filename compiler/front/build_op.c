@@ -235,6 +235,7 @@ static void refuse(OpCall *o, const Infer *inf) {
     LocRange loc = blame(o, inf->bad.attr, &exact);
     const char *name = op_name[o->bound.op], *text = inf->bad.text;
     bool named = strncmp(text, name, strlen(name)) == 0; /* "concat needs equal H,W: .." */
+    text = line_text(b->arena, text, o->bound.line);
     Diag *d = diag_error(b->diag, loc, inf->bad.code, "%s%s%s", named ? "" : op_title(o),
                          named ? "" : ": ", text);
     int blamed = inf->bad.input >= 0 && inf->bad.input < o->nin ? inf->bad.input : 0;
@@ -245,9 +246,10 @@ static void refuse(OpCall *o, const Infer *inf) {
         note_derivation(b, d, o->in[blamed], "input");
     note_trace(d, o->s->trace);
     if (inf->bad.help[0])
-        diag_help(d, "%s", inf->bad.help);
+        diag_help(d, "%s", line_text(b->arena, inf->bad.help, o->bound.line));
     if (inf->bad.fix[0] && exact)
-        diag_fixit(d, o->bound.arg[inf->bad.attr]->arg.value->loc, inf->bad.fix);
+        diag_fixit(d, o->bound.arg[inf->bad.attr]->arg.value->loc,
+                   line_text(b->arena, inf->bad.fix, o->bound.line));
 }
 
 static bool rounding_chosen(const OpCall *o) {
@@ -263,13 +265,14 @@ static void warn_discarded(OpCall *o, const Infer *inf) {
     if (!inf->warn.text[0] || rounding_chosen(o))
         return;
     LocRange loc = blame(o, inf->warn.attr, &exact);
-    const char *text = arena_printf(o->b->arena, "%s %s", op_title(o), inf->warn.text);
+    const char *text = arena_printf(o->b->arena, "%s %s", op_title(o),
+                                    line_text(o->b->arena, inf->warn.text, o->bound.line));
     Diag *d = o->b->opt->strict_shapes ? diag_error(o->b->diag, loc, "E0207", "%s", text)
                                        : diag_warning(o->b->diag, loc, "W0207", "%s", text);
     note_derivation(o->b, d, o->in[0], "input");
     note_trace(d, o->s->trace);
     if (inf->warn.help[0])
-        diag_help(d, "%s", inf->warn.help);
+        diag_help(d, "%s", line_text(o->b->arena, inf->warn.help, o->bound.line));
 }
 
 static bool infer_data(OpCall *o, Tensor *const *in, int nin) {
@@ -326,9 +329,11 @@ static Tensor *result(OpCall *o, ValueId v) {
     Tensor *t = ARENA_NEW(b->arena, Tensor);
     t->v = v;
     t->shape = graph_v(b->g, v)->shape;
+    t->line = line_of(o->in, o->nin, &t->shape);
     t->text = ast_text(b->arena, o->at);
     if (o->s->trace) /* a block's text has the names of its parameters, not their values */
-        t->text = attr_detail(b->arena, o->bound.op, o->bound.attrs);
+        t->text = line_text(b->arena, attr_detail(b->arena, o->bound.op, o->bound.attrs),
+                            o->bound.line);
     if (strlen(t->text) > 48)
         t->text = arena_printf(b->arena, "%s(..)", op_name[o->bound.op]);
     t->name = t->text;
@@ -428,7 +433,7 @@ Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Nam
     if (!expand_count(b, at->loc))
         return tensor_poison(b, at->loc);
     bool bound = sema_bind(b, s, at, op, naming->row, &o->bound);
-    if (!bound || !gather_inputs(o, flow))
+    if (!bound || !gather_inputs(o, flow) || !line_bind(b, s, &o->bound, o->in, o->nin))
         return tensor_poison(b, at->loc);
     if (op == OP_CONV2D && !connect_table(o))
         return tensor_poison(b, at->loc);

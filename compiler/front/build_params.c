@@ -248,7 +248,7 @@ static int64_t count_links(const ConnTable *t) {
 /* The parameter as op reads it: a convolution reads reused dense weights in their split form. */
 static ValueId param_value(Build *b, int index, int op) {
     const Param *p = &b->m->params.at[index];
-    const Shape *form = op == OP_CONV2D ? &p->split : &p->shape;
+    const Shape *form = op == OP_CONV2D || op == OP_DECONV ? &p->split : &p->shape;
     ValueId v = (ValueId)(uintptr_t)map_get(&b->values, p->name);
     if (!v || graph_v(b->g, v)->slot != index) {
         v = graph_input(b->g, VK_PARAM, DT_F32, *form, false, index, p->name);
@@ -270,7 +270,7 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
     bool bias = eq(spec->suffix, "bias");
     const ConnTable *links = bias ? NULL : connections(bound);
     Param *p = param_add(b, name, index);
-    p->shape = spec->shape;
+    p->shape = line_saved(&spec->shape, bound->line);
     p->split = spec->split;
     p->init = spec->init;
     p->init_a = spec->init_a;
@@ -313,7 +313,7 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
 static int links_param(Build *b, int weight, const ConnTable *t) {
     const Param *w = &b->m->params.at[weight];
     const char *name = arena_printf(b->arena, "%s.links", w->name);
-    Shape shape = w->shape;
+    Shape shape = w->split;
     LocRange loc = w->loc;
     const char *label = w->label;
     int64_t taps = shape.dim[2] * shape.dim[3];
@@ -379,6 +379,7 @@ static void share_mismatch(Build *b, const Bound *bound, const Param *p, const T
                            const LabelInfo *t, const char *label) {
     const Ast *at = bound->share_arg ? bound->share_arg : bound->share;
     StrBuf shape = sb_new(b->arena);
+    Shape seen = tensor_shape(src);
     for (int i = 0; i < p->shape.rank; i++)
         sb_printf(&shape, "%s%lld", i ? ", " : "", (long long)p->shape.dim[i]);
     Diag *d;
@@ -391,7 +392,7 @@ static void share_mismatch(Build *b, const Bound *bound, const Param *p, const T
         d = diag_error(b->diag, at->loc, "E0312",
                        "%s '%s' shares %s, [%s], which does not fit its input %s and arguments",
                        op_name[bound->op], label, p->name, shape.text,
-                       shape_text(b->arena, &src->shape));
+                       shape_text(b->arena, &seen));
     diag_label(d, "weight shape is fixed by %s", t->name);
     diag_note(d, t->loc, "%s is defined here", t->name);
     note_derivation(b, d, src, "its input");
@@ -420,7 +421,8 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
         }
         /* A dense layer of a vector and one of an image have the same numbers in one order. */
         bool split = bound->op == OP_DENSE || shape_equal(&p->split, &spec[i].split);
-        if (!shape_equal(&p->shape, &spec[i].shape) || !split || !same_links(bound, p, bias)) {
+        Shape saved = line_saved(&spec[i].shape, bound->line);
+        if (!shape_equal(&p->shape, &saved) || !split || !same_links(bound, p, bias)) {
             share_mismatch(b, bound, p, src, t, label);
             return false;
         }

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "front/model.h"
+#include "front/sema.h"
 
 static void commas(char *buf, size_t n, int64_t x) {
     char digits[32];
@@ -43,9 +43,11 @@ static void bytes_text(char *buf, size_t n, double x) {
         snprintf(buf, n, "%.2f GiB", x / (1024.0 * 1024 * 1024));
 }
 
-static void field_text(char *buf, size_t n, const Field *f) {
+static void field_text(char *buf, size_t n, const Field *f, bool line) {
     if (f->all)
         snprintf(buf, n, "all");
+    else if (line)
+        snprintf(buf, n, "%lld/%lld", (long long)f->size[1], (long long)f->jump[1]);
     else if (f->size[0] == f->size[1] && f->jump[0] == f->jump[1])
         snprintf(buf, n, "%lld/%lld", (long long)f->size[0], (long long)f->jump[0]);
     else
@@ -76,7 +78,8 @@ static void head(const Model *m, FILE *out) {
     char shape[128] = "";
     fprintf(out, "%s", m->name);
     for (int i = 0; i < m->ninputs; i++) {
-        shape_print(&m->input[i].shape, shape, sizeof shape);
+        Shape in = line_shape(&m->input[i].shape, m->input[i].line);
+        shape_print(&in, shape, sizeof shape);
         fprintf(out, "   input %s %s", m->input[i].name, shape);
     }
     if (m->classes)
@@ -104,10 +107,11 @@ void model_describe(const Model *m, FILE *out) {
             "output", "parameters", "MACs", "field/jump");
     for (int i = 0; i < m->nlayers; i++) {
         const ModelLayer *l = &m->layer[i];
-        shape_print(&l->out, shape, sizeof shape);
+        Shape seen = line_shape(&l->out, l->line);
+        shape_print(&seen, shape, sizeof shape);
         commas(params, sizeof params, l->params);
         macs_text(macs, sizeof macs, l->macs);
-        field_text(field, sizeof field, &l->field);
+        field_text(field, sizeof field, &l->field, l->line);
         fprintf(out, "%4d  %-*s  %-*s  %-12s %12s %9s  %s%s\n", i + 1, lw,
                 l->follows ? "" : l->label, dw, l->detail, shape, params, macs, field,
                 l->params > l->trainable ? "  frozen" : "");
@@ -159,7 +163,8 @@ void model_describe_json(const Model *m, FILE *out) {
         fprintf(out, "%s{\"name\":", i ? "," : "");
         json_text(out, m->input[i].name);
         fputs(",\"shape\":", out);
-        json_shape(out, &m->input[i].shape);
+        Shape in = line_shape(&m->input[i].shape, m->input[i].line);
+        json_shape(out, &in);
         fputc('}', out);
     }
     fputs("],\"layers\":[", out);
@@ -170,7 +175,8 @@ void model_describe_json(const Model *m, FILE *out) {
         fprintf(out, ",\"op\":\"%s\",\"detail\":", l->op);
         json_text(out, l->detail);
         fputs(",\"output\":", out);
-        json_shape(out, &l->out);
+        Shape seen = line_shape(&l->out, l->line);
+        json_shape(out, &seen);
         fprintf(out, ",\"params\":%lld,\"trainable\":%lld,\"macs\":%.0f", (long long)l->params,
                 (long long)l->trainable, l->macs);
         fprintf(out,

@@ -412,7 +412,7 @@ static const Function1 functions1[] = {
 };
 static const char *const function_names[] = {
     "min", "max", "sqrt",     "abs",    "floor", "ceil", "round",   "exp",
-    "log", "pow", "channels", "height", "width", "len",  "bitmaps",
+    "log", "pow", "channels", "height", "width", "len",  "bitmaps", "length",
 };
 enum { FUNCTIONS = (int)(sizeof function_names / sizeof *function_names) };
 
@@ -538,7 +538,8 @@ static Val eval_function(Build *b, Scope *s, const Ast *e) {
     }
     if (n != 1)
         return wrong_count(b, e, "one");
-    if (eq(e->name, "channels") || eq(e->name, "height") || eq(e->name, "width"))
+    if (eq(e->name, "channels") || eq(e->name, "height") || eq(e->name, "width") ||
+        eq(e->name, "length"))
         return eval_shape_of(b, e, &arg[0]);
     if (eq(e->name, "len")) {
         if (arg[0].kind == V_LIST || arg[0].kind == V_EXTENT)

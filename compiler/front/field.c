@@ -81,7 +81,8 @@ static double pixels(const Shape *s) {
 
 void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,
              const LayerParams *params, LocRange loc) {
-    const char *detail = attr_detail(b->arena, op, attrs);
+    const char *detail =
+        line_text(b->arena, attr_detail(b->arena, op, attrs), out->line || (out->nin && out->in[0]->line));
     Tensor *in = out->nin ? out->in[0] : NULL;
     ModelLayer *last = b->rows.len ? &vec_last(&b->rows) : NULL;
     bool joins = out->nin != 1 || op_is(op, OPF_P | OPF_W);
@@ -92,6 +93,7 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
         else if (!strstr(last->detail, " + .."))
             last->detail = arena_printf(b->arena, "%s + ..", last->detail);
         last->out = out->shape;
+        last->line = out->line;
         last->field = out->field;
         out->row = b->rows.len;
         return;
@@ -103,6 +105,7 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
     row->detail = detail;
     row->follows = follows;
     row->out = out->shape;
+    row->line = out->line;
     row->field = out->field;
     row->loc = loc;
     if (params) {

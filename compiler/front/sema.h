@@ -29,6 +29,7 @@ typedef struct Tensor Tensor;
 struct Tensor {
     TensorKind kind;
     bool poison;
+    bool line; /* a sequence [C, L]: shape is [C, 1, L] (line.c) */
     ValueId v;
     Shape shape;
     Field field;
@@ -237,6 +238,7 @@ typedef struct Bound {
     const Ast *init, *bias_init, *centers, *share; /* values of common arguments, or NULL */
     const Ast *weight, *reuse;
     bool flip;
+    bool line; /* reads a sequence */
     Scope *init_scope, *bias_scope;
     const Ast *share_arg;
     bool frozen, has_frozen;
@@ -278,6 +280,18 @@ typedef struct Naming {
     bool anonymous; /* row was made up here: not worth a mention in messages */
 } Naming;
 Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Naming *naming);
+
+/* ---- line.c: sequences ---- */
+/* Is what is made of these, with that shape, a sequence? */
+bool line_of(Tensor *const *in, int nin, const Shape *out);
+/* Extents that were given as one number are for columns alone; false: an error was reported. */
+bool line_bind(Build *b, Scope *s, Bound *bound, Tensor *const *in, int nin);
+/* As a spec and PyTorch know them, without the row: [C, 1, L]; weights [O, I, 1, K]. */
+Shape line_shape(const Shape *s, bool line);
+Shape line_saved(const Shape *weights, bool line);
+Shape tensor_shape(const Tensor *t);
+/* The same for extents within a text: "kernel 1x25 exceeds 16x1x20" loses its ones. */
+const char *line_text(Arena *arena, const char *text, bool line);
 
 /* ---- build_params.c ---- */
 typedef struct LayerParams {
