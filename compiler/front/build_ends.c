@@ -68,12 +68,8 @@ static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
 }
 
 static bool shape_rank(Build *b, const Ast *type, int rank) {
-    static const char *const why[6] = {NULL,
-                                       NULL,
-                                       NULL,
-                                       NULL,
-                                       "inputs of rank 4 (volumes and video)",
-                                       "inputs of rank 5"};
+    static const char *const why[6] = {
+        NULL, NULL, NULL, NULL, "inputs of rank 4 (volumes and video)", "inputs of rank 5"};
     if (rank >= 1 && rank <= 3)
         return true;
     if (rank < 1 || rank > 5) {

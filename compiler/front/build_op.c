@@ -332,8 +332,8 @@ static Tensor *result(OpCall *o, ValueId v) {
     t->line = line_of(o->in, o->nin, &t->shape);
     t->text = ast_text(b->arena, o->at);
     if (o->s->trace) /* a block's text has the names of its parameters, not their values */
-        t->text = line_text(b->arena, attr_detail(b->arena, o->bound.op, o->bound.attrs),
-                            o->bound.line);
+        t->text =
+            line_text(b->arena, attr_detail(b->arena, o->bound.op, o->bound.attrs), o->bound.line);
     if (strlen(t->text) > 48)
         t->text = arena_printf(b->arena, "%s(..)", op_name[o->bound.op]);
     t->name = t->text;

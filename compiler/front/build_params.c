@@ -391,8 +391,7 @@ static void share_mismatch(Build *b, const Bound *bound, const Param *p, const T
     else
         d = diag_error(b->diag, at->loc, "E0312",
                        "%s '%s' shares %s, [%s], which does not fit its input %s and arguments",
-                       op_name[bound->op], label, p->name, shape.text,
-                       shape_text(b->arena, &seen));
+                       op_name[bound->op], label, p->name, shape.text, shape_text(b->arena, &seen));
     diag_label(d, "weight shape is fixed by %s", t->name);
     diag_note(d, t->loc, "%s is defined here", t->name);
     note_derivation(b, d, src, "its input");

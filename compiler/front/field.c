@@ -81,8 +81,8 @@ static double pixels(const Shape *s) {
 
 void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,
              const LayerParams *params, LocRange loc) {
-    const char *detail =
-        line_text(b->arena, attr_detail(b->arena, op, attrs), out->line || (out->nin && out->in[0]->line));
+    const char *detail = line_text(b->arena, attr_detail(b->arena, op, attrs),
+                                   out->line || (out->nin && out->in[0]->line));
     Tensor *in = out->nin ? out->in[0] : NULL;
     ModelLayer *last = b->rows.len ? &vec_last(&b->rows) : NULL;
     bool joins = out->nin != 1 || op_is(op, OPF_P | OPF_W);

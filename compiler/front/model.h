@@ -46,7 +46,7 @@ typedef struct ModelLayer { /* one row of `netc describe` */
     const char *detail;     /* "conv 5x5/2 + relu" */
     bool follows;           /* not the first row of its label */
     Shape out;
-    bool line; /* a sequence: out without its row is what a spec says */
+    bool line;      /* a sequence: out without its row is what a spec says */
     int64_t params; /* trainable or frozen numbers, missing links not counted */
     int64_t trainable;
     double macs; /* per image; 0 for layers without weights */
