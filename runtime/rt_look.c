@@ -1,6 +1,7 @@
 /* rt_look.c: recording, projecting, scanning (rt_look.h). */
 #include "rt_look.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "rt_alloc.h"
@@ -39,12 +40,15 @@ int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err) {
     }
     l->seed = rt_alloc_zero((size_t)(l->seed_room ? l->seed_room : 1), sizeof *l->seed,
                             "a layer's values", err);
+    l->other = rt_alloc_zero((size_t)(l->seed_room ? l->seed_room : 1), sizeof *l->other,
+                             "a layer's values", err);
     return err->code;
 }
 
 void rt_look_close(rt_look *l) {
     rt_free(l->seed);
-    l->seed = NULL;
+    rt_free(l->other);
+    l->seed = l->other = NULL;
 }
 
 int rt_look_record(rt_look *l, int64_t n, rt_error *err) {
@@ -62,46 +66,102 @@ static int refuse(const netrt *m, int rule, int seed, rt_error *err) {
                    p->seed[seed].label);
 }
 
-/* The seed of image i as the rule of the layer's rectifier lets it pass (rt_abi.h). */
-static float let_pass(rt_look *l, int rule, int seed, int64_t i, int64_t at, float value) {
+void rt_look_values(const rt_look *l, int seed, int64_t image, float *values) {
+    rt_tensor_read(l->m, RT_LOOK, look_of(l->m->model)->seed[seed].tensor, image, values);
+}
+
+/* What the rule of the layer's rectifier lets pass of the gradient in l->seed (rt_abi.h). */
+static void let_pass(rt_look *l, int rule, int seed, int64_t image) {
     const rt_seed *s = &look_of(l->m->model)->seed[seed];
     if (!s->rule[rule].rectified)
-        return value;
-    if (rule != RT_RULE_GRADIENT && !(value > 0))
-        return 0;
+        return;
+    int64_t n = rt_tensor_count(&look_of(l->m->model)->tensor[s->tensor]);
+    if (rule != RT_RULE_GRADIENT)
+        for (int64_t i = 0; i < n; i++)
+            l->seed[i] = l->seed[i] > 0 ? l->seed[i] : 0;
     if (rule == RT_RULE_DECONVNET)
-        return value;
-    rt_tensor_read(l->m, RT_LOOK, s->tensor, i, l->seed);
-    float y = l->seed[at];
-    memset(l->seed, 0, (size_t)l->seed_room * sizeof *l->seed);
-    return y > 0 ? value : 0;
+        return;
+    rt_look_values(l, seed, image, l->other);
+    for (int64_t i = 0; i < n; i++)
+        l->seed[i] = l->other[i] > 0 ? l->seed[i] : 0;
+}
+
+/* Puts a layer's gradients into its tensor, beside what a walk brought there or instead of it. */
+static void push(rt_look *l, int rule, int seed, int layer, bool add, rt_fill fill, void *context,
+                 int64_t n) {
+    int tensor = look_of(l->m->model)->seed[seed].rule[rule].diff;
+    int64_t count = rt_tensor_count(&look_of(l->m->model)->tensor[tensor]);
+    for (int64_t i = 0; i < n; i++) {
+        fill(context, layer, i, l->seed);
+        let_pass(l, rule, seed, i);
+        if (add) {
+            rt_tensor_read(l->m, RT_LOOK, tensor, i, l->other);
+            for (int64_t k = 0; k < count; k++)
+                l->seed[k] += l->other[k];
+        }
+        rt_tensor_write(l->m, RT_LOOK, tensor, i, l->seed);
+    }
+}
+
+/* Layers in the order in which the walk from the score meets them. */
+static void sort_layers(const rt_program *p, int rule, const int *seed, int nseeds, int *order) {
+    for (int i = 0; i < nseeds; i++) {
+        int at = i, first = p->seed[seed[i]].rule[rule].first;
+        for (; at > 0 && p->seed[seed[order[at - 1]]].rule[rule].first > first; at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
+
+int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill, void *context,
+                 int64_t n, float *diff, rt_error *err) {
+    const rt_program *p = look_of(l->m->model);
+    int image = p->image_diff[rule], order[RT_BACK_MAX];
+    if (nseeds < 1 || nseeds > RT_BACK_MAX)
+        return rt_fail(err, NETRT_EUSAGE, "a walk starts from 1 to %d layers, not %d", RT_BACK_MAX,
+                       nseeds);
+    for (int i = 0; i < nseeds; i++)
+        if (image < 0 || p->seed[seed[i]].rule[rule].diff < 0)
+            return refuse(l->m, rule, seed[i], err);
+    sort_layers(p, rule, seed, nseeds, order);
+    char entry[64];
+    snprintf(entry, sizeof entry, "project_%s", rt_rule_names[rule]);
+    int first = seed[order[0]];
+    for (int i = 0; i < p->seed[first].rule[rule].nlive; i++)
+        rt_tensor_zero(l->m, RT_LOOK, p->seed[first].rule[rule].live[i], n);
+    for (int i = 0; i < nseeds; i++) {
+        int from = p->seed[seed[order[i]]].rule[rule].first;
+        int end = i + 1 < nseeds ? p->seed[seed[order[i + 1]]].rule[rule].first : -1;
+        push(l, rule, seed[order[i]], order[i], i > 0, fill, context, n);
+        if (rt_run_part(l->m, RT_LOOK, entry, from, end, n, err))
+            return err->code;
+    }
+    int64_t pixels = rt_tensor_count(&p->tensor[image]);
+    for (int64_t i = 0; i < n; i++)
+        rt_tensor_read(l->m, RT_LOOK, image, i, diff + i * pixels);
+    return NETRT_OK;
+}
+
+/* One unit of each image. */
+typedef struct Units {
+    const rt_unit *unit;
+    const float *value;
+    int64_t chw[3];
+} Units;
+
+static void fill_unit(void *context, int layer, int64_t image, float *diff) {
+    const Units *u = context;
+    (void)layer;
+    memset(diff, 0, (size_t)(u->chw[0] * u->chw[1] * u->chw[2]) * sizeof *diff);
+    diff[(u->unit[image].c * u->chw[1] + u->unit[image].y) * u->chw[2] + u->unit[image].x] =
+        u->value[image];
 }
 
 int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const float *value,
                     int64_t n, float *diff, rt_error *err) {
-    netrt *m = l->m;
-    const rt_program *p = look_of(m->model);
-    int start = p->seed[seed].rule[rule].diff, image = p->image_diff[rule];
-    if (start < 0 || image < 0)
-        return refuse(m, rule, seed, err);
-    for (int i = 0; i < p->seed[seed].rule[rule].nlive; i++)
-        rt_tensor_zero(m, RT_LOOK, p->seed[seed].rule[rule].live[i], n);
-    int64_t chw[3];
-    rt_seed_shape(m->model, seed, chw);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = (unit[i].c * chw[1] + unit[i].y) * chw[2] + unit[i].x;
-        l->seed[at] = let_pass(l, rule, seed, i, at, value[i]);
-        rt_tensor_write(m, RT_LOOK, start, i, l->seed);
-        l->seed[at] = 0;
-    }
-    char entry[64];
-    snprintf(entry, sizeof entry, "project_%s", rt_rule_names[rule]);
-    if (netrt_run(m, RT_LOOK, entry, p->seed[seed].rule[rule].first, n, err))
-        return err->code;
-    int64_t pixels = rt_tensor_count(&p->tensor[image]);
-    for (int64_t i = 0; i < n; i++)
-        rt_tensor_read(m, RT_LOOK, image, i, diff + i * pixels);
-    return NETRT_OK;
+    Units u = {.unit = unit, .value = value};
+    rt_seed_shape(l->m->model, seed, u.chw);
+    return rt_look_back(l, rule, &seed, 1, fill_unit, &u, n, diff, err);
 }
 
 rt_rect rt_unit_field(const rt_model *model, int seed, int64_t y, int64_t x) {
@@ -174,7 +234,6 @@ int rt_look_scan(rt_cli *cli, rt_look *l, rt_feed *feed, int64_t limit, const in
             rt_progress_tick(&cli->progress, "scanning", first + want, total, "", -1);
     }
     rt_progress_clear(&cli->progress);
-    memset(l->seed, 0, (size_t)l->seed_room * sizeof *l->seed);
     if (rt_cli_signal)
         return rt_fail(err, 128 + rt_cli_signal, "stopped while scanning");
     return NETRT_OK;

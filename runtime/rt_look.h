@@ -22,6 +22,7 @@ typedef struct rt_look {
     netrt *m;
     int64_t cap;     /* images per record */
     float *seed;     /* one layer's values, logical */
+    float *other;    /* the same room: what came from above, activations */
     int64_t seed_room;
 } rt_look;
 int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err);
@@ -38,6 +39,20 @@ typedef struct rt_unit {
  * EUSAGE: the rule does not exist for this network or layer (text says what to use instead). */
 int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const float *value,
                     int64_t n, float *diff, rt_error *err);
+
+/* The gradient of something that a caller makes of a layer's activations: fill() writes all of one
+ * image's numbers, d something / d activation, planes first.  `layer` of those given to
+ * rt_look_back. */
+typedef void (*rt_fill)(void *context, int layer, int64_t image, float *diff);
+/* For each of the n recorded images: the gradients at the layers seed[0..nseeds-1] (at most
+ * RT_BACK_MAX, all different) go down to the image by the rule in one walk; where the walk reaches a
+ * layer that is named, its gradient is added to what came from above.  diff as rt_look_project. */
+enum { RT_BACK_MAX = 64 };
+int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill, void *context,
+                 int64_t n, float *diff, rt_error *err);
+
+/* Activations of a recorded image, planes first. */
+void rt_look_values(const rt_look *l, int seed, int64_t image, float *values);
 
 /* One of the strongest activations of a map. */
 typedef struct rt_peak {

@@ -227,7 +227,6 @@ int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err) {
         activation_sheet(v, s, v->look.seed, err);
         shown++;
     }
-    memset(v->look.seed, 0, (size_t)v->look.seed_room * sizeof *v->look.seed);
     if (!shown && !err->code)
         nothing(v, "layer or map", err);
     return err->code;

@@ -66,6 +66,10 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err);
  * EUSAGE: no such program or entry (the text gives program.refused when that is why).
  * (netrt_run is the name used in the contract between runtime files.) */
 int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n, rt_error *err);
+/* The same up to, not including, kernel `end` (-1: all); what follows can be run by a later call, with
+ * tensors changed in between. */
+int rt_run_part(netrt *m, int program, const char *entry, int first_kernel, int end, int64_t n,
+                rt_error *err);
 
 const rt_entry *rt_find_entry(const rt_program *p, const char *name); /* NULL: absent */
 /* The same for n images: "forward" of a small network has a form for few of them. */

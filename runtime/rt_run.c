@@ -258,8 +258,8 @@ static bool slab_fits(const netrt *m, int program, int64_t n) {
            (uint64_t)s->need + 64 <= m->act_size[slab];
 }
 
-int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n,
-              rt_error *err) {
+int rt_run_part(netrt *m, int program, const char *entry, int first_kernel, int stop, int64_t n,
+                rt_error *err) {
     const rt_program *p = &m->model->program[program];
     const rt_entry *e = rt_entry_for(p, entry, n);
     if (!e)
@@ -270,6 +270,8 @@ int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_
             return code;
     }
     int end = e->first + e->count, first = first_kernel < 0 ? e->first : first_kernel;
+    if (stop >= 0 && stop < end)
+        end = stop;
     if (n < 1 || first < e->first || first > end)
         return rt_fail(err, NETRT_EBUG, "run of %s with %lld images from kernel %d", entry,
                        (long long)n, first);
@@ -280,4 +282,9 @@ int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_
     m->space[program].prepared = m->param_version;
     run_range(m, p, first, end);
     return NETRT_OK;
+}
+
+int netrt_run(netrt *m, int program, const char *entry, int first_kernel, int64_t n,
+              rt_error *err) {
+    return rt_run_part(m, program, entry, first_kernel, -1, n, err);
 }

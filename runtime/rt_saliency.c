@@ -53,7 +53,6 @@ static int choose_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_err
                        v->layers ? "map" : "class", (long long)chw[0] - 1);
     *unit = (rt_unit){best / plane, best % plane / chw[2], best % chw[2]};
     *value = x[best];
-    memset(v->look.seed, 0, (size_t)count * sizeof *v->look.seed);
     return NETRT_OK;
 }
 

@@ -1,0 +1,54 @@
+/* rt_objective.h: a number made of what the network answers to a picture, and its gradient at the
+ * pixels: what every picture by optimisation climbs or descends.
+ *
+ * An objective is a list of terms, each about one layer; terms of one layer share a walk's stop, and
+ * all layers share one walk (rt_look_back).  With a the layer's activations (C maps of M cells), w
+ * the weight:
+ *   UNIT   w a[map, y, x]
+ *   MAP    w sum of a[map] over cells
+ *   LAYER  w |a|^2 / 2                                     (the objective of DeepDream)
+ *   INNER  w <a, target>
+ *   MATCH  w |a - target|^2                                (feature inversion: w = 1 / |target|^2)
+ *   GRAM   w sum of (G - target)^2, G = a a^T, C x C       (Gatys: w = 1 / (4 C^2 M^2))
+ */
+#ifndef RT_OBJECTIVE_H
+#define RT_OBJECTIVE_H
+
+#include "rt_look.h"
+
+enum { RT_TERM_UNIT, RT_TERM_MAP, RT_TERM_LAYER, RT_TERM_INNER, RT_TERM_MATCH, RT_TERM_GRAM };
+
+typedef struct rt_term {
+    int kind, seed;      /* seed: layer of the look program */
+    int64_t image;       /* of the batch, -1: every one */
+    rt_unit unit;        /* UNIT; MAP: c */
+    double weight;
+    const float *target; /* INNER, MATCH: C*M numbers; GRAM: C*C, symmetric; the caller's */
+} rt_term;
+
+typedef struct rt_objective {
+    rt_look *look;
+    const rt_term *term;
+    int nterms, nlayers;
+    int layer[RT_BACK_MAX]; /* the layers that terms are about */
+    float *values;          /* of one layer of one image */
+    float *gram;            /* C*C numbers of the largest layer with a GRAM term */
+    double *sum;            /* of the evaluation in progress, per image */
+} rt_objective;
+
+/* The terms stay the caller's and must outlive the objective; targets may change between
+ * evaluations.  EUSAGE: more than RT_BACK_MAX layers, or a layer that no gradient passes. */
+int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int nterms,
+                      rt_error *err);
+void rt_objective_close(rt_objective *o);
+
+/* Records n images (planes first, as input slot 0 takes them; n <= the look program's capacity) and
+ * evaluates.  value: n numbers.  diff: n images of gradients, or NULL: no walk back. */
+int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
+                      rt_error *err);
+
+/* G = a a^T for a of C rows of M numbers, C*C numbers, in an order of sums that no number of threads
+ * changes. */
+void rt_gram(const float *a, int64_t c, int64_t m, float *gram, int threads);
+
+#endif
