@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 5
+#define RT_ABI_VERSION 6
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -149,9 +149,15 @@ typedef struct rt_param {
 
 /* ---- data and training settings from the spec ---- */
 /* Random changes of training samples, 0: none.  Translate: pixels, each way; rotate, shear: degrees,
- * each way; brightness: share of the range; contrast, colour: factors 1 -+ it. */
+ * each way; brightness: share of the range; contrast, colour: factors 1 -+ it.  Crop: 1 + the pixels
+ * of border; short: the shorter side; area: shares; elastic: pixels; PCA: std of the factors, then a
+ * 3 x 3 matrix (eigenvectors times eigenvalues, row = colour; all 0: that of the training set);
+ * shift: seconds, each way; gain: decibels, each way. */
 enum { RT_AUGMENT_TRANSLATE, RT_AUGMENT_SCALE_LO, RT_AUGMENT_SCALE_HI, RT_AUGMENT_ROTATE,
        RT_AUGMENT_SHEAR, RT_AUGMENT_BRIGHTNESS, RT_AUGMENT_CONTRAST, RT_AUGMENT_COLOUR,
+       RT_AUGMENT_CROP, RT_AUGMENT_SHORT_LO, RT_AUGMENT_SHORT_HI, RT_AUGMENT_AREA_LO,
+       RT_AUGMENT_AREA_HI, RT_AUGMENT_ELASTIC, RT_AUGMENT_SIGMA, RT_AUGMENT_PCA,
+       RT_AUGMENT_PCA_MATRIX, RT_AUGMENT_SHIFT = RT_AUGMENT_PCA_MATRIX + 9, RT_AUGMENT_GAIN,
        RT_AUGMENT_COUNT };
 typedef struct rt_input_spec {
     const char *name;

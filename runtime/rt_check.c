@@ -15,6 +15,7 @@
 #include "rt_alloc.h"
 #include "rt_cli.h"
 #include "rt_io.h"
+#include "rt_show.h"
 
 enum { PLANES = 4, SHOWN_CLASSES = 40 };
 
@@ -294,27 +295,41 @@ static int check(rt_cli *cli) {
 }
 
 int rt_verb_data(rt_cli *cli, int argc, char **argv) {
+    const char *sheet = "sheet.png";
+    int64_t samples = 10, times = 8;
     const rt_arg table[] = {RT_OPT_DATA(cli, "the source (default: the spec's)"),
                             {"max-bad", 0, RT_ARG_REAL, "PERCENT", &cli->max_bad, 0, 1,
                              "broken samples tolerated in a part (default 1)"},
+                            {"output", 'o', RT_ARG_TEXT, "FILE.png", &sheet, 0, 0,
+                             "show: the sheet (default sheet.png)"},
+                            {"samples", 'n', RT_ARG_INT, "N", &samples, 1, 64,
+                             "show: how many samples (default 10)"},
+                            {"times", 0, RT_ARG_INT, "N", &times, 0, 64,
+                             "show: how often each as in training (default 8)"},
+                            RT_OPT_SEED(cli),
+                            RT_OPT_THREADS(cli),
                             RT_OPT_PROGRESS(cli),
                             RT_OPT_QUIET(cli)};
-    static const rt_verb verb = {"data", "reads all data and tells what is wrong with them",
-                                 "check [OPTIONS] [URI]", "data check\ndata check DIR"};
+    static const rt_verb verb = {"data",
+                                 "check tells what is wrong with a source of data, show draws "
+                                 "samples as in training",
+                                 "check|show [OPTIONS] [URI]",
+                                 "data check\ndata check DIR\ndata show -o sheet.png"};
     const char *operands[argc + 1];
     int n = 0, code;
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
                       &code))
         return code;
-    if (n < 1 || n > 2 || strcmp(operands[0], "check") != 0) {
+    int show = n > 0 && strcmp(operands[0], "show") == 0;
+    if (n < 1 || n > 2 || (!show && strcmp(operands[0], "check") != 0)) {
         rt_error err = {0};
         rt_fail(&err, NETRT_EUSAGE,
-                "data takes the word check and at most one source\n"
+                "data takes the word check or show and at most one source\n"
                 "help: %s data check DIR",
                 cli->program);
         return rt_report(&cli->progress, &err);
     }
     if (n == 2)
         cli->data = operands[1];
-    return check(cli);
+    return show ? rt_data_show(cli, sheet, samples, times) : check(cli);
 }

@@ -19,6 +19,7 @@ void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0) {
     cli->out = "run";
     cli->seed = -1;
     cli->max_bad = 1;
+    cli->crops = 1;
     rt_progress_start(&cli->progress, RT_PROGRESS_AUTO, 0);
 }
 
@@ -145,6 +146,53 @@ void rt_cli_skipped(void *context, int64_t sample, const char *why) {
         rt_warn(&cli->progress, "%s: %.*s, skipped", name, n, why);
     else if (cli->skipped == 11)
         rt_warn(&cli->progress, "more broken pictures are skipped without a line each");
+}
+
+static void add_view(float *sum, const float *view, int64_t n, int first) {
+    for (int64_t i = 0; i < n; i++)
+        sum[i] = first ? view[i] : sum[i] + view[i];
+}
+
+int64_t rt_cli_forward(rt_cli *cli, rt_feed *feed, int64_t first, int64_t n, float *scores,
+                       float *probs, int *has_probs, double *loss, rt_error *err) {
+    netrt *m = feed->m;
+    int64_t classes = m->model->classes, good = 0, views = cli->crops > 1 ? cli->crops : 1;
+    float *view = views > 1 ? rt_alloc((size_t)(feed->cap * classes), sizeof *view, "scores", err)
+                            : scores;
+    *loss = 0;
+    *has_probs = 0;
+    if (views != 1 && (views != 10 || rt_data_real(feed->ds)))
+        rt_fail(err, NETRT_EUSAGE,
+                rt_data_real(feed->ds) ? "%s holds no pictures: --crops needs pictures"
+                                       : "%s: --crops is 1 or 10",
+                rt_data_uri(feed->ds));
+    for (int64_t v = 1; v <= views && !err->code; v++) {
+        feed->view = views > 1 ? (int)v : 0;
+        good = rt_feed_load_range(feed, first, n, rt_cli_skipped, cli);
+        if (good < 0)
+            rt_fail(err, feed->failure.code, "%s", feed->failure.text);
+        if (good < 1 || netrt_run(m, RT_FORWARD, "forward", -1, good, err))
+            break;
+        *loss += rt_losses(m, RT_FORWARD, good, NULL) / (double)views;
+        if (!rt_scores(m, RT_FORWARD, good, view))
+            rt_fail(err, NETRT_EUSAGE, "%s has no scores to evaluate", m->model->name);
+        if (views > 1)
+            add_view(scores, view, good * classes, v == 1);
+        if (!probs)
+            continue;
+        *has_probs = !m->model->smallest_wins && rt_probs(m, RT_FORWARD, good, views > 1 ? view : probs);
+        if (views > 1 && *has_probs)
+            add_view(probs, view, good * classes, v == 1);
+    }
+    feed->view = 0;
+    for (int64_t i = 0; views > 1 && good > 0 && i < good * classes; i++) {
+        scores[i] /= (float)views;
+        if (probs && *has_probs)
+            probs[i] /= (float)views;
+    }
+    if (views > 1)
+        rt_free(view);
+    return err->code ? -1 : good;
 }
 
 int rt_cli_print(rt_text *t, rt_error *err) {

@@ -19,6 +19,7 @@ typedef struct rt_cli {
     int64_t threads, batch, seed;
     int partial, json, quiet, progress_kind;
     double max_bad; /* percent of broken pictures tolerated */
+    int64_t crops;  /* 1, or 10: results are means over the crops of each picture */
     rt_progress progress;
     rt_dataset *ds; /* the source pictures come from, for reports about it */
     int64_t skipped;
@@ -65,6 +66,12 @@ void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0);
 int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, int argc,
                  char **argv, const char **operands, int *noperands, int *code);
 
+#define RT_OPT_CROPS(c)                                                                            \
+    {                                                                                              \
+        "crops", 0, RT_ARG_INT, "N", &(c)->crops, 1, 10,                                           \
+            "10: mean of the output over corners, centre and their mirror images"                  \
+    }
+
 /* Opens the network with the common options.  load: 1 = weights are needed (cli->weights, else the
  * defaults), 0 = only when --weights was given. */
 int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err);
@@ -75,6 +82,13 @@ void rt_cli_class_names(netrt *m, const rt_dataset *ds); /* if the source has na
 
 /* An rt_feed_report that warns (the first ten times) and counts; context: the rt_cli. */
 void rt_cli_skipped(void *cli, int64_t sample, const char *why);
+
+/* Runs "forward" on samples first .. first + n - 1 of the feed, for cli->crops views of each.
+ * Returns how many could be read, or -1.  scores, and probs where it is not NULL, get the means over
+ * the views (good * classes numbers; of probs, where the net has them: *has_probs), *loss the mean
+ * loss. */
+int64_t rt_cli_forward(rt_cli *cli, rt_feed *feed, int64_t first, int64_t n, float *scores,
+                       float *probs, int *has_probs, double *loss, rt_error *err);
 
 /* Prints t to stdout and frees it; EIO when stdout cannot take it. */
 int rt_cli_print(rt_text *t, rt_error *err);

@@ -368,6 +368,17 @@ int rt_data_values(const rt_dataset *ds, int64_t i, int c, int h, int w, float *
     return ds->real->values(ds, i, c, h, w, chw, err);
 }
 
+int rt_data_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, double seconds, double gain,
+                  float *chw, rt_error *err) {
+    if (!ds->real->sound || i < 0 || i >= ds->count)
+        return rt_data_values(ds, i, c, h, w, chw, err);
+    return ds->real->sound(ds, i, c, h, w, seconds, gain, chw, err);
+}
+
+float rt_data_outside(const rt_dataset *ds) {
+    return ds->outside;
+}
+
 int rt_real_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err) {
     int c = ds->channels, h = ds->height, w = ds->width, rows = 0;
     if (__builtin_mul_overflow(c, h, &rows) || rt_image_reserve(img, w, rows, 1, err))

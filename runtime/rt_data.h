@@ -59,6 +59,12 @@ int rt_data_real(const rt_dataset *ds);
 int rt_data_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err);
 /* Sample i as c * h * w finite floats, planes first; safe from many threads.  EDATA as above. */
 int rt_data_values(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw, rt_error *err);
+/* The same of sound that is moved by so many seconds and whose amplitude is multiplied by gain;
+ * sources that are no sound ignore both. */
+int rt_data_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, double seconds, double gain,
+                  float *chw, rt_error *err);
+/* What lies outside of a sample of real numbers: 0, or silence. */
+float rt_data_outside(const rt_dataset *ds);
 
 /* "train-images-idx3-ubyte[17]", "cats/tom.png": for messages and reports, written to buf. */
 const char *rt_data_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap);
@@ -75,6 +81,8 @@ struct rt_data_ops {
 struct rt_real_ops {
     int (*values)(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw, rt_error *err);
     int (*fit)(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err);
+    int (*sound)(const rt_dataset *ds, int64_t i, int c, int h, int w, double seconds, double gain,
+                 float *chw, rt_error *err); /* NULL: no sound */
 };
 struct rt_dataset {
     const struct rt_data_ops *ops;
@@ -85,6 +93,7 @@ struct rt_dataset {
     char **class_names;          /* classes entries, or NULL: decimal numbers */
     char *uri;
     void *state;
+    float outside; /* rt_data_outside */
 };
 int rt_idx_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found, rt_error *err);
 int rt_idx_open_file(rt_dataset *ds, const char *path, rt_error *err);

@@ -29,26 +29,27 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
     memset(s, 0, sizeof *s);
     s->confusion = confusion;
     cli->ds = feed->ds;
-    float *scores = rt_alloc((size_t)(feed->cap * classes), sizeof *scores, "scores", err);
+    size_t room = (size_t)(feed->cap * classes);
+    float *scores = rt_alloc(room, sizeof *scores, "scores", err);
+    /* Several crops vote with their probabilities, as in the papers that use them. */
+    float *probs = cli->crops > 1 ? rt_alloc(room, sizeof *probs, "scores", err) : NULL;
     for (int64_t i = 0; i < total && !err->code; i += feed->cap) {
         int64_t n = total - i < feed->cap ? total - i : feed->cap;
-        int64_t good = rt_feed_load_range(feed, i, n, rt_cli_skipped, cli);
-        if (good < 0)
-            rt_fail(err, feed->failure.code, "%s", feed->failure.text);
+        int has_probs;
+        double part;
+        int64_t good = rt_cli_forward(cli, feed, i, n, scores, probs, &has_probs, &part, err);
         if (good < 1)
             continue;
-        if (netrt_run(m, RT_FORWARD, "forward", -1, good, err))
-            break;
-        loss += rt_losses(m, RT_FORWARD, good, NULL) * (double)good;
-        if (!rt_scores(m, RT_FORWARD, good, scores))
-            rt_fail(err, NETRT_EUSAGE, "%s has no scores to evaluate", m->model->name);
-        for (int64_t k = 0; k < good && !err->code; k++)
-            count(m->model, s, scores + k * classes, feed->label[k]);
+        loss += part * (double)good;
+        const float *vote = has_probs ? probs : scores;
+        for (int64_t k = 0; k < good; k++)
+            count(m->model, s, vote + k * classes, feed->label[k]);
         double spent = rt_seconds() - begun;
         rt_progress_tick(&cli->progress, what, i + n, total, "",
                          spent / (double)(i + n) * (double)(total - i - n));
     }
     rt_free(scores);
+    rt_free(probs);
     cli->ds = before;
     s->loss = s->images ? loss / (double)s->images : NAN;
     return err->code;
@@ -205,6 +206,7 @@ int rt_verb_eval(rt_cli *cli, int argc, char **argv) {
          "folder of the training run, for the default weights"},
         {"confusion", 0, RT_ARG_TEXT, "FILE.svg", &confusion, 0, 0,
          "also draw the confusion table"},
+        RT_OPT_CROPS(cli),
         RT_OPT_BATCH(cli),
         RT_OPT_THREADS(cli),
         RT_OPT_PROGRESS(cli),

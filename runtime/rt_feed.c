@@ -11,12 +11,13 @@
 #include "rt_alloc.h"
 #include "rt_augment.h"
 #include "rt_par.h"
+#include "rt_place.h"
 #include "rt_rng.h"
 
 enum { WHY_COUNT = 4, WHY_SIZE = 256 };
 struct rt_feed_thread {
     rt_image img, scratch[2];
-    float *changed;                /* room for one sample */
+    float *changed;                /* scratch of rt_augment_apply */
     char why[WHY_COUNT][WHY_SIZE]; /* of the first pictures found broken in this load */
     int64_t slot[WHY_COUNT];
     int reasons;
@@ -94,8 +95,10 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
             break;
         rt_input_prep(m->model, s, &f->prep[s]);
         f->flip |= m->model->input[s].flip;
-        f->augment |= rt_augment_any(m->model->input[s].augment);
-        largest = largest < rt_input_count(m->model, s) ? rt_input_count(m->model, s) : largest;
+        memcpy(f->change[s], in->augment, sizeof f->change[s]);
+        f->augment |= rt_augment_any(in->augment);
+        int64_t room = rt_augment_room(&f->prep[s]);
+        largest = largest < room ? room : largest;
         int64_t floats;
         if (__builtin_mul_overflow(cap, rt_input_count(m->model, s), &floats))
             return rt_fail(err, NETRT_ELIMIT, "a batch of %lld images is too large",
@@ -144,6 +147,8 @@ void rt_feed_close(rt_feed *f) {
 
 static int mirrored(const rt_feed *f, int64_t sample) {
     uint32_t bits[4];
+    if (f->view > 0)
+        return f->view > 5;
     if (f->epoch < 0 || !f->flip)
         return 0;
     rt_rng_block(rt_rng_make(f->m->seed, RT_RNG_AUGMENT), (uint32_t)f->epoch, (uint32_t)sample,
@@ -195,7 +200,10 @@ static int to_cache(rt_feed *f, int slot, int64_t sample, const float *chw) {
 static int load_real(const rt_feed *f, int slot, int64_t sample, float *chw, rt_error *err) {
     const struct rt_prep *p = &f->prep[slot];
     int64_t plane = plane_size(p);
-    if (rt_data_values(f->ds, sample, p->channels, p->height, p->width, chw, err))
+    double seconds = 0, gain = 1;
+    if (f->epoch >= 0)
+        rt_augment_sound(f->change[slot], f->m->seed, f->epoch, sample, &seconds, &gain);
+    if (rt_data_sound(f->ds, sample, p->channels, p->height, p->width, seconds, gain, chw, err))
         return err->code;
     for (int c = 0; c < p->channels; c++, chw += plane) {
         float mean = c < 4 ? p->mean[c] : p->mean[0], std = c < 4 ? p->std[c] : p->std[0];
@@ -206,18 +214,77 @@ static int load_real(const rt_feed *f, int slot, int64_t sample, float *chw, rt_
     return NETRT_OK;
 }
 
+/* Where the sample's part of the picture lies; RT_PLACE_SHIFT is left to shift(). */
+static int place_of(const rt_feed *f, int slot, int64_t sample, const rt_image *img,
+                    struct rt_place *place) {
+    const struct rt_prep *p = &f->prep[slot];
+    if (f->view > 0) {
+        rt_place_view(p, img->width, img->height, f->view, place);
+        return RT_PLACE_PART;
+    }
+    if (f->epoch < 0)
+        return RT_PLACE_USUAL;
+    return rt_place_random(f->change[slot], p, img->width, img->height, f->m->seed, f->epoch,
+                           sample, place);
+}
+
+/* A random crop of a sample as large as the input: moved by whole pixels. */
+static void shift(const rt_feed *f, int slot, int64_t sample, float *chw, float *scratch) {
+    struct rt_prep p = f->prep[slot];
+    struct rt_place place;
+    float outside[4] = {0};
+    int64_t plane = plane_size(&p);
+    int real = rt_data_real(f->ds);
+    if (real)
+        p.resize_short = 0;
+    if (f->epoch < 0 || f->view > 0 ||
+        rt_place_random(f->change[slot], &p, p.width, p.height, f->m->seed, f->epoch, sample,
+                        &place) != RT_PLACE_SHIFT)
+        return;
+    for (int c = 0; c < p.channels; c++, chw += plane) {
+        int k = p.bgr && p.channels == 3 ? 2 - c : c < 4 ? c : 0;
+        double zero = (double)(real ? rt_data_outside(f->ds) : p.lo);
+        double std = p.std[k] != 0 ? (double)p.std[k] : 1;
+        outside[0] = (float)((zero - (double)p.mean[k]) / std); /* as rt_prep_apply rounds it */
+        rt_place_shift(chw, 1, p.height, p.width, place.x, p.height > 1 ? place.y : 0, outside,
+                       scratch);
+    }
+}
+
+static int load_picture(rt_feed *f, int s, int64_t sample, float *chw, struct rt_feed_thread *t,
+                        int *cacheable, rt_error *err) {
+    const struct rt_prep *p = &f->prep[s];
+    struct rt_place place;
+    int how = place_of(f, s, sample, &t->img, &place);
+    *cacheable = 0;
+    if (rt_prep_apply_at(p, how == RT_PLACE_PART ? &place : NULL, &t->img, chw, t->scratch, err))
+        return err->code;
+    /* Kept for other epochs only where their crops can be made of it. */
+    if (how != RT_PLACE_PART && f->cache[s] &&
+        (f->change[s][RT_AUGMENT_CROP] == 0 ||
+         rt_place_same_size(p, t->img.width, t->img.height)))
+        *cacheable = to_cache(f, s, sample, chw);
+    if (how == RT_PLACE_SHIFT)
+        shift(f, s, sample, chw, t->changed);
+    return NETRT_OK;
+}
+
 static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_thread *t) {
     rt_error err = {0};
     int cacheable = 1;
     if (rt_data_real(f->ds)) {
         cacheable = 0;
-        for (int s = 0; s < f->m->model->ninputs && !err.code; s++)
-            load_real(f, s, sample, f->input[s] + slot * rt_input_count(f->m->model, s), &err);
+        for (int s = 0; s < f->m->model->ninputs && !err.code; s++) {
+            float *chw = f->input[s] + slot * rt_input_count(f->m->model, s);
+            if (load_real(f, s, sample, chw, &err) == NETRT_OK)
+                shift(f, s, sample, chw, t->changed);
+        }
     } else if (rt_data_item(f->ds, sample, &t->img, &err) == 0)
         for (int s = 0; s < f->m->model->ninputs && !err.code; s++) {
             float *chw = f->input[s] + slot * rt_input_count(f->m->model, s);
-            if (rt_prep_apply(&f->prep[s], &t->img, chw, t->scratch, &err) == 0)
-                cacheable = cacheable && f->cache[s] && to_cache(f, s, sample, chw);
+            int kept = 0;
+            load_picture(f, s, sample, chw, t, &kept, &err);
+            cacheable = cacheable && kept;
         }
     if (err.code == NETRT_ELIMIT && strstr(err.text, "memory"))
         return SLOT_NO_MEMORY; /* not the picture's fault */
@@ -235,10 +302,18 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
 
 static void change(const rt_feed *f, int64_t slot, int64_t sample, float *scratch) {
     for (int s = 0; s < f->m->model->ninputs; s++)
-        if (rt_augment_any(f->m->model->input[s].augment))
-            rt_augment_apply(f->m->model->input[s].augment, &f->prep[s], rt_data_real(f->ds),
-                             f->m->seed, f->epoch, sample,
-                             f->input[s] + slot * rt_input_count(f->m->model, s), scratch);
+        if (rt_augment_here(f->change[s]))
+            rt_augment_apply(f->change[s], &f->prep[s], rt_data_real(f->ds),
+                             rt_data_outside(f->ds), f->m->seed, f->epoch, sample,
+                             f->input[s] + slot * rt_input_count(f->m->model, s), NULL, scratch);
+}
+
+/* A picture in the cache serves unless this load cuts it out anew. */
+static int from_cache_now(const rt_feed *f, int64_t sample) {
+    int serves = f->status[sample] == SEEN_CACHED && f->view == 0;
+    for (int s = 0; f->epoch >= 0 && s < f->m->model->ninputs; s++)
+        serves = serves && !rt_place_fresh(f->change[s]);
+    return serves;
 }
 
 static void load_piece(void *context, int64_t lo, int64_t hi, int thread) {
@@ -248,18 +323,100 @@ static void load_piece(void *context, int64_t lo, int64_t hi, int thread) {
         f->slot_state[i] = SLOT_GOOD;
         if (f->status[sample] == SEEN_BROKEN)
             f->slot_state[i] = SLOT_BROKEN;
-        else if (f->status[sample] == SEEN_CACHED)
-            for (int s = 0; s < f->m->model->ninputs; s++)
-                from_cache(f, s, sample, f->input[s] + i * rt_input_count(f->m->model, s));
+        else if (from_cache_now(f, sample))
+            for (int s = 0; s < f->m->model->ninputs; s++) {
+                float *chw = f->input[s] + i * rt_input_count(f->m->model, s);
+                from_cache(f, s, sample, chw);
+                shift(f, s, sample, chw, f->thread[thread].changed);
+            }
         else
             f->slot_state[i] = (char)load_fresh(f, sample, i, &f->thread[thread]);
         if (f->slot_state[i] == SLOT_GOOD && mirrored(f, sample))
             for (int s = 0; s < f->m->model->ninputs; s++)
-                if (f->m->model->input[s].flip)
+                if (f->view || f->m->model->input[s].flip)
                     mirror(&f->prep[s], f->input[s] + i * rt_input_count(f->m->model, s));
         if (f->slot_state[i] == SLOT_GOOD && f->epoch >= 0 && f->augment)
             change(f, i, sample, f->thread[thread].changed);
     }
+}
+
+/* ---- PCA colour ---- */
+
+enum { LEARN_MOST = 1024 };
+
+/* Sums of whole numbers: the same whatever thread adds them. */
+struct moments {
+    uint64_t n, sum[3], product[3][3];
+};
+struct learn {
+    rt_feed *f;
+    struct moments *of; /* per thread */
+    int64_t step;
+};
+
+static void learn_piece(void *context, int64_t lo, int64_t hi, int thread) {
+    struct learn *l = context;
+    struct moments *m = &l->of[thread];
+    rt_image *img = &l->f->thread[thread].img, *rgb = &l->f->thread[thread].scratch[0];
+    for (int64_t i = lo; i < hi; i++) {
+        rt_error ignored = {0}; /* training will tell about it */
+        if (rt_data_item(l->f->ds, i * l->step, img, &ignored) ||
+            rt_image_convert(rgb, img, 3, &ignored))
+            continue;
+        int64_t n = (int64_t)rgb->width * rgb->height;
+        m->n += (uint64_t)n;
+        for (int64_t k = 0; k < n; k++) {
+            const unsigned char *p = rgb->data + 3 * k;
+            for (int a = 0; a < 3; a++) {
+                m->sum[a] += p[a];
+                for (int b = a; b < 3; b++)
+                    m->product[a][b] += (uint64_t)p[a] * p[b];
+            }
+        }
+    }
+}
+
+static void matrix_of(const struct moments *m, float matrix[9]) {
+    double covariance[3][3], n = m->n ? (double)m->n : 1;
+    for (int a = 0; a < 3; a++)
+        for (int b = a; b < 3; b++) {
+            double mean = (double)m->sum[a] / n * ((double)m->sum[b] / n);
+            covariance[a][b] = ((double)m->product[a][b] / n - mean) / (255.0 * 255.0);
+            covariance[b][a] = covariance[a][b];
+        }
+    rt_augment_pca((const double(*)[3])covariance, matrix);
+}
+
+int rt_feed_learn(rt_feed *f, rt_error *err) {
+    int64_t count = rt_data_count(f->ds), step = 1 + (count - 1) / LEARN_MOST;
+    struct learn l = {f, NULL, step};
+    struct moments all = {0};
+    int asked = 0;
+    for (int s = 0; s < f->m->model->ninputs; s++) {
+        int given = f->change[s][RT_AUGMENT_PCA] == 0;
+        for (int k = 0; k < 9; k++)
+            given |= f->change[s][RT_AUGMENT_PCA_MATRIX + k] != 0;
+        asked |= !given << s;
+    }
+    if (!asked || rt_data_real(f->ds))
+        return NETRT_OK;
+    l.of = rt_alloc_zero((size_t)f->m->threads, sizeof *l.of, "colours", err);
+    if (!l.of)
+        return err->code;
+    rt_parallel_for(f->m->threads, (count + step - 1) / step, 4, learn_piece, &l);
+    for (int t = 0; t < f->m->threads; t++) {
+        all.n += l.of[t].n;
+        for (int a = 0; a < 3; a++) {
+            all.sum[a] += l.of[t].sum[a];
+            for (int b = a; b < 3; b++)
+                all.product[a][b] += l.of[t].product[a][b];
+        }
+    }
+    for (int s = 0; s < f->m->model->ninputs; s++)
+        if (asked >> s & 1)
+            matrix_of(&all, &f->change[s][RT_AUGMENT_PCA_MATRIX]);
+    rt_free(l.of);
+    return NETRT_OK;
 }
 
 static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void *context) {
@@ -288,7 +445,7 @@ int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
     f->want = want;
     f->epoch = epoch;
     for (int64_t i = 0; i < n && !fresh; i++)
-        fresh = f->status[want[i]] != SEEN_CACHED;
+        fresh = !from_cache_now(f, want[i]);
     int64_t work = rt_input_count(f->m->model, 0), grain = fresh ? 1 : 1 + (1 << 16) / work;
     for (int t = 0; t < f->m->threads; t++)
         f->thread[t].reasons = 0;

@@ -7,6 +7,7 @@
 #ifndef RT_FEED_H
 #define RT_FEED_H
 
+#include "rt_abi.h"
 #include "rt_data.h"
 #include "rt_model.h"
 
@@ -17,6 +18,8 @@ typedef struct rt_feed {
     struct rt_prep prep[4];
     int flip;        /* mirror half of the samples (augmentation) */
     int augment;     /* some input is changed at random in training */
+    int view;        /* 1 to 10: loads this crop of each picture (rt_place_view); 0: the usual one */
+    float change[4][RT_AUGMENT_COUNT]; /* the spec's, with what the training set tells */
     float *input[4]; /* cap images each */
     int32_t *label;          /* class of each image */
     int32_t *map;            /* label_cells > 1: what kernels read, a class per pixel; or NULL */
@@ -38,6 +41,10 @@ typedef struct rt_feed {
 int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache_limit,
                  int need_labels, rt_error *err);
 void rt_feed_close(rt_feed *f);
+
+/* What `augment` takes from the training set, whose feed f is: the matrix of PCA colour.  Looks at
+ * up to 1,024 pictures; to be called before the first load with an epoch. */
+int rt_feed_learn(rt_feed *f, rt_error *err);
 
 /* Loads samples want[0..n-1] (n <= cap) and points the network's frame at them.  Broken pictures
  * are left out: the result is how many were loaded; f->index tells which.  epoch >= 0: mirror and

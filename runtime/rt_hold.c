@@ -48,6 +48,12 @@ static int hold_values(const rt_dataset *ds, int64_t i, int c, int h, int w, flo
     return rt_data_values(p->whole, p->index[i], c, h, w, chw, err);
 }
 
+static int hold_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, double seconds,
+                      double gain, float *chw, rt_error *err) {
+    const struct hold *p = ds->state;
+    return rt_data_sound(p->whole, p->index[i], c, h, w, seconds, gain, chw, err);
+}
+
 static int hold_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, rt_error *err) {
     struct hold *p = ds->state;
     rt_data_fit(p->whole, c, h, w, spec_uri, err);
@@ -56,7 +62,7 @@ static int hold_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, r
 }
 
 static const struct rt_data_ops hold_ops = {"part", hold_label, hold_item, hold_name, hold_close};
-static const struct rt_real_ops hold_real = {hold_values, hold_fit};
+static const struct rt_real_ops hold_real = {hold_values, hold_fit, hold_sound};
 
 struct rule {
     char glob[256];
@@ -115,6 +121,7 @@ int rt_hold_open(rt_dataset *ds, rt_dataset *whole, const char *split, rt_error 
     ds->state = h;
     ds->ops = &hold_ops;
     ds->real = whole->real ? &hold_real : NULL;
+    ds->outside = whole->outside;
     ds->classes = whole->classes;
     ds->class_names = whole->class_names; /* ds owns them now */
     whole->class_names = NULL;

@@ -184,8 +184,7 @@ int rt_image_orient(rt_image *img, int orientation, rt_error *err) {
 /* --- preparation -------------------------------------------------------------------------------
  */
 
-/* Size after resize_short: the shorter side becomes that, the longer keeps the aspect. */
-static void short_side(int w, int h, int side, int *nw, int *nh) {
+void rt_short_side(int w, int h, int side, int *nw, int *nh) {
     int64_t longer = (int64_t)side * (w > h ? w : h) / (w > h ? h : w);
     longer = longer > RT_IMAGE_MAX_SIDE ? RT_IMAGE_MAX_SIDE : longer;
     *nw = w > h ? (int)longer : side;
@@ -205,7 +204,7 @@ static int prepare_pixels(const struct rt_prep *prep, const rt_image *in, rt_ima
     if (code == NETRT_OK && prep->resize_short > 0 &&
         prep->resize_short != (cur->width < cur->height ? cur->width : cur->height)) {
         int w, h;
-        short_side(cur->width, cur->height, prep->resize_short, &w, &h);
+        rt_short_side(cur->width, cur->height, prep->resize_short, &w, &h);
         code = rt_image_resize(&tmp[slot], cur, w, h, err);
         cur = &tmp[slot];
         slot ^= 1;
@@ -233,6 +232,38 @@ static int prepare_pixels(const struct rt_prep *prep, const rt_image *in, rt_ima
     return code;
 }
 
+/* The same by a place of the caller's. */
+static int place_pixels(const struct rt_prep *prep, const struct rt_place *p, const rt_image *in,
+                        rt_image tmp[2], const rt_image **out, rt_error *err) {
+    const rt_image *cur = in;
+    int slot = 0;
+    if (cur->channels != prep->channels) {
+        if (rt_image_convert(&tmp[slot], cur, prep->channels, err))
+            return err->code;
+        cur = &tmp[slot];
+        slot ^= 1;
+    }
+    if (p->part_x || p->part_y || p->part_w != cur->width || p->part_h != cur->height) {
+        if (rt_image_crop(&tmp[slot], cur, p->part_x, p->part_y, p->part_w, p->part_h, 0, err))
+            return err->code;
+        cur = &tmp[slot];
+        slot ^= 1;
+    }
+    if (p->w != cur->width || p->h != cur->height) {
+        if (rt_image_resize(&tmp[slot], cur, p->w, p->h, err))
+            return err->code;
+        cur = &tmp[slot];
+        slot ^= 1;
+    }
+    if (p->x || p->y || prep->width != cur->width || prep->height != cur->height) {
+        if (rt_image_crop(&tmp[slot], cur, p->x, p->y, prep->width, prep->height, 0, err))
+            return err->code;
+        cur = &tmp[slot];
+    }
+    *out = cur;
+    return NETRT_OK;
+}
+
 static float std_or_one(const struct rt_prep *prep, int c) {
     return prep->std[c] != 0.0f ? prep->std[c] : 1.0f;
 }
@@ -258,12 +289,19 @@ static int valid_prep(const struct rt_prep *prep, rt_error *err) {
 
 int rt_prep_apply(const struct rt_prep *prep, const rt_image *in, float *chw, rt_image scratch[2],
                   rt_error *err) {
+    return rt_prep_apply_at(prep, NULL, in, chw, scratch, err);
+}
+
+int rt_prep_apply_at(const struct rt_prep *prep, const struct rt_place *place, const rt_image *in,
+                     float *chw, rt_image scratch[2], rt_error *err) {
     int code = valid_prep(prep, err);
     if (code != NETRT_OK)
         return code;
     rt_image own[2] = {{0}, {0}};
-    const rt_image *img;
-    code = prepare_pixels(prep, in, scratch ? scratch : own, &img, err);
+    const rt_image *img = in;
+    rt_image *tmp = scratch ? scratch : own;
+    code = place ? place_pixels(prep, place, in, tmp, &img, err)
+                 : prepare_pixels(prep, in, tmp, &img, err);
     if (code == NETRT_OK) {
         size_t ch = (size_t)prep->channels, w = (size_t)prep->width, h = (size_t)prep->height;
         for (size_t c = 0; c < ch; c++) {

@@ -95,6 +95,20 @@ struct rt_prep {
 int rt_prep_apply(const struct rt_prep *prep, const rt_image *in, float *chw, rt_image scratch[2],
                   rt_error *err);
 
+/* Size that makes the shorter side `side` pixels, as resize_short does. */
+void rt_short_side(int width, int height, int side, int *new_width, int *new_height);
+
+/* The same for a part of a picture: converted to the input's channels; the part (part_x, part_y,
+ * part_w, part_h) is resized to w x h; the input's window begins at (x, y) of that, pixel value 0
+ * where it reaches outside.  prep's own resize, crop and pad are not used. */
+struct rt_place {
+    int part_x, part_y, part_w, part_h;
+    int w, h;
+    int x, y;
+};
+int rt_prep_apply_at(const struct rt_prep *prep, const struct rt_place *place, const rt_image *in,
+                     float *chw, rt_image scratch[2], rt_error *err);
+
 /* Back to pixels for display: inverse of scale, normalisation and channel order, rounded and
  * clamped to 0..255. */
 int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, rt_error *err);

@@ -49,14 +49,15 @@ static void line_json(Predict *p, const char *name, const float *value) {
     rt_text_add(&p->out, "]}");
 }
 
-/* Classifies good images of the feed's buffers. */
-static int batch(Predict *p, rt_feed *feed, int64_t good, rt_error *err) {
+/* Classifies samples first .. first + n - 1. */
+static int batch(Predict *p, rt_feed *feed, int64_t first, int64_t n, rt_error *err) {
     int64_t classes = p->m->model->classes;
     char name[600];
-    if (netrt_run(p->m, RT_FORWARD, "forward", -1, good, err))
+    double loss;
+    int64_t good = rt_cli_forward(p->cli, feed, first, n, p->scores, p->probs, &p->has_probs,
+                                  &loss, err);
+    if (good < 1)
         return err->code;
-    rt_scores(p->m, RT_FORWARD, good, p->scores);
-    p->has_probs = !p->m->model->smallest_wins && rt_probs(p->m, RT_FORWARD, good, p->probs);
     for (int64_t i = 0; i < good; i++) {
         const float *s = p->scores + i * classes;
         rt_top(p->m->model, s, p->top, p->best);
@@ -84,11 +85,7 @@ static int operand(Predict *p, const char *uri, rt_error *err) {
         int64_t total = rt_data_count(cli->ds);
         for (int64_t i = 0; i < total && !err->code && !rt_cli_signal; i += feed.cap) {
             int64_t n = total - i < feed.cap ? total - i : feed.cap;
-            int64_t good = rt_feed_load_range(&feed, i, n, rt_cli_skipped, cli);
-            if (good > 0)
-                batch(p, &feed, good, err);
-            else if (good < 0)
-                rt_fail(err, feed.failure.code, "%s", feed.failure.text);
+            batch(p, &feed, i, n, err);
         }
         rt_feed_close(&feed);
     }
@@ -160,6 +157,7 @@ int rt_verb_predict(rt_cli *cli, int argc, char **argv) {
         {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0,
          "folder of the training run, for the default weights"},
         RT_OPT_PARTIAL(cli),
+        RT_OPT_CROPS(cli),
         RT_OPT_BATCH(cli),
         RT_OPT_THREADS(cli),
         RT_OPT_PROGRESS(cli),

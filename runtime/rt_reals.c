@@ -80,7 +80,7 @@ static int reals_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, 
                    t->name, (long long)t->size, t->c, t->h, t->w, c, h, w, t->c, t->h, t->w);
 }
 
-static const struct rt_real_ops reals_real = {reals_values, reals_fit};
+static const struct rt_real_ops reals_real = {reals_values, reals_fit, NULL};
 
 struct rt_reals *rt_reals_new(rt_dataset *ds, const char *kind, const char *path, int64_t rows,
                               int c, int h, int w, rt_error *err) {

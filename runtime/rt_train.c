@@ -61,6 +61,8 @@ static int open_data(Train *t, rt_error *err) {
     size_t cache = (size_t)RT_FEED_CACHE_MB << 20;
     if (rt_feed_open(&t->feed, m, t->train_ds, m->cap, cache, 1, err))
         return err->code;
+    if (rt_feed_learn(&t->feed, err))
+        return err->code;
     if (t->test_ds && rt_feed_open(&t->test_feed, m, t->test_ds, m->cap, cache, 1, err))
         return err->code;
     rt_cli_class_names(m, t->train_ds);

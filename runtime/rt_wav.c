@@ -179,7 +179,8 @@ static void bands_at(struct spectrum *s, const struct sound *in, int64_t t, int 
     memset(s->im, 0, (size_t)s->n * sizeof *s->im);
     memset(s->power, 0, (size_t)s->bands * sizeof *s->power);
     for (int k = 0; k < s->n; k++)
-        s->re[k] = k < window && t + k < in->n ? sample_at(in, t + k) * s->hann[k] : 0;
+        s->re[k] =
+            k < window && t + k >= 0 && t + k < in->n ? sample_at(in, t + k) * s->hann[k] : 0;
     transform(s);
     for (int k = 0; k <= s->n / 2; k++) {
         double p = (s->re[k] * s->re[k] + s->im[k] * s->im[k]) / s->n, at = floor(s->place[k]);
@@ -192,8 +193,18 @@ static void bands_at(struct spectrum *s, const struct sound *in, int64_t t, int 
     }
 }
 
-static int wav_values(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw,
-                      rt_error *err) {
+/* Where frame number `at` begins in a recording that sounds `late` samples later; 0: silence.  A
+ * frame of the recording moved keeps what it has of it. */
+static int moved(const struct sound *in, const struct wav *x, int64_t at, int64_t frames,
+                 int64_t late, int64_t *begin) {
+    *begin = at * x->hop - late;
+    if (late == 0)
+        return at >= 0 && at < frames;
+    return *begin > -(int64_t)x->window && *begin < in->n;
+}
+
+static int wav_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, double seconds,
+                     double gain, float *chw, rt_error *err) {
     const struct wav *x = ds->state;
     unsigned char *data = NULL;
     size_t size;
@@ -209,20 +220,27 @@ static int wav_values(const rt_dataset *ds, int64_t i, int c, int h, int w, floa
     if (wav_parse(data, size, name, &in, err) == NETRT_OK &&
         spectrum_open(&s, x->window, h, err, in.rate) == NETRT_OK) {
         int64_t frames = in.n <= x->window ? 1 : 1 + (in.n - x->window) / x->hop;
-        int64_t first = frames >= w ? (frames - w) / 2 : -((w - frames) / 2);
-        float silence = (float)log(1e-6);
+        int64_t first = frames >= w ? (frames - w) / 2 : -((w - frames) / 2), t;
+        double power = gain * gain;
+        int64_t late = llround(seconds * in.rate);
         for (int f = 0; f < w; f++) {
             int64_t at = first + f;
-            int there = at >= 0 && at < frames;
+            int there = moved(&in, x, at, frames, late, &t);
             if (there)
-                bands_at(&s, &in, at * x->hop, x->window);
+                bands_at(&s, &in, t, x->window);
             for (int b = 0; b < h; b++)
-                chw[(int64_t)b * w + f] = there ? (float)log(s.power[b] + 1e-6) : silence;
+                chw[(int64_t)b * w + f] =
+                    there ? (float)log(s.power[b] * power + 1e-6) : ds->outside;
         }
         rt_free(s.re);
     }
     rt_free(data);
     return err->code;
+}
+
+static int wav_values(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw,
+                      rt_error *err) {
+    return wav_sound(ds, i, c, h, w, 0, 1, chw, err);
 }
 
 /* ---- the source ---- */
@@ -289,7 +307,7 @@ static void wav_close(rt_dataset *ds) {
 }
 
 static const struct rt_data_ops wav_ops = {"wav", wav_label, rt_real_item, wav_name, wav_close};
-static const struct rt_real_ops wav_real = {wav_values, wav_fit};
+static const struct rt_real_ops wav_real = {wav_values, wav_fit, wav_sound};
 
 /* Takes over both texts. */
 static int add(struct wav *x, char *file, char *said, rt_error *err) {
@@ -387,6 +405,7 @@ static int fill(rt_dataset *ds, const char *dir, const char *uri, const rt_datas
     ds->state = x;
     ds->ops = &wav_ops;
     ds->real = &wav_real;
+    ds->outside = (float)log(1e-6);
     ds->channels = 1; /* until a net says otherwise */
     ds->height = BAND_ROWS;
     ds->width = FRAMES;
@@ -465,6 +484,7 @@ int rt_wav_open_file(rt_dataset *ds, const char *path, const char *uri, rt_error
     ds->state = x;
     ds->ops = &wav_ops;
     ds->real = &wav_real;
+    ds->outside = (float)log(1e-6);
     ds->channels = 1;
     ds->height = BAND_ROWS;
     ds->width = FRAMES;

@@ -113,57 +113,123 @@ typedef struct Change {
     const char *name;
     int at, args;
     double lo, hi; /* of an amount */
+    const char *arg[2];
 } Change;
 
 static const Change changes[] = {
-    {"translate", RT_AUGMENT_TRANSLATE, 1, 0, 1e4}, {"zoom", RT_AUGMENT_SCALE_LO, 2, 0.1, 10},
-    {"rotate", RT_AUGMENT_ROTATE, 1, 0, 180},       {"shear", RT_AUGMENT_SHEAR, 1, 0, 60},
-    {"brightness", RT_AUGMENT_BRIGHTNESS, 1, 0, 1}, {"contrast", RT_AUGMENT_CONTRAST, 1, 0, 1},
-    {"colour", RT_AUGMENT_COLOUR, 1, 0, 1},
+    {"translate", RT_AUGMENT_TRANSLATE, 1, 0, 1e4, {"most"}},
+    {"zoom", RT_AUGMENT_SCALE_LO, 2, 0.1, 10, {"low", "high"}},
+    {"rotate", RT_AUGMENT_ROTATE, 1, 0, 180, {"most"}},
+    {"shear", RT_AUGMENT_SHEAR, 1, 0, 60, {"most"}},
+    {"brightness", RT_AUGMENT_BRIGHTNESS, 1, 0, 1, {"most"}},
+    {"contrast", RT_AUGMENT_CONTRAST, 1, 0, 1, {"most"}},
+    {"colour", RT_AUGMENT_COLOUR, 1, 0, 1, {"most"}},
+    {"elastic", RT_AUGMENT_ELASTIC, 2, 0, 1e4, {"alpha", "sigma"}},
+    {"random_crop", RT_AUGMENT_CROP, 1, 0, 1e4, {"border"}},
+    {"random_area", RT_AUGMENT_AREA_LO, 2, 1e-4, 1, {"low", "high"}},
+    {"scale_jitter", RT_AUGMENT_SHORT_LO, 2, 1, 65535, {"low", "high"}},
+    {"pca_colour", RT_AUGMENT_PCA, 1, 0, 100, {"std"}},
+    {"time_shift", RT_AUGMENT_SHIFT, 1, 0, 1e4, {"seconds"}},
+    {"gain", RT_AUGMENT_GAIN, 1, 0, 60, {"decibels"}},
 };
-enum { CHANGES = sizeof changes / sizeof changes[0] };
+enum { CHANGES = sizeof changes / sizeof changes[0], MAX_SIGMA = 64 };
+
+/* pca_colour(std, values = [3 numbers], vectors = [9 numbers, a row per colour]) */
+static void pca_colour(Build *b, const Val *v, float *out) {
+    static const char *const names[] = {"std", "values", "vectors"};
+    Val a[3];
+    double x, value[3], vector[9];
+    if (!call_args(b, v, names, 3, 1, a) || !expr_num(b, &a[0], "pca_colour", &x))
+        return;
+    if (!(x >= 0 && x <= 100)) {
+        diag_error(b->diag, a[0].loc, "E0303", "pca_colour must be between 0 and 100, got %.10g",
+                   x);
+        return;
+    }
+    out[RT_AUGMENT_PCA] = (float)x;
+    if (a[1].kind == V_BAD && a[2].kind == V_BAD)
+        return;
+    if (a[1].kind != V_LIST || a[1].n != 3 || a[2].kind != V_LIST || a[2].n != 9) {
+        diag_error(b->diag, v->loc, "E0111",
+                   "pca_colour takes values = [3 numbers] and vectors = [9 numbers, a row per "
+                   "colour], or neither: then they are the training set's");
+        return;
+    }
+    for (int k = 0; k < 3; k++)
+        if (!expr_num(b, &a[1].at[k], "an eigenvalue", &value[k]))
+            return;
+    for (int k = 0; k < 9; k++)
+        if (!expr_num(b, &a[2].at[k], "an eigenvector", &vector[k]))
+            return;
+    for (int k = 0; k < 9; k++)
+        out[RT_AUGMENT_PCA_MATRIX + k] = (float)(vector[k] * value[k % 3]);
+}
+
+/* What a number of this change must be besides being between its bounds. */
+static bool amount_fits(Build *b, const Change *c, const Val *v, int i, double x) {
+    double hi = c->at == RT_AUGMENT_ELASTIC && i == 1 ? MAX_SIGMA : c->hi;
+    bool whole = c->at == RT_AUGMENT_CROP || c->at == RT_AUGMENT_SHORT_LO;
+    if (!(x >= c->lo && x <= hi))
+        diag_error(b->diag, v->loc, "E0303", "%s must be between %.10g and %.10g, got %.10g",
+                   c->name, c->lo, hi, x);
+    else if (whole && x != (double)(int)x)
+        diag_error(b->diag, v->loc, "E0303", "%s takes whole pixels, got %.10g", c->name, x);
+    else
+        return true;
+    return false;
+}
+
+static void read_change(Build *b, const Change *c, const Val *v, float *out) {
+    Val a[2];
+    double x;
+    if (!call_args(b, v, c->arg, c->args, c->args, a))
+        return;
+    for (int i = 0; i < c->args; i++)
+        if (expr_num(b, &a[i], c->name, &x) && amount_fits(b, c, &a[i], i, x))
+            out[c->at + i] = (float)(c->at == RT_AUGMENT_CROP ? x + 1 : x);
+    bool range = c->args == 2 && c->at != RT_AUGMENT_ELASTIC;
+    if (range && out[c->at] > out[c->at + 1])
+        diag_error(b->diag, v->loc, "E0303", "%s from %g to %g", c->name, (double)out[c->at],
+                   (double)out[c->at + 1]);
+}
 
 static void one_change(Build *b, const Val *v, float *out) {
-    static const char *const names[] = {"most", "high"}, *const two[] = {"low", "high"};
     const char *known[CHANGES];
     for (int k = 0; k < CHANGES; k++) {
         const Change *c = &changes[k];
-        Val a[2];
-        double x;
         known[k] = c->name;
         if (v->kind != V_CALL || !eq(v->text, c->name))
             continue;
-        if (!call_args(b, v, c->args == 2 ? two : names, c->args, c->args, a))
-            return;
-        for (int i = 0; i < c->args; i++)
-            if (expr_num(b, &a[i], c->name, &x)) {
-                if (!(x >= c->lo && x <= c->hi))
-                    diag_error(b->diag, a[i].loc, "E0303",
-                               "%s must be between %.10g and %.10g, got %.10g", c->name, c->lo,
-                               c->hi, x);
-                else
-                    out[c->at + i] = (float)x;
-            }
-        if (c->args == 2 && out[c->at] > out[c->at + 1])
-            diag_error(b->diag, v->loc, "E0303", "%s from %g to %g", c->name, (double)out[c->at],
-                       (double)out[c->at + 1]);
+        if (c->at == RT_AUGMENT_PCA)
+            pca_colour(b, v, out);
+        else
+            read_change(b, c, v, out);
         return;
     }
     if (v->kind == V_BAD)
         return;
     Diag *d = diag_error(b->diag, v->loc, "E0106",
-                         "augment is a list of translate(pixels), zoom(low, high), "
-                         "rotate(degrees), shear(degrees), brightness(share), contrast(share) and "
-                         "colour(share)");
+                         "augment is a list of random_crop(border), random_area(low, high), "
+                         "scale_jitter(low, high), translate(pixels), zoom(low, high), "
+                         "rotate(degrees), shear(degrees), elastic(alpha, sigma), "
+                         "pca_colour(std), colour(share), contrast(share), brightness(share), "
+                         "time_shift(seconds) and gain(decibels)");
     if (v->kind == V_CALL)
         diag_suggest(d, v->ast->call.callee->loc, nearest_name(v->text, known, CHANGES));
 }
 
+/* Which part of the picture is seen can be said in one way only. */
+static void one_place(Build *b, const Val *v, const float *a) {
+    if (a[RT_AUGMENT_AREA_HI] > 0 && (a[RT_AUGMENT_CROP] > 0 || a[RT_AUGMENT_SHORT_HI] > 0))
+        diag_error(b->diag, v->loc, "E0303",
+                   "random_area already says which part of a picture is seen: leave out "
+                   "random_crop and scale_jitter");
+}
+
 void sema_augment(Build *b, const Val *v, float *out) {
-    if (v->kind != V_LIST) {
+    if (v->kind != V_LIST)
         one_change(b, v, out);
-        return;
-    }
-    for (int i = 0; i < v->n; i++)
+    for (int i = 0; v->kind == V_LIST && i < v->n; i++)
         one_change(b, &v->at[i], out);
+    one_place(b, v, out);
 }

@@ -10,7 +10,7 @@
 #include "rt_feed.h"
 
 enum { SIDE = 9, N = SIDE * SIDE };
-static float scratch[3 * N];
+static float scratch[4 * N];
 
 static struct rt_prep prep(int channels, int h, int w) {
     struct rt_prep p = {.channels = channels, .height = h, .width = w, .lo = 0, .hi = 1};
@@ -33,7 +33,7 @@ static void same_for_same_key(void) {
     for (int k = 0; k < 4; k++) {
         for (int i = 0; i < 3 * N; i++)
             v[k][i] = (float)(i % 17) / 17;
-        rt_augment_apply(a, &p, 0, 5, k == 2, 7 + (k == 3), v[k], scratch);
+        rt_augment_apply(a, &p, 0, 0, 5, k == 2, 7 + (k == 3), v[k], NULL, scratch);
         for (int i = 0; i < 3 * N; i++)
             CU_ASSERT(v[k][i] >= 0 && v[k][i] <= 1);
     }
@@ -43,7 +43,7 @@ static void same_for_same_key(void) {
     CU_ASSERT(!rt_augment_any(none) && rt_augment_any(a));
     float before[3 * N];
     memcpy(before, v[0], sizeof before);
-    rt_augment_apply(none, &p, 0, 5, 1, 1, v[0], scratch);
+    rt_augment_apply(none, &p, 0, 0, 5, 1, 1, v[0], NULL, scratch);
     CU_ASSERT(memcmp(before, v[0], sizeof before) == 0);
 }
 
@@ -55,7 +55,7 @@ static void moves(void) {
         float a[RT_AUGMENT_COUNT] = {1}, v[N];
         double sum = 0, x = 0, y = 0;
         cross(v);
-        rt_augment_apply(a, &p, 0, 1, 0, k, v, scratch);
+        rt_augment_apply(a, &p, 0, 0, 1, 0, k, v, NULL, scratch);
         for (int i = 0; i < N; i++) {
             sum += (double)v[i];
             x += (double)v[i] * (i % SIDE - 5);
@@ -76,7 +76,7 @@ static void turns(void) {
         float a[RT_AUGMENT_COUNT] = {0, 0, 0, 90}, v[N];
         double sum = 0, x = 0, y = 0;
         cross(v);
-        rt_augment_apply(a, &p, 0, 1, 0, k, v, scratch);
+        rt_augment_apply(a, &p, 0, 0, 1, 0, k, v, NULL, scratch);
         CU_ASSERT(fabs((double)v[4 * SIDE + 4] - 1) < 1e-5);
         for (int i = 0; i < N; i++)
             if (i != 4 * SIDE + 4 && (abs(i % SIDE - 4) > 1 || abs(i / SIDE - 4) > 1)) {
@@ -97,14 +97,14 @@ static void scales_and_series(void) {
     float a[RT_AUGMENT_COUNT] = {0, 2, 2, 90, 30, 0.5f}, v[100];
     for (int i = 0; i < 100; i++)
         v[i] = (float)i;
-    rt_augment_apply(a, &p, 1, 1, 0, 0, v, scratch); /* stretched to twice its length, no colour */
+    rt_augment_apply(a, &p, 1, 0, 1, 0, 0, v, NULL, scratch); /* stretched to twice its length, no colour */
     for (int i = 0; i < 100; i++)
         CU_ASSERT_DOUBLE_EQUAL((double)v[i], (i - 49.5) / 2 + 49.5, 1e-4);
     p.mean[0] = 2;
     p.std[0] = 4;
     float far[RT_AUGMENT_COUNT] = {10000};
     int zeros = 0;
-    rt_augment_apply(far, &p, 1, 1, 0, 3, v, scratch);
+    rt_augment_apply(far, &p, 1, 0, 1, 0, 3, v, NULL, scratch);
     for (int i = 0; i < 100; i++)
         zeros += v[i] == -0.5f; /* (0 - mean) / std */
     CU_ASSERT_EQUAL(zeros, 100);
@@ -119,11 +119,11 @@ static void colours(void) {
         c[RT_AUGMENT_COLOUR] = 0.5f;
         b[RT_AUGMENT_BRIGHTNESS] = 0.1f;
         memcpy(w, v, sizeof w);
-        rt_augment_apply(c, &p, 0, 1, 0, k, v, scratch);
+        rt_augment_apply(c, &p, 0, 0, 1, 0, k, v, NULL, scratch);
         CU_ASSERT(fabsf(v[0] + v[4] - 1) < 1e-5f && fabsf(v[1] - 0.5f) < 1e-6f); /* grey stays */
         CU_ASSERT(v[0] >= 0.3499f && v[0] <= 0.4501f);
         grey += v[0] > 0.4f;
-        rt_augment_apply(b, &p, 0, 1, 0, k, w, scratch);
+        rt_augment_apply(b, &p, 0, 0, 1, 0, k, w, NULL, scratch);
         CU_ASSERT(fabsf((w[4] - w[0]) - 0.2f) < 1e-5f && fabsf(w[1] - 0.5f) <= 0.1001f);
         brighter += w[1] > 0.5f;
     }
