@@ -1,10 +1,11 @@
 /* rt_augment.c: random changes of training samples (rt_augment.h).
  *
- * Each amount is uniform between its bounds, those of PCA colour are normal.  Counters of the stream
- * RT_RNG_AUGMENT: 0 mirroring (rt_feed.c), 1 and 2 affine and colours, 3 sound, 4 PCA colour, 5 to
- * 15 places (rt_place.c), from 2^16 on elastic: a new kind of change never alters the others.
- * Source: Simard, Steinkraus and Platt 2003 (affine and elastic distortions); Howard 2013 (contrast,
- * brightness, colour as blends with grey); Krizhevsky, Sutskever, Hinton 2012, section 4.1 (PCA).
+ * Each amount is uniform between its bounds, those of PCA colour are normal.  Counters of the
+ * stream RT_RNG_AUGMENT: 0 mirroring (rt_feed.c), 1 and 2 affine and colours, 3 sound, 4 PCA
+ * colour, 5 to 15 places (rt_place.c), from 2^16 on elastic: a new kind of change never alters the
+ * others. Source: Simard, Steinkraus and Platt 2003 (affine and elastic distortions); Howard 2013
+ * (contrast, brightness, colour as blends with grey); Krizhevsky, Sutskever, Hinton 2012,
+ * section 4.1 (PCA).
  */
 #include "rt_augment.h"
 
@@ -146,8 +147,7 @@ static void source(const struct warp *q, int h, int w, int x, int y, double *sx,
     double cx = (w - 1) / 2.0, cy = (h - 1) / 2.0, dx = x - cx - q->tx, dy = y - cy - q->ty;
     int64_t i = (int64_t)y * w + x;
     *sx = q->m[0] * dx + q->m[1] * dy + cx + (q->bend ? (double)q->bend[i] : 0);
-    *sy = q->m[2] * dx + q->m[3] * dy + cy +
-          (q->bend ? (double)q->bend[i + (int64_t)h * w] : 0);
+    *sy = q->m[2] * dx + q->m[3] * dy + cy + (q->bend ? (double)q->bend[i + (int64_t)h * w] : 0);
 }
 
 static void warp(const struct warp *q, const float *src, float *dst, int h, int w, float outside) {
@@ -198,13 +198,13 @@ static void affine(const float *a, int line, const uint32_t r[2][4], struct warp
     q->m[3] = line ? 1 : c / s;
 }
 
-static void move(const struct rt_prep *p, int real, float outside, const struct warp *q, float *chw, int32_t *map, float *scratch) {
+static void move(const struct rt_prep *p, int real, float outside, const struct warp *q, float *chw,
+                 int32_t *map, float *scratch) {
     int64_t plane = (int64_t)p->height * p->width;
     for (int c = 0; c < p->channels; c++, chw += plane) {
         float zero = real ? outside : p->lo;
         memcpy(scratch, chw, (size_t)plane * sizeof *chw);
-        warp(q, scratch, chw, p->height, p->width,
-             (zero - p->mean[channel(p, c)]) / std_of(p, c));
+        warp(q, scratch, chw, p->height, p->width, (zero - p->mean[channel(p, c)]) / std_of(p, c));
     }
     if (map) {
         memcpy(scratch, map, (size_t)plane * sizeof *map);
@@ -279,8 +279,8 @@ void rt_augment_apply(const float *a, const struct rt_prep *prep, int real, floa
     }
 }
 
-void rt_augment_sound(const float *a, uint64_t seed, int64_t epoch, int64_t sample,
-                      double *seconds, double *gain) {
+void rt_augment_sound(const float *a, uint64_t seed, int64_t epoch, int64_t sample, double *seconds,
+                      double *gain) {
     uint32_t r[4];
     draw(seed, epoch, sample, COUNTER_SOUND, r);
     *seconds = around(r[0], a[RT_AUGMENT_SHIFT]);

@@ -24,8 +24,8 @@ void rt_augment_apply(const float *a, const struct rt_prep *prep, int real, floa
                       float *scratch);
 
 /* Sound: moved by so many seconds, and its amplitude times gain. */
-void rt_augment_sound(const float *a, uint64_t seed, int64_t epoch, int64_t sample,
-                      double *seconds, double *gain);
+void rt_augment_sound(const float *a, uint64_t seed, int64_t epoch, int64_t sample, double *seconds,
+                      double *gain);
 
 /* The matrix of RT_AUGMENT_PCA_MATRIX (eigenvectors as columns times eigenvalues, row = colour) of
  * a symmetric 3 x 3 covariance; of each pair of signs the one whose sum of the column is not

@@ -297,19 +297,19 @@ static int check(rt_cli *cli) {
 int rt_verb_data(rt_cli *cli, int argc, char **argv) {
     const char *sheet = "sheet.png";
     int64_t samples = 10, times = 8;
-    const rt_arg table[] = {RT_OPT_DATA(cli, "the source (default: the spec's)"),
-                            {"max-bad", 0, RT_ARG_REAL, "PERCENT", &cli->max_bad, 0, 1,
-                             "broken samples tolerated in a part (default 1)"},
-                            {"output", 'o', RT_ARG_TEXT, "FILE.png", &sheet, 0, 0,
-                             "show: the sheet (default sheet.png)"},
-                            {"samples", 'n', RT_ARG_INT, "N", &samples, 1, 64,
-                             "show: how many samples (default 10)"},
-                            {"times", 0, RT_ARG_INT, "N", &times, 0, 64,
-                             "show: how often each as in training (default 8)"},
-                            RT_OPT_SEED(cli),
-                            RT_OPT_THREADS(cli),
-                            RT_OPT_PROGRESS(cli),
-                            RT_OPT_QUIET(cli)};
+    const rt_arg table[] = {
+        RT_OPT_DATA(cli, "the source (default: the spec's)"),
+        {"max-bad", 0, RT_ARG_REAL, "PERCENT", &cli->max_bad, 0, 1,
+         "broken samples tolerated in a part (default 1)"},
+        {"output", 'o', RT_ARG_TEXT, "FILE.png", &sheet, 0, 0,
+         "show: the sheet (default sheet.png)"},
+        {"samples", 'n', RT_ARG_INT, "N", &samples, 1, 64, "show: how many samples (default 10)"},
+        {"times", 0, RT_ARG_INT, "N", &times, 0, 64,
+         "show: how often each as in training (default 8)"},
+        RT_OPT_SEED(cli),
+        RT_OPT_THREADS(cli),
+        RT_OPT_PROGRESS(cli),
+        RT_OPT_QUIET(cli)};
     static const rt_verb verb = {"data",
                                  "check tells what is wrong with a source of data, show draws "
                                  "samples as in training",

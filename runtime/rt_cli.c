@@ -67,7 +67,8 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     *m = NULL;
     if (load && !cli->weights && default_weights(cli, path, sizeof path, err))
         return err->code;
-    int bare = cli->weights && !cli->partial && !cli->skip; /* initial weights would be overwritten at once */
+    int bare = cli->weights && !cli->partial &&
+               !cli->skip; /* initial weights would be overwritten at once */
     if (bare ? rt_open_bare(cli->model, &o, m, err) : netrt_open(cli->model, &o, m, err))
         return err->code;
     if (cli->seed == 0) /* 0 means "the spec's" to netrt_open, but is a seed like any other here */
@@ -157,8 +158,8 @@ int64_t rt_cli_forward(rt_cli *cli, rt_feed *feed, int64_t first, int64_t n, flo
                        float *probs, int *has_probs, double *loss, rt_error *err) {
     netrt *m = feed->m;
     int64_t classes = m->model->classes, good = 0, views = cli->crops > 1 ? cli->crops : 1;
-    float *view = views > 1 ? rt_alloc((size_t)(feed->cap * classes), sizeof *view, "scores", err)
-                            : scores;
+    float *view =
+        views > 1 ? rt_alloc((size_t)(feed->cap * classes), sizeof *view, "scores", err) : scores;
     *loss = 0;
     *has_probs = 0;
     if (views != 1 && (views != 10 || rt_data_real(feed->ds)))
@@ -180,7 +181,8 @@ int64_t rt_cli_forward(rt_cli *cli, rt_feed *feed, int64_t first, int64_t n, flo
             add_view(scores, view, good * classes, v == 1);
         if (!probs)
             continue;
-        *has_probs = !m->model->smallest_wins && rt_probs(m, RT_FORWARD, good, views > 1 ? view : probs);
+        *has_probs =
+            !m->model->smallest_wins && rt_probs(m, RT_FORWARD, good, views > 1 ? view : probs);
         if (views > 1 && *has_probs)
             add_view(probs, view, good * classes, v == 1);
     }

@@ -261,8 +261,7 @@ static int load_picture(rt_feed *f, int s, int64_t sample, float *chw, struct rt
         return err->code;
     /* Kept for other epochs only where their crops can be made of it. */
     if (how != RT_PLACE_PART && f->cache[s] &&
-        (f->change[s][RT_AUGMENT_CROP] == 0 ||
-         rt_place_same_size(p, t->img.width, t->img.height)))
+        (f->change[s][RT_AUGMENT_CROP] == 0 || rt_place_same_size(p, t->img.width, t->img.height)))
         *cacheable = to_cache(f, s, sample, chw);
     if (how == RT_PLACE_SHIFT)
         shift(f, s, sample, chw, t->changed);
@@ -303,8 +302,8 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
 static void change(const rt_feed *f, int64_t slot, int64_t sample, float *scratch) {
     for (int s = 0; s < f->m->model->ninputs; s++)
         if (rt_augment_here(f->change[s]))
-            rt_augment_apply(f->change[s], &f->prep[s], rt_data_real(f->ds),
-                             rt_data_outside(f->ds), f->m->seed, f->epoch, sample,
+            rt_augment_apply(f->change[s], &f->prep[s], rt_data_real(f->ds), rt_data_outside(f->ds),
+                             f->m->seed, f->epoch, sample,
                              f->input[s] + slot * rt_input_count(f->m->model, s), NULL, scratch);
 }
 

@@ -16,12 +16,12 @@ typedef struct rt_feed {
     rt_dataset *ds;
     int64_t cap; /* images per load */
     struct rt_prep prep[4];
-    int flip;        /* mirror half of the samples (augmentation) */
-    int augment;     /* some input is changed at random in training */
-    int view;        /* 1 to 10: loads this crop of each picture (rt_place_view); 0: the usual one */
+    int flip;    /* mirror half of the samples (augmentation) */
+    int augment; /* some input is changed at random in training */
+    int view;    /* 1 to 10: loads this crop of each picture (rt_place_view); 0: the usual one */
     float change[4][RT_AUGMENT_COUNT]; /* the spec's, with what the training set tells */
-    float *input[4]; /* cap images each */
-    int32_t *label;          /* class of each image */
+    float *input[4];                   /* cap images each */
+    int32_t *label;                    /* class of each image */
     int32_t *map;            /* label_cells > 1: what kernels read, a class per pixel; or NULL */
     int64_t *index;          /* sample number of each image in the buffers */
     unsigned char *status;   /* per sample: 0 not seen, 1 cached, 2 broken, 3 not cacheable */
@@ -48,8 +48,9 @@ int rt_feed_learn(rt_feed *f, rt_error *err);
 
 /* Loads samples want[0..n-1] (n <= cap) and points the network's frame at them.  Broken pictures
  * are left out: the result is how many were loaded; f->index tells which.  epoch >= 0: mirror and
- * change by (seed, epoch, sample) as the spec asks; -1: never.  -1 when memory runs out (f->failure).
- * report (may be NULL) is called once per newly found broken picture, from the calling thread. */
+ * change by (seed, epoch, sample) as the spec asks; -1: never.  -1 when memory runs out
+ * (f->failure). report (may be NULL) is called once per newly found broken picture, from the
+ * calling thread. */
 typedef void (*rt_feed_report)(void *context, int64_t sample, const char *why);
 int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
                      rt_feed_report report, void *context);

@@ -54,8 +54,8 @@ static int batch(Predict *p, rt_feed *feed, int64_t first, int64_t n, rt_error *
     int64_t classes = p->m->model->classes;
     char name[600];
     double loss;
-    int64_t good = rt_cli_forward(p->cli, feed, first, n, p->scores, p->probs, &p->has_probs,
-                                  &loss, err);
+    int64_t good =
+        rt_cli_forward(p->cli, feed, first, n, p->scores, p->probs, &p->has_probs, &loss, err);
     if (good < 1)
         return err->code;
     for (int64_t i = 0; i < good; i++) {

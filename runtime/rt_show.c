@@ -36,11 +36,10 @@ static int real_cell(Sheet *s, const float *chw, rt_error *err) {
         hi = fmaxf(hi, chw[i]);
     }
     for (int64_t i = 0; i < n; i++)
-        s->cell.data[i] =
-            (unsigned char)(hi > lo ? ((double)chw[i] - (double)lo) / ((double)hi - (double)lo) *
-                                              255.0 +
-                                          0.5
-                                    : 0.0);
+        s->cell.data[i] = (unsigned char)(hi > lo ? ((double)chw[i] - (double)lo) /
+                                                            ((double)hi - (double)lo) * 255.0 +
+                                                        0.5
+                                                  : 0.0);
     return NETRT_OK;
 }
 

@@ -1,6 +1,7 @@
 /* test_rt_data_place.c: random crops, sizes and parts of pictures, the ten crops of a test, elastic
- * distortion and PCA colour, each against a plain reference in double; amounts of nothing leave every
- * byte as it was; batches are the same for any number of threads, with and without a cache. */
+ * distortion and PCA colour, each against a plain reference in double; amounts of nothing leave
+ * every byte as it was; batches are the same for any number of threads, with and without a cache.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -187,8 +188,7 @@ static void elastic(void) {
             for (int x = 0; x < w; x++) {
                 double s = (double)cases[k].sigma, f = (double)cases[k].alpha;
                 double dx = displacement(h, w, x, y, 0, f, s, 5, 1, (int64_t)1 << 33);
-                double dy =
-                    h == 1 ? 0 : displacement(h, w, x, y, 1, f, s, 5, 1, (int64_t)1 << 33);
+                double dy = h == 1 ? 0 : displacement(h, w, x, y, 1, f, s, 5, 1, (int64_t)1 << 33);
                 double want = bilinear(src, h, w, x + dx, y + dy);
                 worst = fmax(worst, fabs(want - (double)v[y * w + x]));
                 moved = fmax(moved, fabs(dx));
@@ -226,7 +226,8 @@ static void maps_follow(void) {
 
 static void pca(void) {
     /* Q diag(0.2, 0.03, 0.004) Q' with Q = the axes (1,1,1), (1,-1,0), (1,1,-2), normalised */
-    static const double axis[3][3] = {{1, 1, 1}, {1, -1, 0}, {1, 1, -2}}, value[3] = {.2, .03, .004};
+    static const double axis[3][3] = {{1, 1, 1}, {1, -1, 0}, {1, 1, -2}},
+                        value[3] = {.2, .03, .004};
     double s[3][3] = {{0}}, n[3] = {sqrt(3), sqrt(2), sqrt(6)};
     float m[9];
     for (int k = 0; k < 3; k++)
@@ -318,8 +319,10 @@ static void load_all(const rt_model *model, int threads, size_t cache, const cha
 }
 
 static void batches(void) {
-    static const float amounts[][2] = {{RT_AUGMENT_CROP, 1 + 4}, {RT_AUGMENT_SHORT_HI, 40},
-                                       {RT_AUGMENT_AREA_HI, 1}, {RT_AUGMENT_ELASTIC, 8},
+    static const float amounts[][2] = {{RT_AUGMENT_CROP, 1 + 4},
+                                       {RT_AUGMENT_SHORT_HI, 40},
+                                       {RT_AUGMENT_AREA_HI, 1},
+                                       {RT_AUGMENT_ELASTIC, 8},
                                        {-1, 0}};
     for (size_t c = 0; c < sizeof amounts / sizeof amounts[0]; c++) {
         rt_input_spec input = toy_input[0];
