@@ -56,6 +56,7 @@ typedef struct Options {
     int tune;                   /* measure candidates on this machine */
     const char *dump, *stop_after, *run_pass;
     const char *prototxt, *input_size, *mean; /* import: what the file does not say */
+    const char *rename;         /* import: "OLD:NEW,OLD:NEW" */
     int order, plain;           /* ImportOrder; no folding into blocks */
     int time_passes;
 

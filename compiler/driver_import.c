@@ -41,6 +41,7 @@ int verb_import(Compile *c) {
                              .output = o->output,
                              .input = o->input_size,
                              .mean = o->mean,
+                             .rename = o->rename,
                              .order = (ImportOrder)o->order,
                              .plain = o->plain};
     ImportResult result;

@@ -160,6 +160,8 @@ static const OptionRow table[] = {
      "subtracted from pixels 0..255"},
     {"order", 0, OPT_CHOICE, V(IMPORT), "ORDER", "file|rgb|bgr", FIELD(order),
      "of the colour planes: file, rgb or bgr"},
+    {"rename", 0, OPT_TEXT, V(IMPORT), "OLD:NEW,..", NULL, FIELD(rename),
+     "weights without a network: parts of their names"},
     {"plain", 0, OPT_FLAG, V(IMPORT), NULL, NULL, FIELD(plain),
      "one line per layer, no blocks"},
     {"Werror", 'W', OPT_FLAG, SPEC, NULL, NULL, FIELD(werror), "warnings are errors"},

@@ -1,4 +1,5 @@
-/* rt_predict.c: `NAME predict`: the best classes of pictures, folders of pictures or data files.
+/* rt_predict.c: `NAME predict`: the best classes of pictures, folders of pictures or data files; of
+ * networks whose output is a picture, that picture.
  * A picture that cannot be read costs one warning and exit code 1, never the others' results.
  */
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include "rt_cli.h"
 #include "rt_io.h"
 #include "rt_par.h"
+#include "rt_save.h"
 
 typedef struct Predict {
     rt_cli *cli;
@@ -15,9 +17,34 @@ typedef struct Predict {
     int64_t top, done;
     float *scores, *probs;
     int64_t *best;
-    int has_probs;
+    int has_probs, picture;
+    const char *save; /* file or folder, or NULL */
+    size_t stem;      /* of sample names: what they share and files need not repeat */
     rt_text out;
 } Predict;
+
+/* Pictures have no classes: the line says where the result went. */
+static void line_picture(Predict *p, const char *name, const char *path) {
+    char clean[400];
+    int64_t d[3];
+    rt_output_shape(p->m->model, d);
+    if (p->cli->json) {
+        rt_text_add(&p->out, p->done ? ",\n {\"file\":" : " {\"file\":");
+        rt_text_json(&p->out, name);
+        rt_text_printf(&p->out, ",\"shape\":[%lld,%lld,%lld],\"saved\":", (long long)d[0],
+                       (long long)d[1], (long long)d[2]);
+        if (path)
+            rt_text_json(&p->out, path);
+        else
+            rt_text_add(&p->out, "null");
+        rt_text_add(&p->out, "}");
+        return;
+    }
+    rt_text_printf(&p->out, "%s  %lldx%lldx%lld", rt_clean_name(clean, sizeof clean, name),
+                   (long long)d[0], (long long)d[1], (long long)d[2]);
+    rt_text_printf(&p->out, "  %s\n",
+                   path ? rt_clean_name(clean, sizeof clean, path) : "(--save=FILE.png keeps it)");
+}
 
 static void line_text(Predict *p, const char *name, const float *value) {
     char clean[400], number[24], shown[64];
@@ -52,7 +79,7 @@ static void line_json(Predict *p, const char *name, const float *value) {
 /* Classifies samples first .. first + n - 1. */
 static int batch(Predict *p, rt_feed *feed, int64_t first, int64_t n, rt_error *err) {
     int64_t classes = p->m->model->classes;
-    char name[600];
+    char name[600], path[4200];
     double loss;
     int64_t good =
         rt_cli_forward(p->cli, feed, first, n, p->scores, p->probs, &p->has_probs, &loss, err);
@@ -62,7 +89,12 @@ static int batch(Predict *p, rt_feed *feed, int64_t first, int64_t n, rt_error *
         const float *s = p->scores + i * classes;
         rt_top(p->m->model, s, p->top, p->best);
         rt_data_name(feed->ds, feed->index[i], name, sizeof name);
-        if (p->cli->json)
+        const char *stem = name + (strlen(name) > p->stem ? p->stem : 0);
+        if (p->save && rt_save_output(p->m, i, p->save, stem, path, sizeof path, err))
+            return err->code;
+        if (p->picture)
+            line_picture(p, name, p->save ? path : NULL);
+        else if (p->cli->json)
             line_json(p, name, p->has_probs ? p->probs + i * classes : s);
         else
             line_text(p, name, p->has_probs ? p->probs + i * classes : s);
@@ -111,9 +143,12 @@ static int from_stdin(Predict *p, rt_error *err) {
     return err->code;
 }
 
-static int run(rt_cli *cli, int64_t top, const char **file, int n) {
+static int run(rt_cli *cli, int64_t top, const char *save, const char **file, int n) {
     rt_error err = {0};
-    Predict p = {.cli = cli, .top = top};
+    Predict p = {.cli = cli,
+                 .top = top,
+                 .save = save,
+                 .picture = rt_output_is_picture(cli->model)};
     if (cli->batch == 0)
         cli->batch = 16;
     double begun = 0;
@@ -126,6 +161,8 @@ static int run(rt_cli *cli, int64_t top, const char **file, int n) {
         begun = rt_seconds();
         if (cli->json && !err.code)
             rt_text_add(&p.out, "[\n");
+        const char *slash = n == 1 ? strrchr(file[0], '/') : NULL;
+        p.stem = slash ? (size_t)(slash - file[0]) + 1 : 0;
         for (int i = 0; i < n && !err.code && !rt_cli_signal; i++)
             if (strcmp(file[i], "-") == 0)
                 from_stdin(&p, &err);
@@ -151,11 +188,14 @@ static int run(rt_cli *cli, int64_t top, const char **file, int n) {
 
 int rt_verb_predict(rt_cli *cli, int argc, char **argv) {
     int64_t top = 3;
+    const char *save = NULL;
     const rt_arg table[] = {
         RT_OPT_WEIGHTS(cli),
         {"top", 'k', RT_ARG_INT, "N", &top, 1, 1000, "how many classes to show (default 3)"},
         {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0,
          "folder of the training run, for the default weights"},
+        {"save", 0, RT_ARG_TEXT, "PATH", &save, 0, 0,
+         "the output as PATH.npy or PATH.png; a folder gets both, for each picture"},
         RT_OPT_PARTIAL(cli),
         RT_OPT_CROPS(cli),
         RT_OPT_BATCH(cli),
@@ -165,17 +205,25 @@ int rt_verb_predict(rt_cli *cli, int argc, char **argv) {
         RT_OPT_JSON(cli)};
     static const rt_verb verb = {"predict", "classifies pictures", "[OPTIONS] FILE|DIR|-...",
                                  "predict cat.png\npredict --top=5 --json photos/\n"
+                                 "predict --save=painted.png photo.jpg   # nets that make pictures\n"
                                  "predict - < list.txt          # names from standard input"};
     const char *operands[argc + 1];
     int n = 0, code;
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
                       &code))
         return code;
+    if (save && cli->crops > 1) {
+        rt_error err = {0};
+        rt_fail(&err, NETRT_EUSAGE,
+                "--save keeps one output, --crops makes the mean of several\n"
+                "help: leave one of them out");
+        return rt_report(&cli->progress, &err);
+    }
     if (n == 0) {
         rt_error err = {0};
         rt_fail(&err, NETRT_EUSAGE,
                 "predict needs a picture or a folder\nhelp: %s predict FILE.png", cli->program);
         return rt_report(&cli->progress, &err);
     }
-    return run(cli, top, operands, n);
+    return run(cli, top, save, operands, n);
 }

@@ -207,6 +207,41 @@ static void flatten_score(Im *im, ImNet *net) {
     im_infer(im, net, flat);
 }
 
+/* Every name takes the first rule, "OLD:NEW", whose OLD is a part of it. */
+static const char *renamed(Im *im, const char *name, const char *rules) {
+    while (*rules) {
+        size_t n = strcspn(rules, ","), from = strcspn(rules, ":");
+        const char *old = arena_strndup(im->arena, rules, from);
+        const char *at = strstr(name, old);
+        if (at)
+            return arena_printf(im->arena, "%.*s%.*s%s", (int)(at - name), name,
+                                (int)(n - from - 1), rules + from + 1, at + from);
+        rules += n + (rules[n] == ',');
+    }
+    return name;
+}
+
+static bool rename_tensors(Im *im, ImOut *out) {
+    const char *rules = im->options->rename;
+    if (!rules)
+        return true;
+    for (const char *p = rules; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
+        size_t colon = strcspn(p, ":");
+        if (colon > 0 && colon < strcspn(p, ","))
+            continue;
+        im_fail(im, NETC_USAGE, "'%s' renames nothing", im_clean(im, rules, strlen(rules)));
+        im_help(im, "write old and new parts of names: --rename=gamma:weight,beta:bias");
+        return false;
+    }
+    for (int i = 0; i < out->tensor.len; i++) {
+        ImOutTensor *t = &out->tensor.data[i];
+        const char *name = renamed(im, t->name, rules);
+        t->original = name != t->name && !t->original ? t->name : t->original;
+        t->name = name;
+    }
+    return true;
+}
+
 static bool read_net(Im *im, const ImBytes *file, Read *r) {
     bool ok = r->format == FORMAT_CAFFE ? im_read_caffe(im, file, &r->net)
                                         : im_read_onnx(im, file, &r->net);
@@ -307,6 +342,13 @@ static bool finish(Im *im, ImportResult *result, const char **spec, bool write) 
     Read r = {.format = FORMAT_UNKNOWN};
     static const char *const names[] = {"", "Caffe", "ONNX", "safetensors", "npy", "npz"};
     if (!read_file(im, &r))
+        return false;
+    if (r.has_net && im->options->rename) {
+        im_fail(im, NETC_USAGE, "--rename is for files without a network");
+        im_help(im, "the labels of the spec are the names of its weights");
+        return false;
+    }
+    if (!rename_tensors(im, &r.out))
         return false;
     if (r.out.tensor.len == 0 && !r.has_net)
         return im_fail(im, NETC_DATA, "there are no weights in it");

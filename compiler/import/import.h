@@ -26,6 +26,7 @@ typedef struct ImportOptions {
     const char *output;   /* NULL: beside nothing, named after the file; see import_output */
     const char *input;    /* "3x227x227": size of the input image where the file has none; NULL */
     const char *mean;     /* "104,117,123": means of R, G, B in the scale 0..255; NULL */
+    const char *rename;   /* "OLD:NEW,..": in names of tensors, where no network names them; NULL */
     ImportOrder order;    /* of the colour planes; FILE: what the format says or its custom */
     bool plain;           /* no folding into blocks */
 } ImportOptions;

@@ -28,11 +28,16 @@ int main(int argc, char **argv) {
     float *x = malloc((size_t)n * 4), *y = malloc((size_t)netrt_classes(net) * 4);
     for (int i = 2; i < argc; i++) {
         FILE *f = fopen(argv[i], "rb");
-        if (!f || fread(x, 4, (size_t)n, f) != (size_t)n || netrt_forward(net, x, 1, y, NULL, &err))
+        int64_t read = 0;
+        for (; f && fread(x, 4, (size_t)n, f) == (size_t)n; read++) {
+            if (netrt_forward(net, x, 1, y, NULL, &err))
+                return 9;
+            for (int64_t k = 0; k < netrt_classes(net); k++)
+                printf("%.7g\n", y[k]);
+        }
+        if (!read)
             return 9;
         fclose(f);
-        for (int64_t k = 0; k < netrt_classes(net); k++)
-            printf("%.7g\n", y[k]);
     }
     netrt_close(net);
     free(x);
@@ -52,7 +57,64 @@ int main(int argc, char **argv) { /* skips argv[1] bytes, then writes argv[2] as
     return 0;
 }
 END
-hold "a helper compiles" "${CC:-cc}" floats.c -o floats
+cat >cifar.c <<'END'
+#include <stdio.h>
+int main(int argc, char **argv) { /* CIFAR records less the mean image argv[1]; labels on stderr */
+    static float mean[3072], x[3072];
+    FILE *f = argc > 1 ? fopen(argv[1], "rb") : NULL;
+    if (!f || fread(mean, 4, 3072, f) != 3072)
+        return 9;
+    for (int label; (label = getchar()) != EOF;) {
+        for (int i = 0; i < 3072; i++)
+            x[i] = (float)getchar() - mean[i];
+        fwrite(x, 4, 3072, stdout);
+        fprintf(stderr, "%d\n", label);
+    }
+    return fclose(f);
+}
+END
+cat >stats.c <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <math.h>
+/* stats NPY CxHxW..: of each blob in a vector of them mean, maximum, first number and the middle;
+ * with "map" in front: of each map mean, deviation and the number in the middle */
+int main(int argc, char **argv) {
+    FILE *f = fopen(argv[1], "rb");
+    int map = argc > 2 && argv[2][0] == 'm';
+    if (!f || fseek(f, 128, SEEK_SET))
+        return 9;
+    for (int i = 2 + map; i < argc; i++) {
+        long c = 0, h = 0, w = 0;
+        sscanf(argv[i], "%ldx%ldx%ld", &c, &h, &w);
+        float *x = malloc((size_t)(c * h * w) * 4);
+        if (fread(x, 4, (size_t)(c * h * w), f) != (size_t)(c * h * w))
+            return 9;
+        for (long k = 0; k < (map ? c : 1); k++) {
+            double sum = 0, squares = 0, most = -1e30;
+            long n = map ? h * w : c * h * w;
+            float *at = x + k * n;
+            for (long j = 0; j < n; j++) {
+                sum += at[j];
+                squares += (double)at[j] * at[j];
+                most = at[j] > most ? at[j] : most;
+            }
+            sum /= (double)n;
+            if (map)
+                printf("%.7g\n%.7g\n%.7g\n", sum, sqrt(squares / (double)n - sum * sum),
+                       at[h / 2 * w + w / 2]);
+            else
+                printf("%.7g\n%.7g\n%.7g\n%.7g\n", sum, most, x[0],
+                       x[(c / 2 * h + h / 2) * w + w / 2]);
+        }
+        free(x);
+    }
+    return fclose(f);
+}
+END
+for helper in floats cifar stats; do
+    hold "a helper compiles" "${CC:-cc}" $helper.c -o $helper -lm
+done
 headers=$bin/include/netc
 [ -f "$headers/netrt.h" ] || headers=$src/runtime
 # program NAME: compiles NAME.net and the C program above to NAME.scores
@@ -144,35 +206,80 @@ if [ -n "$data" ] && [ -d "$data/lenet-mnist" ]; then
         [ $name = lenet_iter_10000 ] || error=0.0095
         hold "$name: error $error on MNIST" grep -q "\"error\":$error," stdout
     done
-    parameters cifar10-caffe/cifar10_quick_iter_5000.caffemodel 145,578
-    run 0 -- netc check -Werror cifar10_quick_iter_5000.net
+    # Caffe's two nets with their own kind of input, a mean image taken away (its copy is approximate,
+    # so its owner's count of right answers is of this copy too)
+    ./cifar "$data/cifar10-caffe/mean_approx_3x32x32_f32le.bin" \
+        <"$data/cifar10-subset/test_batch_first1000.bin" >pictures 2>labels
+    for name in cifar10_quick_iter_5000:145,578:744 cifar10_full_iter_70000:89,578:826; do
+        IFS=: read -r name count right <<<"$name"
+        parameters "cifar10-caffe/$name.caffemodel" "$count"
+        run 0 -- netc check -Werror "$name.net"
+        program "$name"
+        "./$name.scores" "$name.safetensors" pictures >got
+        awk '{ if (NR % 10 == 1 || $1 > most) { most = $1; best = (NR - 1) % 10 } }
+            NR % 10 == 0 { print best }' got | paste labels - | awk '$1 == $2' | wc -l >right
+        hold "$name: $right of 1000 pictures are right, $(cat right) are" [ "$(cat right)" = "$right" ]
+    done
     run 0 -- netc import -q "$data/cifar10-caffe/cifar10_quick_iter_5000.caffemodel" --order=rgb \
-        --mean=125.27,122.93,113.86 -o quick # the mean of each plane; the net had a mean image
+        --mean=125.27,122.93,113.86 -o quick # the mean of each plane instead of an image
     run 0 -- netc build -q quick.net
     run 0 -- ./quick eval -q --json --data="$data/cifar10-subset" --weights=quick.safetensors
     hold "Caffe's quick net: at most 26 % error on CIFAR-10" \
         awk 'match($0, /"error":[0-9.]+/) { e = substr($0, RSTART + 8, RLENGTH - 8) }
             END { exit !(e != "" && e + 0 <= 0.26) }' stdout
-    parameters cifar10-caffe/cifar10_full_iter_70000.caffemodel 89,578
-    parameters squeezenet-v1.1/squeezenet_v1.1.caffemodel 1,235,496
-    run 0 -- netc check -Werror squeezenet_v1.1.net
-    parameters squeezenet-v1.0-deepcompression/squeezenet_v1.0_decoded.caffemodel 1,248,424
-    run 0 -- netc check -Werror squeezenet_v1.0_decoded.net
+    # five FILE PICTURE: the best classes, as expected-outputs.txt of a folder lists them
+    five() {
+        run 0 -- "./$1" predict --json --top=5 --weights="$1.safetensors" "$data/photos/$2"
+        grep -oE '"class":"?[0-9]+' stdout | grep -oE '[0-9]+$' >got
+        sed -n "s/^$2 *left[^:]*: //p" "$data/$3/expected-outputs.txt" | tr '|' '\n' |
+            awk '{ print $1 }' >want
+        same "$1: the five classes of $2" want got
+    }
+    for net in squeezenet-v1.1/squeezenet_v1.1:1,235,496 \
+        squeezenet-v1.0-deepcompression/squeezenet_v1.0_decoded:1,248,424; do
+        parameters "${net%:*}.caffemodel" "${net#*:}"
+        stem=$(basename "${net%:*}")
+        run 0 -- netc check -Werror "$stem.net"
+        run 0 -- netc import -q "$data/${net%:*}.caffemodel" --mean=123,117,104 -o squeeze
+        sed -i 's/order = bgr/order = bgr; crop = 227x227/' squeeze.net
+        run 0 -- netc build -q squeeze.net
+        for picture in "$data"/photos/*.png "$data"/photos/*.jpg; do
+            five squeeze "$(basename "$picture")" "$(dirname "${net%:*}")"
+        done
+    done
+    # all listed layers of one picture as one long vector
     run 0 -- netc import -q "$data/squeezenet-v1.1/squeezenet_v1.1.caffemodel" \
         --mean=123,117,104 -o squeeze
-    sed -i 's/order = bgr/order = bgr; crop = 227x227/' squeeze.net
+    blobs="conv1 pool1 fire2 pool3 pool5 fire9 conv10 pool10"
+    sed -i -e 's/order = bgr/order = bgr; crop = 227x227/' -e '/^  loss/d' -e '/^  metric/d' \
+        -e "s/^  output.*/  all: concat($(sed 's/\w\+/flatten(&)/g; s/ /, /g' <<<"$blobs"))\n  output y = all/" \
+        squeeze.net
     run 0 -- netc build -q squeeze.net
-    for picture in chelsea-cat coffee lighthouse rafting; do
-        run 0 -- ./squeeze predict --json --top=5 --weights=squeeze.safetensors \
-            "$data/photos/$picture.png"
-        grep -oE '"class":"?[0-9]+' stdout | grep -oE '[0-9]+$' >got
-        sed -n "s/^$picture.png *left[^:]*: //p" "$data/squeezenet-v1.1/expected-outputs.txt" |
-            tr '|' '\n' | awk '{ print $1 }' >want
-        same "SqueezeNet: the five classes of $picture" want got
-    done
+    run 0 -- ./squeeze predict -q --weights=squeeze.safetensors --save=blobs.npy \
+        "$data/photos/chelsea-cat.png"
+    sed -n 's/^[a-z0-9/()]* *\([0-9x]*\) *mean \([-.0-9]*\) max \([-.0-9]*\) first \([-.0-9]*\) middle \([-.0-9]*\).*/\1 \2 \3 \4 \5/p' \
+        "$data/squeezenet-v1.1/expected-outputs.txt" >listed
+    # shellcheck disable=SC2046
+    ./stats blobs.npy $(cut -d' ' -f1 listed) >got
+    cut -d' ' -f2- listed | tr ' ' '\n' >want
+    hold "SqueezeNet: 8 layers to 1e-4, number by number" bash -c 'paste want got | awk "
+        { d = \$1 - \$2; d = d < 0 ? -d : d; if (d > 1e-4 * (\$1 < 0 ? -\$1 : \$1)) exit bad = 1; n++ }
+        END { exit bad || n != 32 }"'
     parameters cifar10-resnet20/resnet20-12fca82f.safetensors 269,722
+    sed 's/range(0, 255) }/range(0, 255); crop = 96x128 }/' "$src/specs/fast_style.net" >style.net
+    run 0 -- netc build -q style.net
     for style in starry-night red-vineyards wheatfield_with_crows; do
         parameters "fast-style-transfer/$style.safetensors" 28,270
+        run 0 -- netc import -q "$data/fast-style-transfer/$style.safetensors" \
+            --rename=norm_scale:norm.weight,norm_shift:norm.bias
+        run 0 -- ./style predict --weights="$style.safetensors" --save="$style.npy" \
+            "$data/photos/chelsea-cat.png"
+        hold "$style: predict names what it saved" grep -q "3x96x128  $style.npy" stdout
+        ./stats "$style.npy" map 3x96x128 >got
+        awk -v style="$style" '$1 == style { for (c = 0; c < 3; c++)
+            print $(3 + c) "\n" $(7 + c) "\n" $(11 + c) }' \
+            "$data/fast-style-transfer/expected-outputs.txt" >want
+        hold "$style: mean, deviation and a pixel as listed" near want got 1e-5
     done
     run 4 "pickle" -- netc import "$data/cifar10-resnet20/resnet20-12fca82f.th"
 else
