@@ -175,7 +175,7 @@ int64_t rt_cli_forward(rt_cli *cli, rt_feed *feed, int64_t first, int64_t n, flo
         if (good < 1 || netrt_run(m, RT_FORWARD, "forward", -1, good, err))
             break;
         *loss += rt_losses(m, RT_FORWARD, good, NULL) / (double)views;
-        if (!rt_scores(m, RT_FORWARD, good, view))
+        if (scores && !rt_scores(m, RT_FORWARD, good, view))
             rt_fail(err, NETRT_EUSAGE, "%s has no scores to evaluate", m->model->name);
         if (views > 1)
             add_view(scores, view, good * classes, v == 1);

@@ -84,7 +84,7 @@ void rt_cli_class_names(netrt *m, const rt_dataset *ds); /* if the source has na
 void rt_cli_skipped(void *cli, int64_t sample, const char *why);
 
 /* Runs "forward" on samples first .. first + n - 1 of the feed, for cli->crops views of each.
- * Returns how many could be read, or -1.  scores, and probs where it is not NULL, get the means over
+ * Returns how many could be read, or -1.  scores (NULL: not wanted, with one view), and probs where it is not NULL, get the means over
  * the views (good * classes numbers; of probs, where the net has them: *has_probs), *loss the mean
  * loss. */
 int64_t rt_cli_forward(rt_cli *cli, rt_feed *feed, int64_t first, int64_t n, float *scores,

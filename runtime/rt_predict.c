@@ -81,8 +81,9 @@ static int batch(Predict *p, rt_feed *feed, int64_t first, int64_t n, rt_error *
     int64_t classes = p->m->model->classes;
     char name[600], path[4200];
     double loss;
+    float *scores = p->picture ? NULL : p->scores; /* pictures have none */
     int64_t good =
-        rt_cli_forward(p->cli, feed, first, n, p->scores, p->probs, &p->has_probs, &loss, err);
+        rt_cli_forward(p->cli, feed, first, n, scores, p->probs, &p->has_probs, &loss, err);
     if (good < 1)
         return err->code;
     for (int64_t i = 0; i < good; i++) {
@@ -212,11 +213,11 @@ int rt_verb_predict(rt_cli *cli, int argc, char **argv) {
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
                       &code))
         return code;
-    if (save && cli->crops > 1) {
+    if ((save || rt_output_is_picture(cli->model)) && cli->crops > 1) {
         rt_error err = {0};
         rt_fail(&err, NETRT_EUSAGE,
-                "--save keeps one output, --crops makes the mean of several\n"
-                "help: leave one of them out");
+                "--crops makes means of scores, not of whole outputs\n"
+                "help: leave out --crops");
         return rt_report(&cli->progress, &err);
     }
     if (n == 0) {
