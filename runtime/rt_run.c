@@ -58,8 +58,8 @@ static double kernel_ns(const rt_program *p, const rt_kernel *k, int64_t n) {
     return (seconds * 1e9 - 500) * (double)(tasks < p->plan_threads ? tasks : p->plan_threads);
 }
 
-/* Less than this is not worth another thread: the cores need 100 to 500 ns to hear of each other, and
- * their data follow. */
+/* Less than this is not worth another thread: the cores need 100 to 500 ns to hear of each other,
+ * and their data follow. */
 static const double alone_kernel_ns = 1000, alone_entry_ns = 5000;
 
 static bool kernel_alone(const rt_program *p, const rt_kernel *k, int64_t n) {
@@ -81,8 +81,8 @@ static int64_t scratch_at(const rt_kernel *k, int threads, int64_t cap) {
     return fits ? at : page_up(k->top * cap);
 }
 
-/* Thread t's, marked as fresh.  Only for a thread that has tasks of the kernel: when these are done,
- * others go on, and tensors may lie here. */
+/* Thread t's, marked as fresh.  Only for a thread that has tasks of the kernel: when these are
+ * done, others go on, and tensors may lie here. */
 static void *scratch_begin(const netrt *m, const rt_kernel *k, int t) {
     char *at = m->frame.act + scratch_at(k, m->threads, m->frame.cap) + t * page_up(k->scratch);
     if (k->scratch > 0)
