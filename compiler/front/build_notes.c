@@ -47,7 +47,6 @@ typedef struct Later {
 static const Later later[] = {
     {"dwt", NULL},
     {"gabor", NULL},
-    {"lstm", NULL},
     {"lppool", "it is called lp_pool(kernel, p)"},
     {"transpose", NULL},
     {"reshape", NULL},

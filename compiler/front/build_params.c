@@ -248,7 +248,8 @@ static int64_t count_links(const ConnTable *t) {
 /* The parameter as op reads it: a convolution reads reused dense weights in their split form. */
 static ValueId param_value(Build *b, int index, int op) {
     const Param *p = &b->m->params.at[index];
-    const Shape *form = op == OP_CONV2D || op == OP_DECONV ? &p->split : &p->shape;
+    bool split = op == OP_CONV2D || op == OP_DECONV || op == OP_LSTM;
+    const Shape *form = split ? &p->split : &p->shape;
     ValueId v = (ValueId)(uintptr_t)map_get(&b->values, p->name);
     if (!v || graph_v(b->g, v)->slot != index) {
         v = graph_input(b->g, VK_PARAM, DT_F32, *form, false, index, p->name);
@@ -263,11 +264,24 @@ static const ConnTable *connections(const Bound *bound) {
     return bound->op == OP_CONV2D ? ((const ConvAttrs *)bound->attrs)->connect : NULL;
 }
 
+/* bias, bias_ih_l0 */
+static bool is_bias(const ParamSpec *spec) {
+    return strncmp(spec->suffix, "bias", 4) == 0;
+}
+
+static void init_ones(Build *b, const ParamSpec *spec, Param *p) {
+    float *table = ARENA_ARRAY(b->arena, shape_elems(&p->shape), float);
+    for (int64_t i = spec->ones_from; i < spec->ones_to; i++)
+        table[i] = 1;
+    p->init = INIT_TABLE;
+    p->table = table;
+}
+
 static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const char *name,
                       const char *label, LocRange loc, int *index) {
     const Ast *ast = NULL;
     Scope *scope = NULL;
-    bool bias = eq(spec->suffix, "bias");
+    bool bias = is_bias(spec);
     const ConnTable *links = bias ? NULL : connections(bound);
     Param *p = param_add(b, name, index);
     p->shape = line_saved(&spec->shape, bound->line);
@@ -306,6 +320,8 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
             scope = all->scope;
         }
     }
+    if (!ast && spec->ones_to > spec->ones_from)
+        init_ones(b, spec, p);
     return !ast || init_eval(b, scope, ast, spec, p);
 }
 
@@ -411,7 +427,7 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
                 p = q;
             }
         }
-        bool bias = eq(spec[i].suffix, "bias");
+        bool bias = is_bias(&spec[i]);
         if (!p) {
             diag_error(b->diag, bound->share->loc, "E0312",
                        "'%s' has no %s to share; write %s = no", t->name, spec[i].suffix,
@@ -606,7 +622,7 @@ static bool own_params(Build *b, const Bound *bound, const ParamSpec *spec, int 
             ok &= one_param(b, bound, &spec[i], name, naming->param, loc, &out->index[i]);
         const Param *p = &b->m->params.at[out->index[i]];
         out->count += p->trainable;
-        if (!eq(spec[i].suffix, "bias"))
+        if (!is_bias(&spec[i]))
             out->weights += p->trainable;
     }
     out->n = n;
@@ -631,6 +647,11 @@ static bool reads_otherwise(const Build *b, Scope *s, const Bound *bound, const 
     const char *name = path_text((Build *)b, s, bound->share, NULL);
     const LabelInfo *t = name ? label_find((Build *)b, s, name) : NULL;
     return t && !shape_equal(&t->src, &src->shape);
+}
+
+/* Weights as the operation reads them. */
+static const Shape *form_of(const Bound *bound, const ParamSpec *spec) {
+    return bound->op == OP_LSTM ? &spec->split : &spec->shape;
 }
 
 bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const Tensor *src,
@@ -665,8 +686,10 @@ bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const T
     }
     for (int i = 0; i < n; i++)
         out->value[i] = param_value(b, out->index[i], bound->op);
-    if (bound->share && spec[0].shape.rank > 1 && reads_otherwise(b, s, bound, src))
-        out->value[0] = repack(b, out->value[0], &spec[0].shape, REPACK_RESHAPE, naming, at->loc);
+    for (int i = 0; bound->share && i < n; i++)
+        if (spec[i].shape.rank > 1 && reads_otherwise(b, s, bound, src))
+            out->value[i] =
+                repack(b, out->value[i], form_of(bound, &spec[i]), REPACK_RESHAPE, naming, at->loc);
     if (bound->flip)
         out->value[0] = repack(b, out->value[0], &spec[0].shape, REPACK_FLIP, naming, at->loc);
     const ConnTable *links = connections(bound);

@@ -92,6 +92,7 @@ typedef struct ParamSpec {
     bool plain;            /* train { init = .. } is not meant for it; not decayed unless said */
     InitKind init;         /* default rule if the spec says nothing */
     double init_a, init_b;
+    int64_t ones_from, ones_to; /* unless the spec gives an init, these numbers begin as 1 */
 } ParamSpec;
 
 /* Reverse mode.  Rules: RULE_TRAIN is the true gradient of the losses; RULE_GRADIENT the true

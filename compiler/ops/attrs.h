@@ -142,6 +142,11 @@ typedef struct ReshapeAttrs { int64_t maps, size[2]; } ReshapeAttrs;
 typedef struct ConcatAttrs { int64_t unused; } ConcatAttrs;
 typedef struct SliceAttrs { int64_t from, count; } SliceAttrs;      /* channels */
 typedef struct UnflattenAttrs { int64_t dim[3]; } UnflattenAttrs;
+typedef struct LstmAttrs { /* LSTM, its steps and their gradient */
+    int64_t units;
+    int all;               /* LSTM: 0 the last step's output, 1 those of all steps */
+    bool reverse;          /* from the last step to the first */
+} LstmAttrs;
 typedef struct RbfAttrs { int64_t units; } RbfAttrs;
 typedef struct LossAttrs { /* all losses and their gradients */
     double weight;

@@ -56,6 +56,9 @@ BwwTile tile_bww(const Target *t, int oc, int64_t kw, int64_t channels);
 
 /* Layout of the forward weights of any of these nodes. */
 void conv_forward_layout(const Graph *g, const Node *node, const Target *t, Layout *out);
+void conv_problem_layout(const ConvProblem *p, const Target *t, Layout *out); /* the same */
+/* Output vectors of a tile whose pixels are images. */
+int conv_vectors_by_images(const Target *t, int64_t channels);
 
 /* ---- the register tile (tile.c) ---- */
 typedef struct NestLoop {

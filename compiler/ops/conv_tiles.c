@@ -177,6 +177,14 @@ static void transposed_layout(const ConvProblem *p, const Target *t, Layout *out
                     .groups = (int)p->groups};
 }
 
+void conv_problem_layout(const ConvProblem *p, const Target *t, Layout *out) {
+    forward_layout(p, t, out);
+}
+
+int conv_vectors_by_images(const Target *t, int64_t channels) {
+    return choose_vectors(t, channels, 0, 0, false);
+}
+
 void conv_forward_layout(const Graph *g, const Node *node, const Target *t, Layout *out) {
     ConvProblem p = conv_problem(g, node);
     forward_layout(&p, t, out);
@@ -217,19 +225,21 @@ bool weights_dense_bwd_weights(const Graph *g, NodeId n, int input, const Target
 }
 
 /* The output is laid out as its reader wants it, the input as forward convolution wants it, also
- * where nobody convolves (deconv). */
+ * where nobody convolves (deconv); other readers have another that reads the input. */
 bool weights_transpose_weights(const Graph *g, NodeId n, int input, const Target *t, Layout *out) {
     ValueId v = graph_n(g, n)->out[0];
     for (NodeId u = 1; u < g->nnode; ++u) {
         const Node *node = graph_n(g, u);
-        if (node->dead || node->nin < 2 || node->in[1] != v)
-            continue;
-        if (node->op != OP_CONV2D_BWD_DATA && node->op != OP_DENSE_BWD_DATA)
-            continue;
-        if (input == -1)
-            return weights_conv_bwd_data(g, u, 1, t, out);
-        conv_forward_layout(g, node, t, out);
-        return true;
+        for (int i = 1; !node->dead && i < node->nin; ++i) {
+            if (node->in[i] != v || !op_def[node->op]->weights)
+                continue;
+            if (input == -1 && op_def[node->op]->weights(g, u, i, t, out))
+                return true;
+            if (node->op != OP_CONV2D_BWD_DATA && node->op != OP_DENSE_BWD_DATA)
+                continue;
+            conv_forward_layout(g, node, t, out);
+            return true;
+        }
     }
     return false;
 }

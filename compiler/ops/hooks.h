@@ -60,6 +60,9 @@ CHOOSE(rbf_bwd_centers);
 CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
 WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
 
+/* lstm_lower.c */
+LOWER(lstm_scan); LOWER(lstm_scan_bwd); CHOOSE(lstm_scan); WEIGHTS(lstm_scan);
+
 /* optim_lower.c: all optimizers; clip_norm_lower.c */
 LOWER(update); LOWER(square_sums); LOWER(clip_factor);
 CHOOSE(update); CHOOSE(square_sums); CHOOSE(clip_factor);

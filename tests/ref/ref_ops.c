@@ -12,6 +12,7 @@
 #include "ops/attrs.h"
 #include "ref_algebra.h"
 #include "ref_loss.h"
+#include "ref_lstm.h"
 #include "ref_norm.h"
 #include "ref_params.h"
 #include "ref_window.h"
@@ -597,6 +598,7 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_SUM_TO] = 1e-6,
     [OP_VDENSE] = 1e-5,           [OP_VDENSE_BWD_DATA] = 1e-5,  [OP_VDENSE_BWD_WEIGHTS] = 1e-6,
     [OP_REPACK] = 0,
+    [OP_LSTM] = 5e-6, [OP_LSTM_SCAN] = 5e-6, [OP_LSTM_SCAN_BWD] = 1e-5,
     [OP_GLOBAL_AVGPOOL] = 2e-6, [OP_GLOBAL_MAXPOOL] = 1e-6, [OP_MEAN] = 2e-6,
     [OP_MAX] = 1e-6, [OP_RESAMPLE] = 2e-6, [OP_CROP] = 1e-6,
     [OP_PAD] = 1e-6, [OP_DOWNSAMPLE] = 1e-6, [OP_UPSAMPLE] = 2e-6,

@@ -1,0 +1,170 @@
+/* ref_lstm.c: long short-term memory as loops in double precision (see ref_ops.h).
+ *
+ * lstm is written from its equations, its steps apart from that, and the steps' gradient as the
+ * derivative of one unit's curves, with the recurrent sum written out.  Parameters in PyTorch's
+ * order and with its order of gates: input, forget, cell, output.
+ */
+#include "ref_lstm.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "ops/attrs.h"
+
+#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
+
+/* Map c at step t of image n. */
+static double *at(const RefTensor *s, int64_t n, int64_t c, int64_t t) {
+    return &s->at[(n * s->shape.dim[0] + c) * s->shape.dim[2] + t];
+}
+
+static double sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+
+/* The step at which the walk is after `count` others. */
+static int64_t step(const LstmAttrs *a, int64_t steps, int64_t count) {
+    return a->reverse ? steps - 1 - count : count;
+}
+
+static double *zeros(int64_t n) {
+    double *p = calloc((size_t)n, sizeof *p);
+    BUG_IF(!p, "no memory");
+    return p;
+}
+
+void ref_lstm(const RefCall *r) {
+    const LstmAttrs *a = r->attrs;
+    const double *wx = r->in[1].at, *wh = r->in[2].at, *bx = r->in[3].at, *bh = r->in[4].at;
+    int64_t H = a->units, C = r->in[0].shape.dim[0], L = r->in[0].shape.dim[2];
+    double *h = zeros(H), *c = zeros(H), *sum = zeros(4 * H);
+    FOR(n, r->n) {
+        FOR(u, H) h[u] = c[u] = 0;
+        FOR(count, L) {
+            int64_t t = step(a, L, count);
+            FOR(q, 4 * H) {
+                sum[q] = bx[q] + bh[q];
+                FOR(i, C) sum[q] += wx[q * C + i] * *at(&r->in[0], n, i, t);
+                FOR(j, H) sum[q] += wh[q * H + j] * h[j];
+            }
+            FOR(u, H) {
+                double in = sigmoid(sum[u]), forget = sigmoid(sum[H + u]);
+                c[u] = forget * c[u] + in * tanh(sum[2 * H + u]);
+                h[u] = sigmoid(sum[3 * H + u]) * tanh(c[u]);
+                if (a->all)
+                    *at(r->out, n, u, t) = h[u];
+                else
+                    r->out->at[n * H + u] = h[u];
+            }
+        }
+    }
+    free(h);
+    free(c);
+    free(sum);
+}
+
+/* Outputs: h, the gates, c, h of the step before; the tensors themselves are the memory. */
+void ref_lstm_scan(const RefCall *r) {
+    const LstmAttrs *a = r->attrs;
+    int64_t H = a->units, L = r->in[0].shape.dim[2];
+    FOR(n, r->n) FOR(count, L) {
+        int64_t t = step(a, L, count), before = count ? step(a, L, count - 1) : 0;
+        FOR(u, H) {
+            double gate[4], past = count ? *at(&r->out[2], n, u, before) : 0;
+            FOR(q, 4) {
+                int64_t row = q * H + u;
+                double sum = *at(&r->in[0], n, row, t) + r->in[2].at[row];
+                FOR(j, H)
+                sum += count ? r->in[1].at[row * H + j] * *at(&r->out[0], n, j, before) : 0;
+                gate[q] = q == 2 ? tanh(sum) : sigmoid(sum);
+                *at(&r->out[1], n, row, t) = gate[q];
+            }
+            *at(&r->out[2], n, u, t) = gate[1] * past + gate[0] * gate[2];
+            *at(&r->out[3], n, u, t) = count ? *at(&r->out[0], n, u, before) : 0;
+        }
+        FOR(u, H)
+        *at(&r->out[0], n, u, t) =
+            *at(&r->out[1], n, 3 * H + u, t) * tanh(*at(&r->out[2], n, u, t));
+    }
+}
+
+/* diff_dst, gates, c, weight; the transposed packing has the same logical numbers. */
+void ref_lstm_scan_bwd(const RefCall *r) {
+    const LstmAttrs *a = r->attrs;
+    int64_t H = a->units, L = r->in[0].shape.dim[2];
+    double *dc = zeros(H);
+    FOR(n, r->n) {
+        FOR(u, H) dc[u] = 0;
+        for (int64_t count = L - 1; count >= 0; count--) {
+            int64_t t = step(a, L, count), after = count + 1 < L ? step(a, L, count + 1) : 0;
+            FOR(u, H) {
+                double gate[4], d[4], dh = *at(&r->in[0], n, u, t);
+                FOR(q, 4) gate[q] = *at(&r->in[1], n, q * H + u, t);
+                FOR(q, count + 1 < L ? 4 * H : 0)
+                dh += r->in[3].at[q * H + u] * *at(r->out, n, q, after);
+                double c = *at(&r->in[2], n, u, t), y = tanh(c);
+                double past = count ? *at(&r->in[2], n, u, step(a, L, count - 1)) : 0;
+                double whole = dc[u] + dh * gate[3] * (1 - y * y);
+                d[0] = whole * gate[2] * gate[0] * (1 - gate[0]);
+                d[1] = whole * past * gate[1] * (1 - gate[1]);
+                d[2] = whole * gate[0] * (1 - gate[2] * gate[2]);
+                d[3] = dh * y * gate[3] * (1 - gate[3]);
+                dc[u] = whole * gate[1];
+                FOR(q, 4) * at(r->out, n, q * H + u, t) = d[q];
+            }
+        }
+    }
+    free(dc);
+}
+
+/* ---- cases ---- */
+
+static const struct {
+    const char *what;
+    int64_t maps, steps;
+    LstmAttrs a;
+} lstm_case[REF_LSTM_CASES] = {
+    {"one unit, one step", 1, 1, {1, 0, false}},  {"3 units", 2, 5, {3, 1, false}},
+    {"last of 5 units", 4, 6, {5, 0, false}},     {"16 units", 3, 4, {16, 1, false}},
+    {"17 units, reverse", 5, 4, {17, 1, true}},   {"last, reverse", 4, 5, {6, 0, true}},
+    {"8 units, 17 maps", 17, 3, {8, 0, false}},   {"33 units", 2, 3, {33, 1, false}},
+    {"20 units, one step", 3, 1, {20, 1, false}}, {"4 units, 23 steps", 1, 23, {4, 0, false}},
+    {"32 units, reverse", 16, 3, {32, 0, true}},  {"2 units, 9 steps", 6, 9, {2, 1, true}},
+};
+
+static void add(RefCase *r, RefInput kind, Shape s) {
+    r->kind[r->nin] = kind;
+    r->in[r->nin++] = s;
+}
+
+RefCase ref_lstm_case(Arena *keep, int op, int i) {
+    int64_t H = lstm_case[i].a.units, C = lstm_case[i].maps, L = lstm_case[i].steps;
+    if (op == OP_LSTM_SCAN_BWD && L > 9)
+        L = 9; /* numbers that are no gates make gradients grow without limit */
+    Shape gates = {3, {4 * H, 1, L}}, state = {3, {H, 1, L}}, back = {4, {4 * H, H, 1, 1}};
+    Shape src = {3, {C, 1, L}}, in = {4, {4 * H, C, 1, 1}}, bias = {1, {4 * H}};
+    RefCase r = {.what = lstm_case[i].what, .rounds = true};
+    LstmAttrs *a = ARENA_NEW(keep, LstmAttrs);
+    *a = lstm_case[i].a;
+    r.attrs = a;
+    if (op != OP_LSTM)
+        a->all = 0;
+    if (op == OP_LSTM) {
+        add(&r, REF_DATA, src);
+        add(&r, REF_WEIGHT, in);
+        add(&r, REF_WEIGHT, back);
+        add(&r, REF_WEIGHT, bias);
+        add(&r, REF_WEIGHT, bias);
+    } else if (op == OP_LSTM_SCAN) {
+        add(&r, REF_DATA, gates);
+        add(&r, REF_WEIGHT, back);
+        add(&r, REF_WEIGHT, bias);
+    } else {
+        add(&r, REF_DATA, state);
+        add(&r, REF_DATA, gates);
+        add(&r, REF_DATA, state);
+        add(&r, REF_WEIGHT, back);
+    }
+    return r;
+}
