@@ -168,14 +168,14 @@ static bool vjp_scan(Vjp *v) {
 /* Products with the weights; about 60 operations for a unit's five curves. */
 static double flops_scan(const Graph *g, NodeId n) {
     const LstmAttrs *a = graph_n(g, n)->attrs;
-    double gates = GATES * (double)a->units;
+    double gates = (double)(GATES * a->units);
     double steps = (double)graph_v(g, graph_n(g, n)->in[0])->shape.dim[2];
     return steps * (2 * gates + 60) * (double)a->units;
 }
 
 static double flops_lstm(const Graph *g, NodeId n) {
     const LstmAttrs *a = graph_n(g, n)->attrs;
-    return flops_scan(g, n) + 2 * GATES * (double)a->units * value_elems(g, graph_n(g, n)->in[0]);
+    return flops_scan(g, n) + 2 * (double)(GATES * a->units) * value_elems(g, graph_n(g, n)->in[0]);
 }
 
 const OpDef opdef_lstm = {
