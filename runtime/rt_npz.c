@@ -17,8 +17,8 @@ void rt_npy_head(unsigned char head[RT_NPY_HEAD], int rank, const int64_t *dim) 
     char text[RT_NPY_HEAD];
     int n = snprintf(text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
     for (int i = 0; i < rank && i < 5; i++)
-        n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", i ? ", " : "",
-                      (long long)dim[i]);
+        n +=
+            snprintf(text + n, sizeof text - (size_t)n, "%s%lld", i ? ", " : "", (long long)dim[i]);
     n += snprintf(text + n, sizeof text - (size_t)n, rank == 1 ? ",), }" : "), }");
     memset(head, ' ', RT_NPY_HEAD);
     memcpy(head, "\x93NUMPY\x01", 7);
@@ -85,7 +85,8 @@ int rt_npz_begin(rt_npz **out, const char *path, rt_error *err) {
     return err->code;
 }
 
-/* What local and central headers have in common; sizes always in the zip64 field behind the name. */
+/* What local and central headers have in common; sizes always in the zip64 field behind the name.
+ */
 static void common(Record *r, uint32_t crc, size_t name, int extra) {
     put(r, 2, VERSION);
     put(r, 2, 0x800); /* the name is UTF-8 */

@@ -146,10 +146,7 @@ static int from_stdin(Predict *p, rt_error *err) {
 
 static int run(rt_cli *cli, int64_t top, const char *save, const char **file, int n) {
     rt_error err = {0};
-    Predict p = {.cli = cli,
-                 .top = top,
-                 .save = save,
-                 .picture = rt_output_is_picture(cli->model)};
+    Predict p = {.cli = cli, .top = top, .save = save, .picture = rt_output_is_picture(cli->model)};
     if (cli->batch == 0)
         cli->batch = 16;
     double begun = 0;
@@ -204,10 +201,11 @@ int rt_verb_predict(rt_cli *cli, int argc, char **argv) {
         RT_OPT_PROGRESS(cli),
         RT_OPT_QUIET(cli),
         RT_OPT_JSON(cli)};
-    static const rt_verb verb = {"predict", "classifies pictures", "[OPTIONS] FILE|DIR|-...",
-                                 "predict cat.png\npredict --top=5 --json photos/\n"
-                                 "predict --save=painted.png photo.jpg   # nets that make pictures\n"
-                                 "predict - < list.txt          # names from standard input"};
+    static const rt_verb verb = {
+        "predict", "classifies pictures", "[OPTIONS] FILE|DIR|-...",
+        "predict cat.png\npredict --top=5 --json photos/\n"
+        "predict --save=painted.png photo.jpg   # nets that make pictures\n"
+        "predict - < list.txt          # names from standard input"};
     const char *operands[argc + 1];
     int n = 0, code;
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,

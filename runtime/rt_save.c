@@ -75,8 +75,8 @@ static int write_one(const rt_model *model, const char *path, int rank, const in
 static void file_in(const char *dir, const char *name, char *path, size_t cap) {
     size_t n = strlen(dir);
     const char *dot = strrchr(name, '.'), *slash = strrchr(name, '/');
-    size_t end = dot && dot > name && (!slash || dot > slash + 1) ? (size_t)(dot - name)
-                                                                  : strlen(name);
+    size_t end =
+        dot && dot > name && (!slash || dot > slash + 1) ? (size_t)(dot - name) : strlen(name);
     int used = snprintf(path, cap, "%s%s", dir, n && dir[n - 1] == '/' ? "" : "/");
     size_t at = used > 0 && (size_t)used < cap ? (size_t)used : cap - 1;
     size_t first = 0;

@@ -222,7 +222,8 @@ static bool convert_scale(Caffe *c) {
         return true;
     }
     put_blob(c, top,
-             im_affine(c->im, c->net, c->l->name, in, im_tensor_floats(c->im, &c->l->blob[0]),
+             im_affine(c->im, c->net, c->l->name, in, false,
+                       im_tensor_floats(c->im, &c->l->blob[0]),
                        bias ? im_tensor_floats(c->im, &c->l->blob[1]) : NULL, n));
     return true;
 }
@@ -230,19 +231,18 @@ static bool convert_scale(Caffe *c) {
 /* (shift + scale x)^power */
 static bool convert_power(Caffe *c) {
     Span s = c->l->part[PART_POWER];
-    int in;
-    float shift = (float)span_float(s, 3, 0), scale = (float)span_float(s, 2, 1);
-    if (span_float(s, 1, 1) != 1)
-        return refuse(c, "powers other than 1 cannot be imported");
-    if (!bottom(c, 0, &in))
+    double shift = span_float(s, 3, 0), scale = span_float(s, 2, 1), power = span_float(s, 1, 1);
+    bool line = scale != 1 || shift != 0 || power == 1;
+    ImLayer *l = add(c, line ? IM_SCALE : IM_POW);
+    if (!l)
         return false;
-    int64_t n = channels(c->net, in);
-    if (n < 1 || n > IM_MAX_MAPS)
-        return refuse(c, "its number of channels is not known");
-    ImTensor a = constant(c->im, n, scale), b = constant(c->im, n, shift);
-    put_blob(c, c->l->top.len ? c->l->top.data[0] : c->l->name,
-             im_affine(c->im, c->net, c->l->name, in, im_tensor_floats(c->im, &a),
-                       shift != 0 ? im_tensor_floats(c->im, &b) : NULL, n));
+    l->number[0] = line ? scale : power;
+    l->number[1] = line ? shift : 0;
+    if (!line || power == 1)
+        return true;
+    int in = c->net->layer.len - 1, layer = im_add(c->im, c->net, IM_POW, "", 1, &in);
+    im_at(c->net, layer)->number[0] = power;
+    put_blob(c, c->l->top.len ? c->l->top.data[0] : c->l->name, layer);
     return true;
 }
 
@@ -448,6 +448,10 @@ static bool convert_activation(Caffe *c) {
         return convert_simple(c, IM_TANH, 0);
     if (is(c, "ELU"))
         return convert_simple(c, IM_ELU, span_float(c->l->part[PART_ELU], 1, 1));
+    if (is(c, "AbsVal"))
+        return convert_simple(c, IM_ABS, 0);
+    if (is(c, "BNLL"))
+        return convert_simple(c, IM_SOFTPLUS, 0);
     if (is(c, "Dropout"))
         return convert_simple(c, IM_DROPOUT, span_float(c->l->part[PART_DROPOUT], 1, 0.5));
     if (is(c, "Flatten"))

@@ -124,8 +124,13 @@ typedef struct ImLayer {
     bool ceil, count_pad, bias;
     bool global;                 /* pools: the window is the whole image */
     bool alpha_per_size, within; /* lrn */
+    int64_t at[2];               /* crop: top, left; slice: first map; pad: maps before, after */
+    int64_t extent[2];           /* crop, resize, reshape: height, width */
+    bool align;                  /* upsample, resize: corner to corner */
+    bool affine;                 /* bn: a factor and a term per channel, no statistics */
     double number[4]; /* lrn: k alpha beta; bn: eps; leaky_relu: slope; clip: low high; ... */
-    const char *mode; /* pad: "reflect", "edge"; NULL zeros */
+    const char *mode; /* pad: "reflect", "edge", NULL zeros; upsample, resize: "bilinear",
+                         "nearest"; transpose: "hwc"; mean, max: the axis */
     /* shape of the result: rank 1 or 3 */
     int rank;
     int64_t dim[3];
@@ -163,10 +168,11 @@ void im_param(ImLayer *l, const char *suffix, const ImTensor *t);
 /* Shape of layer i from those of its inputs and its weights; false with im's failure. */
 bool im_infer(Im *im, ImNet *net, int i);
 bool im_infer_all(Im *im, ImNet *net);
-/* Makes a layer whose scale and shift per channel are these: a 1x1 convolution of each channel
- * on its own; scale or shift may be NULL. */
-int im_affine(Im *im, ImNet *net, const char *name, int in, const float *scale, const float *shift,
-              int64_t channels);
+/* Makes a layer whose scale and shift per channel are these (NULL: 1, 0): a bn of mean 0 and
+ * variance 1, which costs nothing behind a convolution.  Behind another such layer (alone: nobody
+ * else reads it) the two become one. */
+int im_affine(Im *im, ImNet *net, const char *name, int in, bool alone, const float *scale,
+              const float *shift, int64_t channels);
 /* Size of the input from the weights of the first dense layer, where the file has none. */
 bool im_deduce_input(Im *im, ImNet *net, int64_t channels);
 /* "3x227x227"; false with im's failure. */

@@ -7,6 +7,7 @@
  */
 #include "import/im.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,12 @@ static bool infer_window(Im *im, ImLayer *l, const ImLayer *src) {
                                           (long long)l->kernel[0], (long long)l->kernel[1],
                                           im_shape_text(im, 3, src->dim)));
     }
+    for (int a = 0; a < 2 && l->count_pad; a++)
+        if ((l->dim[1 + a] - 1) * l->stride[a] + l->kernel[a] >
+            src->dim[1 + a] + l->pad[2 * a] + l->pad[2 * a + 1])
+            return bad_layer(im, l,
+                             "its last window reaches beyond its padding and is divided by "
+                             "a number of cells of its own");
     if (l->op != IM_CONV)
         return true;
     if (l->groups < 1 || l->maps < 1 || src->dim[0] % l->groups || l->maps % l->groups)
@@ -184,9 +191,9 @@ static bool infer_join(Im *im, ImNet *net, ImLayer *l) {
     memcpy(l->dim, first->dim, sizeof l->dim);
     for (int i = 1; i < l->nin; i++) {
         const ImLayer *next = im_at(net, l->in[i]);
-        bool same = next->rank == l->rank;
-        for (int d = l->op == IM_CONCAT; same && d < l->rank; d++)
-            same = next->dim[d] == l->dim[d];
+        bool same = next->rank == l->rank, concat = l->op == IM_CONCAT;
+        for (int d = concat; same && d < l->rank; d++) /* one cell is repeated */
+            same = next->dim[d] == l->dim[d] || (!concat && l->rank == 3 && next->dim[d] == 1);
         if (!same)
             return bad_layer(im, l,
                              arena_printf(im->arena, "it joins %s and %s",
@@ -220,13 +227,54 @@ static bool infer_resized(Im *im, ImLayer *l, const ImLayer *src) {
         int64_t n = src->dim[1 + a];
         if (l->op == IM_UPSAMPLE)
             n *= sensible(l->stride[a], 1) ? l->stride[a] : 0;
+        else if (l->op == IM_DOWNSAMPLE)
+            n = sensible(l->stride[a], 1) ? (n - 1) / l->stride[a] + 1 : 0;
+        else if (l->op == IM_RESIZE || l->op == IM_CROP)
+            n = l->extent[a];
         else if (__builtin_add_overflow(n, l->pad[2 * a], &n) ||
                  __builtin_add_overflow(n, l->pad[2 * a + 1], &n))
             n = 0;
         if (n < 1 || n > IM_MAX_SIDE)
             return bad_layer(im, l, "its size is out of range");
+        if (l->op == IM_CROP && (l->at[a] < 0 || l->at[a] > src->dim[1 + a] - n))
+            return bad_layer(im, l, "it cuts out more than there is");
         l->dim[1 + a] = n;
     }
+    if (l->op != IM_PAD)
+        return true;
+    bool maps =
+        l->at[0] >= 0 && l->at[0] <= IM_MAX_MAPS && l->at[1] >= 0 && l->at[1] <= IM_MAX_MAPS;
+    l->dim[0] += maps ? l->at[0] + l->at[1] : 0;
+    return maps || bad_layer(im, l, "its size is out of range");
+}
+
+/* A part of the maps, other axes, another shape. */
+static bool infer_moved(Im *im, ImLayer *l, const ImLayer *src) {
+    l->rank = src->rank;
+    memcpy(l->dim, src->dim, sizeof l->dim);
+    if (l->op == IM_SLICE) {
+        l->dim[0] = l->maps;
+        return (l->at[0] >= 0 && l->maps >= 1 && l->at[0] <= src->dim[0] - l->maps) ||
+               bad_layer(im, l, "it cuts out more than there is");
+    }
+    if (l->op == IM_RESHAPE) {
+        l->rank = 3;
+        l->dim[0] = l->maps;
+        memcpy(l->dim + 1, l->extent, sizeof l->extent);
+        return (sensible(l->extent[0], 1) && sensible(l->extent[1], 1) && l->maps >= 1 &&
+                l->maps <= IM_MAX_MAPS && product(l) == product(src)) ||
+               bad_layer(im, l, "its new shape has another number of cells");
+    }
+    if (src->rank != 3)
+        return bad_layer(im, l, "its input is no image");
+    for (int d = 0; l->op == IM_TRANSPOSE && d < 3; d++)
+        l->dim[d] = src->dim[strchr("chw", l->mode[d]) - "chw"];
+    if (l->op == IM_TRANSPOSE)
+        return true;
+    bool maps = strcmp(l->mode, "maps") == 0;
+    l->dim[0] = maps ? 1 : l->dim[0];
+    l->dim[1] = strcmp(l->mode, "height") == 0 ? 1 : l->dim[1];
+    l->dim[2] = strcmp(l->mode, "width") == 0 ? 1 : l->dim[2];
     return true;
 }
 
@@ -238,6 +286,7 @@ static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
     case IM_CONV:
     case IM_MAXPOOL:
     case IM_AVGPOOL:
+    case IM_LP_POOL:
         return infer_window(im, l, src);
     case IM_DECONV:
         return infer_deconv(im, l, src);
@@ -248,8 +297,17 @@ static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
         l->dim[0] = product(src);
         return true;
     case IM_UPSAMPLE:
+    case IM_RESIZE:
+    case IM_DOWNSAMPLE:
+    case IM_CROP:
     case IM_PAD:
         return infer_resized(im, l, src);
+    case IM_SLICE:
+    case IM_TRANSPOSE:
+    case IM_RESHAPE:
+    case IM_MEAN:
+    case IM_MAX_OVER:
+        return infer_moved(im, l, src);
     default:
         return im_flags[l->op] & IM_JOIN ? infer_join(im, net, l) : infer_same(im, l, src);
     }
@@ -273,22 +331,45 @@ bool im_infer_all(Im *im, ImNet *net) {
     return true;
 }
 
-int im_affine(Im *im, ImNet *net, const char *name, int in, const float *scale, const float *shift,
-              int64_t channels) {
-    int layer = im_add(im, net, IM_CONV, name, 1, &in);
-    int64_t dim[4] = {channels, 1, 1, 1};
-    float *w, *b;
+/* The variance that, with eps, is 1 in single precision. */
+static float unit_variance(float eps) {
+    float v = 1 - eps;
+    while (v + eps < 1)
+        v = nextafterf(v, 2);
+    while (v + eps > 1)
+        v = nextafterf(v, 0);
+    return v;
+}
+
+int im_affine(Im *im, ImNet *net, const char *name, int in, bool alone, const float *scale,
+              const float *shift, int64_t channels) {
+    static const char *const suffix[] = {"weight", "bias", "running_mean", "running_var"};
+    float *v[4];
+    ImLayer *before = im_at(net, in);
+    if (alone && before->op == IM_BN && before->affine &&
+        before->param[0].tensor.count == channels) {
+        float *w = im_tensor_floats(im, &before->param[0].tensor);
+        float *b = im_tensor_floats(im, &before->param[1].tensor);
+        for (int64_t c = 0; c < channels; c++) {
+            w[c] *= scale ? scale[c] : 1;
+            b[c] = b[c] * (scale ? scale[c] : 1) + (shift ? shift[c] : 0);
+        }
+        before->param[0].tensor.data = (const unsigned char *)w;
+        before->param[1].tensor.data = (const unsigned char *)b;
+        return in;
+    }
+    int layer = im_add(im, net, IM_BN, name, 1, &in);
     ImLayer *l = im_at(net, layer);
-    l->maps = l->groups = channels;
-    ImTensor weight = im_tensor_new(im, 4, dim, &w);
-    for (int64_t c = 0; c < channels; c++)
-        w[c] = scale ? scale[c] : 1;
-    im_param(l, "weight", &weight);
-    if (shift) {
-        ImTensor bias = im_tensor_new(im, 1, dim, &b);
-        memcpy(b, shift, (size_t)channels * sizeof *b);
-        im_param(l, "bias", &bias);
-        l->bias = true;
+    l->affine = true;
+    l->number[0] = (double)1e-5f;
+    for (int k = 0; k < 4 && !im->code; k++) {
+        ImTensor t = im_tensor_new(im, 1, &channels, &v[k]);
+        im_param(l, suffix[k], &t);
+    }
+    for (int64_t c = 0; c < channels && !im->code; c++) {
+        v[0][c] = scale ? scale[c] : 1;
+        v[1][c] = shift ? shift[c] : 0;
+        v[3][c] = unit_variance(1e-5f);
     }
     return layer;
 }

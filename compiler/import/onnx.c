@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LARGEST 3.4e38 /* of single precision, nearly */
+
 bool onnx_refuse(Onnx *o, const char *format, ...) {
     char why[300];
     va_list args;
@@ -57,7 +59,7 @@ int onnx_shape(const Onnx *o, const OnnxValue *v, int64_t dim[IM_MAX_RANK]) {
 }
 
 /* ---- inputs of nodes ---- */
-static bool layer_in(Onnx *o, int i, int *layer) {
+bool onnx_layer_in(Onnx *o, int i, int *layer) {
     const OnnxValue *v = onnx_in(o, i);
     *layer = v ? v->layer : 0;
     if (!v)
@@ -65,7 +67,7 @@ static bool layer_in(Onnx *o, int i, int *layer) {
     return !v->constant || onnx_refuse(o, "its input %d is a constant", i + 1);
 }
 
-static bool constant_in(Onnx *o, int i, const char *what, ImTensor *t) {
+bool onnx_constant_in(Onnx *o, int i, const char *what, ImTensor *t) {
     const OnnxValue *v = onnx_in(o, i);
     if (!v || !v->constant)
         return onnx_refuse(o, "its %s is not a constant", what);
@@ -119,10 +121,10 @@ static const char *layer_name(Onnx *o, const ImTensor *weight) {
     return node_name(o->im, o->node);
 }
 
-/* A layer that reads input 0 and makes output 0; im_infer follows in done(). */
-static ImLayer *add(Onnx *o, ImOp op, const ImTensor *weight) {
+/* A layer that reads input 0 and makes output 0; im_infer follows in onnx_done(). */
+ImLayer *onnx_add(Onnx *o, ImOp op, const ImTensor *weight) {
     int in;
-    if (!layer_in(o, 0, &in))
+    if (!onnx_layer_in(o, 0, &in))
         return NULL;
     int layer = im_add(o->im, o->net, op, layer_name(o, weight), 1, &in);
     if (o->im->code)
@@ -131,14 +133,14 @@ static ImLayer *add(Onnx *o, ImOp op, const ImTensor *weight) {
     return im_at(o->net, layer);
 }
 
-static bool done(Onnx *o) {
+bool onnx_done(Onnx *o) {
     return im_infer(o->im, o->net, o->net->layer.len - 1);
 }
 
 /* ---- windows ---- */
-static void two(const Onnx *o, const char *name, int64_t absent, int64_t out[2]) {
+/* Two numbers of an attribute; absent, they stay. */
+static void two(const Onnx *o, const char *name, int64_t out[2]) {
     int64_t v[2];
-    out[0] = out[1] = absent;
     if (onnx_ints(o->node, name, v, 2) == 2)
         memcpy(out, v, sizeof v);
 }
@@ -166,9 +168,9 @@ static bool window(Onnx *o, ImLayer *l) {
     int64_t pads[4] = {0};
     int n = onnx_ints(o->node, "pads", pads, 4);
     const char *mode = onnx_text(o->im, o->node, "auto_pad", "NOTSET");
-    two(o, "kernel_shape", l->kernel[0], l->kernel);
-    two(o, "strides", 1, l->stride);
-    two(o, "dilations", 1, l->dilation);
+    two(o, "kernel_shape", l->kernel);
+    two(o, "strides", l->stride);
+    two(o, "dilations", l->dilation);
     if (strcmp(mode, "SAME_UPPER") == 0 || strcmp(mode, "SAME_LOWER") == 0)
         return same_pads(o, l, mode[5] == 'U');
     if (n > 0 && n != 4)
@@ -184,7 +186,7 @@ static bool bias_in(Onnx *o, ImLayer *l, int i) {
     ImTensor b;
     if (!onnx_in(o, i))
         return true;
-    if (!constant_in(o, i, "bias", &b))
+    if (!onnx_constant_in(o, i, "bias", &b))
         return false;
     b = im_tensor_shaped(&b, 1, &b.count);
     im_param(l, "bias", &b);
@@ -193,12 +195,12 @@ static bool bias_in(Onnx *o, ImLayer *l, int i) {
 
 static bool convert_conv(Onnx *o, ImOp op) {
     ImTensor w;
-    if (!constant_in(o, 1, "weight", &w))
+    if (!onnx_constant_in(o, 1, "weight", &w))
         return false;
     if (w.rank != 4)
         return onnx_refuse(o, "only two-dimensional ones can be imported, its weights are %s",
                            im_shape_text(o->im, w.rank, w.dim));
-    ImLayer *l = add(o, op, &w);
+    ImLayer *l = onnx_add(o, op, &w);
     if (!l)
         return false;
     l->groups = onnx_int(o->node, "group", 1);
@@ -208,61 +210,43 @@ static bool convert_conv(Onnx *o, ImOp op) {
     l->kernel[0] = w.dim[2];
     l->kernel[1] = w.dim[3];
     if (op == IM_DECONV)
-        two(o, "output_padding", 0, l->out_pad);
+        two(o, "output_padding", l->out_pad);
     if (op == IM_DECONV && onnx_has(o->node, "output_shape"))
         return onnx_refuse(o, "output_shape cannot be imported");
     if (!window(o, l))
         return false;
     im_param(l, "weight", &w);
-    return bias_in(o, l, 2) && done(o);
+    return bias_in(o, l, 2) && onnx_done(o);
 }
 
 static bool convert_pool(Onnx *o, ImOp op) {
-    ImLayer *l = add(o, op, NULL);
+    ImLayer *l = onnx_add(o, op, NULL);
     if (!l || !window(o, l))
         return false;
     if (l->dilation[0] != 1 || l->dilation[1] != 1)
         return onnx_refuse(o, "pools with dilation cannot be imported");
+    l->number[0] = onnx_has(o->node, "p") ? (double)onnx_int(o->node, "p", 2) : 2;
     l->ceil = onnx_int(o->node, "ceil_mode", 0) != 0;
     bool padded = l->pad[0] || l->pad[1] || l->pad[2] || l->pad[3];
     l->count_pad = op == IM_AVGPOOL && padded && onnx_int(o->node, "count_include_pad", 0) != 0;
-    return done(o);
+    return onnx_done(o);
 }
 
 static bool convert_global(Onnx *o, ImOp op) {
-    ImLayer *l = add(o, op, NULL);
+    ImLayer *l = onnx_add(o, op, NULL);
     if (!l)
         return false;
     l->global = true;
-    return done(o);
-}
-
-/* Mean over both axes of an image. */
-static bool convert_mean(Onnx *o) {
-    int64_t axes[4] = {0}, sum = 0;
-    int n = onnx_ints(o->node, "axes", axes, 4);
-    ImTensor t;
-    if (onnx_in(o, 1) && constant_in(o, 1, "axes", &t) && t.count <= 4)
-        for (n = 0; n < t.count; n++)
-            axes[n] = im_tensor_int(&t, n);
-    for (int i = 0; i < n && i < 4; i++)
-        sum += axes[i] < 0 ? axes[i] + 4 : axes[i];
-    if (o->im->code || n != 2 || sum != 5)
-        return onnx_refuse(o, "only means over height and width can be imported");
-    if (!convert_global(o, IM_AVGPOOL) || onnx_int(o->node, "keepdims", 1) != 0)
-        return !o->im->code;
-    int in = o->net->layer.len - 1, flat = im_add(o->im, o->net, IM_FLATTEN, "", 1, &in);
-    onnx_put_layer(o, flat);
-    return !o->im->code && done(o);
+    return onnx_done(o);
 }
 
 /* ---- dense ---- */
 /* w is [units, inputs] already. */
-static bool put_dense(Onnx *o, const char *name, ImTensor w, const ImTensor *bias) {
+static bool put_dense(Onnx *o, ImOp op, const char *name, ImTensor w, const ImTensor *bias) {
     int in;
-    if (!layer_in(o, 0, &in))
+    if (!onnx_layer_in(o, 0, &in))
         return false;
-    int layer = im_add(o->im, o->net, IM_DENSE, name, 1, &in);
+    int layer = im_add(o->im, o->net, op, name, 1, &in);
     if (o->im->code)
         return false;
     ImLayer *l = im_at(o->net, layer);
@@ -273,7 +257,7 @@ static bool put_dense(Onnx *o, const char *name, ImTensor w, const ImTensor *bia
         l->bias = true;
     }
     onnx_put_layer(o, layer);
-    return done(o);
+    return onnx_done(o);
 }
 
 static ImTensor turned(Onnx *o, const ImTensor *w, double factor) {
@@ -288,7 +272,7 @@ static ImTensor turned(Onnx *o, const ImTensor *w, double factor) {
 
 static bool is_vector(const Onnx *o, int layer) {
     const ImLayer *l = im_at(o->net, layer);
-    return l->rank == 1 || layer == 0;
+    return l->rank == 1;
 }
 
 static ImTensor scaled(Onnx *o, const ImTensor *t, double factor) {
@@ -299,11 +283,11 @@ static ImTensor scaled(Onnx *o, const ImTensor *t, double factor) {
     return r;
 }
 
-static bool convert_gemm(Onnx *o) {
+static bool convert_gemm(Onnx *o, ImOp op) {
     ImTensor w, c;
     double alpha = onnx_float(o->node, "alpha", 1), beta = onnx_float(o->node, "beta", 1);
     int in;
-    if (!layer_in(o, 0, &in) || !constant_in(o, 1, "weight", &w))
+    if (!onnx_layer_in(o, 0, &in) || !onnx_constant_in(o, 1, "weight", &w))
         return false;
     if (onnx_int(o->node, "transA", 0) || w.rank != 2 || !is_vector(o, in))
         return onnx_refuse(o, "only a dense layer can be imported");
@@ -313,25 +297,25 @@ static bool convert_gemm(Onnx *o) {
     else if (alpha != 1)
         w = scaled(o, &w, alpha);
     if (!onnx_in(o, 2))
-        return put_dense(o, name, w, NULL);
-    if (!constant_in(o, 2, "bias", &c))
+        return put_dense(o, op, name, w, NULL);
+    if (!onnx_constant_in(o, 2, "bias", &c))
         return false;
     if (c.count != w.dim[0])
         return onnx_refuse(o, "its bias has %lld numbers, not %lld", (long long)c.count,
                            (long long)w.dim[0]);
     c = beta == 1 ? im_tensor_shaped(&c, 1, &c.count) : scaled(o, &c, beta);
     c = im_tensor_shaped(&c, 1, &c.count);
-    return put_dense(o, name, w, &c);
+    return put_dense(o, op, name, w, &c);
 }
 
-static bool convert_matmul(Onnx *o) {
+static bool convert_matmul(Onnx *o, ImOp op) {
     ImTensor w;
     int in;
-    if (!layer_in(o, 0, &in) || !constant_in(o, 1, "weight", &w))
+    if (!onnx_layer_in(o, 0, &in) || !onnx_constant_in(o, 1, "weight", &w))
         return false;
     if (w.rank != 2 || !is_vector(o, in))
         return onnx_refuse(o, "only a dense layer can be imported");
-    return put_dense(o, layer_name(o, &w), turned(o, &w, 1), NULL);
+    return put_dense(o, op, layer_name(o, &w), turned(o, &w, 1), NULL);
 }
 
 /* ---- arithmetic ---- */
@@ -361,42 +345,127 @@ static bool absorb(Onnx *o, int layer, const char *read_as, const float *v, bool
     return true;
 }
 
-static bool with_constant(Onnx *o, int which, ImOp op) {
-    int layer;
-    ImTensor t;
-    if (!layer_in(o, which, &layer) || !constant_in(o, !which, "other operand", &t))
+/* Ends beyond single precision are none. */
+static bool clip(Onnx *o, ImOp op, double low, double high) {
+    low = low > -LARGEST ? low : -LARGEST;
+    high = high < LARGEST ? high : LARGEST;
+    if (!(low <= high))
+        return onnx_refuse(o, "its ends are no range");
+    if (low == -LARGEST && high == LARGEST)
+        return onnx_identity(o);
+    if (low == 0 && high == LARGEST)
+        return onnx_unary(o, IM_RELU, 0);
+    ImLayer *l = onnx_add(o, op, NULL);
+    if (!l)
         return false;
-    const ImLayer *l = im_at(o->net, layer);
-    float *v = t.data ? per_channel(o, &t, l) : NULL;
-    if (!v || (which == 1 && (op == IM_SUB || op == IM_DIV)))
-        return onnx_refuse(o, "only one number, or one per channel, can be %s",
-                           op == IM_MUL || op == IM_DIV ? "a factor" : "added");
-    bool product = op == IM_MUL || op == IM_DIV, idle = true;
-    for (int64_t c = 0; c < l->dim[0]; c++) {
-        v[c] = op == IM_SUB ? -v[c] : op == IM_DIV ? 1 / v[c] : v[c];
-        idle = idle && v[c] == (product ? 1.0f : 0.0f);
-    }
-    if (idle) {
+    l->number[0] = low;
+    l->number[1] = high;
+    return onnx_done(o);
+}
+
+/* a x + b with one number each; a line in front that nobody else reads takes it in. */
+static bool with_line(Onnx *o, int layer, const char *read_as, double a, double b) {
+    ImLayer *l = im_at(o->net, layer);
+    if (l->op == IM_SCALE && readers(o, read_as) == 1) {
+        l->number[0] *= a;
+        l->number[1] = l->number[1] * a + b;
         onnx_put_layer(o, layer);
         return true;
     }
-    if (absorb(o, layer, o->node->in.data[which], v, product))
+    if (a == 1 && b == 0) {
+        onnx_put_layer(o, layer);
         return true;
-    if (l->rank != 3)
-        return onnx_refuse(o, "of a vector, this cannot be imported");
-    onnx_put_layer(o, im_affine(o->im, o->net, node_name(o->im, o->node), layer, product ? v : NULL,
-                                product ? NULL : v, l->dim[0]));
-    return !o->im->code && done(o);
+    }
+    int line = im_add(o->im, o->net, a == -1 && b == 0 ? IM_NEG : IM_SCALE,
+                      node_name(o->im, o->node), 1, &layer);
+    im_at(o->net, line)->number[0] = a;
+    im_at(o->net, line)->number[1] = b;
+    onnx_put_layer(o, line);
+    return !o->im->code && onnx_done(o);
+}
+
+/* c / x = c x^-1 */
+static int inverse(Onnx *o, int layer) {
+    int power = im_add(o->im, o->net, IM_POW, "", 1, &layer);
+    im_at(o->net, power)->number[0] = -1;
+    return o->im->code || !onnx_done(o) ? 0 : power;
+}
+
+/* x op c, or c op x (which = 1), as a x + b. */
+static void line_of(ImOp op, int which, double c, double *a, double *b) {
+    *a = op == IM_MUL ? c : op == IM_DIV ? (which ? c : 1 / c) : op == IM_SUB && which ? -1 : 1;
+    *b = op == IM_ADD ? c : op == IM_SUB ? (which ? c : -c) : 0;
+}
+
+static bool with_constant(Onnx *o, int which, ImOp op) {
+    int layer;
+    ImTensor t;
+    double a, b;
+    if (!onnx_layer_in(o, which, &layer) || !onnx_constant_in(o, !which, "other operand", &t))
+        return false;
+    const char *read_as = o->node->in.data[which];
+    float *v = t.data ? per_channel(o, &t, im_at(o->net, layer)) : NULL;
+    if (!v || (t.count != 1 && (op == IM_MAX || op == IM_MIN)))
+        return onnx_refuse(o, "a constant operand is one number, or one per channel");
+    if (op == IM_MAX || op == IM_MIN) {
+        const char *swap = o->node->in.data[0];
+        o->node->in.data[0] = read_as; /* the constant may come first */
+        bool ok = op == IM_MAX ? clip(o, IM_CLIP, (double)v[0], LARGEST)
+                               : clip(o, IM_CLIP, -LARGEST, (double)v[0]);
+        o->node->in.data[0] = swap;
+        return ok;
+    }
+    if (op == IM_DIV && which) {
+        layer = inverse(o, layer);
+        read_as = "";
+        if (layer == 0)
+            return false;
+    }
+    int64_t channels = im_at(o->net, layer)->dim[0];
+    line_of(op, which, t.count == 1 ? im_tensor_at(&t, 0) : 1, &a, &b);
+    float *factor = ARENA_ARRAY(o->im->arena, channels, float);
+    float *term = ARENA_ARRAY(o->im->arena, channels, float);
+    bool product = false;
+    for (int64_t c = 0; c < channels; c++) {
+        double x, y;
+        line_of(op, which, (double)v[c], &x, &y);
+        factor[c] = (float)x;
+        term[c] = (float)y;
+        product |= factor[c] != 1;
+    }
+    if (absorb(o, layer, read_as, term, product))
+        return true;
+    if (t.count == 1)
+        return with_line(o, layer, read_as, a, b);
+    int made = o->net->layer.len;
+    int line = im_affine(o->im, o->net, node_name(o->im, o->node), layer, readers(o, read_as) == 1,
+                         factor, term, channels);
+    onnx_put_layer(o, line);
+    return !o->im->code && (line != made || onnx_done(o));
+}
+
+/* The larger operand first; the other is repeated.  Differences and quotients cannot swap. */
+static bool larger_first(Onnx *o, ImOp op, int in[2]) {
+    const ImLayer *a = im_at(o->net, in[0]), *b = im_at(o->net, in[1]);
+    if (a->rank != 3 || b->rank != 3 ||
+        a->dim[0] * a->dim[1] * a->dim[2] >= b->dim[0] * b->dim[1] * b->dim[2])
+        return true;
+    if (op == IM_SUB || op == IM_DIV)
+        return onnx_refuse(o, "its first operand is the smaller one");
+    int swap = in[0];
+    in[0] = in[1];
+    in[1] = swap;
+    return true;
 }
 
 static bool convert_join(Onnx *o, ImOp op) {
     int n = o->node->in.len, *in = ARENA_ARRAY(o->im->arena, n + 1, int);
-    if (n == 2 && op != IM_CONCAT && op != IM_MAX)
+    if (n == 2 && op != IM_CONCAT)
         for (int i = 0; i < 2; i++)
             if (onnx_in(o, i) && onnx_in(o, i)->constant)
                 return with_constant(o, !i, op);
     for (int i = 0; i < n; i++)
-        if (!layer_in(o, i, &in[i]))
+        if (!onnx_layer_in(o, i, &in[i]))
             return false;
     if (n == 1) {
         onnx_put_layer(o, in[0]);
@@ -404,64 +473,59 @@ static bool convert_join(Onnx *o, ImOp op) {
     }
     if (n < 1)
         return onnx_refuse(o, "it joins nothing");
+    if (n == 2 && op != IM_CONCAT && !larger_first(o, op, in))
+        return false;
     int layer = im_add(o->im, o->net, op, join_name(o, op), n, in);
     onnx_put_layer(o, layer);
-    return !o->im->code && done(o);
+    return !o->im->code && onnx_done(o);
 }
 
-static bool convert_concat(Onnx *o) {
+static bool convert_concat(Onnx *o, ImOp op) {
     int layer;
     int64_t axis = onnx_int(o->node, "axis", 1);
-    if (!layer_in(o, 0, &layer))
+    if (!onnx_layer_in(o, 0, &layer))
         return false;
     if (axis != 1 && axis != -im_at(o->net, layer)->rank)
         return onnx_refuse(o, "only channels can be joined");
-    return convert_join(o, IM_CONCAT);
+    return convert_join(o, op);
 }
 
 /* ---- one input, no weights ---- */
-static bool convert_unary(Onnx *o, ImOp op, double number) {
-    ImLayer *l = add(o, op, NULL);
+bool onnx_unary(Onnx *o, ImOp op, double number) {
+    ImLayer *l = onnx_add(o, op, NULL);
     if (!l)
         return false;
     l->number[0] = number;
-    return done(o);
+    return onnx_done(o);
 }
 
-static bool convert_clip(Onnx *o) {
-    double low = onnx_float(o->node, "min", -3.4e38), high = onnx_float(o->node, "max", 3.4e38);
+static bool convert_clip(Onnx *o, ImOp op) {
+    double low = onnx_float(o->node, "min", -LARGEST), high = onnx_float(o->node, "max", LARGEST);
     ImTensor t;
-    if (onnx_in(o, 1) && (!constant_in(o, 1, "lower end", &t) || t.count != 1))
+    if (onnx_in(o, 1) && (!onnx_constant_in(o, 1, "lower end", &t) || t.count != 1))
         return onnx_refuse(o, "its lower end is not one number");
     low = onnx_in(o, 1) ? im_tensor_at(&t, 0) : low;
-    if (onnx_in(o, 2) && (!constant_in(o, 2, "upper end", &t) || t.count != 1))
+    if (onnx_in(o, 2) && (!onnx_constant_in(o, 2, "upper end", &t) || t.count != 1))
         return onnx_refuse(o, "its upper end is not one number");
     high = onnx_in(o, 2) ? im_tensor_at(&t, 0) : high;
-    if (low == 0 && high > 1e38)
-        return convert_unary(o, IM_RELU, 0);
-    ImLayer *l = add(o, IM_CLIP, NULL);
-    if (!l)
-        return false;
-    l->number[0] = low;
-    l->number[1] = high;
-    return done(o);
+    return clip(o, op, low, high);
 }
 
-static bool convert_dropout(Onnx *o) {
+static bool convert_dropout(Onnx *o, ImOp op) {
     double rate = onnx_float(o->node, "ratio", 0.5);
     const OnnxValue *v = onnx_in(o, 1);
     if (v && v->constant && v->tensor.count == 1)
         rate = im_tensor_at(&v->tensor, 0);
     if (rate > 0 && rate < 1)
-        return convert_unary(o, IM_DROPOUT, rate);
+        return onnx_unary(o, op, rate);
     int in;
-    bool ok = layer_in(o, 0, &in);
+    bool ok = onnx_layer_in(o, 0, &in);
     onnx_put_layer(o, in);
     return ok;
 }
 
-static bool convert_lrn(Onnx *o) {
-    ImLayer *l = add(o, IM_LRN, NULL);
+static bool convert_lrn(Onnx *o, ImOp op) {
+    ImLayer *l = onnx_add(o, op, NULL);
     if (!l)
         return false;
     l->size = onnx_int(o->node, "size", 5);
@@ -471,340 +535,227 @@ static bool convert_lrn(Onnx *o) {
     l->alpha_per_size = true;
     if (l->size < 1 || l->size > 255 || l->size % 2 == 0)
         return onnx_refuse(o, "its window is not odd");
-    return done(o);
+    return onnx_done(o);
 }
 
 static bool convert_norm(Onnx *o, ImOp op) {
     static const char *const suffix[] = {"weight", "bias", "running_mean", "running_var"};
     ImTensor t[4];
     int n = op == IM_BN ? 4 : 2;
+    if (onnx_int(o->node, "training_mode", 0) || !onnx_int(o->node, "spatial", 1))
+        return onnx_refuse(o, "only running statistics of whole channels can be imported");
     for (int i = 0; i < n; i++) {
-        if (!constant_in(o, 1 + i, suffix[i], &t[i]))
+        if (!onnx_constant_in(o, 1 + i, suffix[i], &t[i]))
             return false;
         t[i] = im_tensor_shaped(&t[i], 1, &t[i].count);
     }
-    ImLayer *l = add(o, op, &t[0]);
+    ImLayer *l = onnx_add(o, op, &t[0]);
     if (!l)
         return false;
     l->number[0] = onnx_float(o->node, "epsilon", (double)1e-5f);
     for (int i = 0; i < n; i++)
         im_param(l, suffix[i], &t[i]);
-    return done(o);
+    return onnx_done(o);
 }
 
-static bool convert_prelu(Onnx *o) {
+static bool convert_prelu(Onnx *o, ImOp op) {
     ImTensor w;
-    if (!constant_in(o, 1, "slope", &w))
+    if (!onnx_constant_in(o, 1, "slope", &w))
         return false;
-    ImLayer *l = add(o, IM_PRELU, &w);
+    ImLayer *l = onnx_add(o, op, &w);
     if (!l)
         return false;
+    const ImLayer *src = im_at(o->net, l->in[0]);
+    if (w.count != 1 && !per_channel(o, &w, src))
+        return onnx_refuse(o, "its slopes are not one number, or one per channel");
     w = im_tensor_shaped(&w, 1, &w.count);
     im_param(l, "weight", &w);
-    return done(o);
+    return onnx_done(o);
 }
 
-static bool convert_softmax(Onnx *o) {
+/* Before version 13 all axes from the first one on are one. */
+static bool convert_softmax(Onnx *o, ImOp op) {
     int64_t axis = onnx_int(o->node, "axis", o->model->opset < 13 ? 1 : -1);
     int in;
-    if (!layer_in(o, 0, &in))
+    if (!onnx_layer_in(o, 0, &in))
         return false;
-    int rank = im_at(o->net, in)->rank;
-    if (axis != 1 && axis != -rank)
+    const ImLayer *l = im_at(o->net, in);
+    axis += axis < 0 ? l->rank + 1 : 0;
+    if (axis != 1 || (o->model->opset < 13 && l->rank == 3 && l->dim[1] * l->dim[2] != 1))
         return onnx_refuse(o, "only a softmax over channels can be imported");
-    return convert_unary(o, IM_SOFTMAX, 0);
+    return onnx_unary(o, op, 0);
 }
 
-/* ---- shapes ---- */
-static bool convert_identity(Onnx *o) {
+/* ---- nothing to do ---- */
+bool onnx_identity(Onnx *o) {
     int in;
-    bool ok = layer_in(o, 0, &in);
+    bool ok = onnx_layer_in(o, 0, &in);
     onnx_put_layer(o, in);
     return ok;
 }
 
-/* What is left is a flattening, or nothing. */
-static bool reshaped(Onnx *o, int rank, const int64_t *dim) {
-    int in;
-    if (!layer_in(o, 0, &in))
-        return false;
-    const ImLayer *l = im_at(o->net, in);
-    int64_t cells = 1;
-    bool same = rank == l->rank + 1;
-    for (int i = 0; i < l->rank; i++) {
-        cells *= l->dim[i];
-        same = same && dim[1 + i] == l->dim[i];
-    }
-    if (same)
-        return convert_identity(o);
-    if (rank == 2 && dim[0] == o->batch && dim[1] == cells)
-        return convert_unary(o, IM_FLATTEN, 0);
-    if (rank == 4 && dim[0] == o->batch && dim[1] == cells && dim[2] == 1 && dim[3] == 1)
-        return convert_unary(o, IM_FLATTEN, 0); /* a vector, whatever it is called */
-    return onnx_refuse(o, "only flattening can be imported, not to %s",
-                       im_shape_text(o->im, rank, dim));
+/* To another kind of floating point number. */
+static bool convert_cast(Onnx *o, ImOp op) {
+    int64_t to = onnx_int(o->node, "to", 1);
+    (void)op;
+    if (to != 1 && to != 10 && to != 11 && to != 16)
+        return onnx_refuse(o, "only floating point numbers can be computed with");
+    return onnx_identity(o);
 }
 
-static bool convert_reshape(Onnx *o) {
-    ImTensor t;
-    int64_t dim[IM_MAX_RANK], from[IM_MAX_RANK], known = 1, all = 1;
-    int free_axis = -1;
-    if (!onnx_in(o, 0) || !constant_in(o, 1, "new shape", &t) || t.count > IM_MAX_RANK)
-        return onnx_refuse(o, "its new shape is not known");
-    int rank = onnx_shape(o, onnx_in(o, 0), from);
-    for (int i = 0; i < rank; i++)
-        all *= from[i]; /* of a layer: checked when it was made */
-    for (int i = 0; i < t.count; i++) {
-        dim[i] = im_tensor_int(&t, i);
-        if (dim[i] == 0 && i < rank)
-            dim[i] = from[i];
-        if (dim[i] < 0)
-            free_axis = i;
-        else if (__builtin_mul_overflow(known, dim[i], &known))
-            return onnx_refuse(o, "its new shape is too large");
-    }
-    if (free_axis >= 0)
-        dim[free_axis] = known > 0 ? all / known : 0;
-    return reshaped(o, (int)t.count, dim);
-}
-
-static bool convert_flatten(Onnx *o) {
-    int in;
-    if (!layer_in(o, 0, &in))
-        return false;
-    if (onnx_int(o->node, "axis", 1) != 1)
-        return onnx_refuse(o, "only axis 1 can be imported");
-    return im_at(o->net, in)->rank == 1 ? convert_identity(o) : convert_unary(o, IM_FLATTEN, 0);
-}
-
-/* Axes of one cell disappear: an image of 1x1 becomes a vector. */
-static bool convert_squeeze(Onnx *o) {
-    int in;
-    if (!layer_in(o, 0, &in))
-        return false;
-    const ImLayer *l = im_at(o->net, in);
-    if (l->rank == 3 && l->dim[1] == 1 && l->dim[2] == 1)
-        return convert_unary(o, IM_FLATTEN, 0);
-    return onnx_refuse(o, "only images of one cell can be squeezed");
-}
-
-/* NHWC input: only where it reads the picture itself. */
-static bool convert_transpose(Onnx *o) {
-    int64_t perm[4], d[3];
-    int in, n = onnx_ints(o->node, "perm", perm, 4);
-    if (!layer_in(o, 0, &in))
-        return false;
-    ImLayer *l = im_at(o->net, in);
-    if (n == 4 && in == 0 && o->net->layer.len == 1 && perm[0] == 0 && perm[1] == 3 &&
-        perm[2] == 1 && perm[3] == 2) {
-        memcpy(d, l->dim, sizeof d);
-        l->dim[0] = d[2], l->dim[1] = d[0], l->dim[2] = d[1];
-        return convert_identity(o);
-    }
-    return onnx_refuse(o, "only the transposition of the input picture can be imported");
-}
-
-static bool convert_pad(Onnx *o) {
-    int64_t pads[8] = {0};
-    int n = onnx_ints(o->node, "pads", pads, 8);
-    double value = onnx_float(o->node, "value", 0);
-    const char *mode = onnx_text(o->im, o->node, "mode", "constant");
-    ImTensor t;
-    if (onnx_in(o, 1)) {
-        if (!constant_in(o, 1, "padding", &t))
-            return false;
-        for (n = 0; n < t.count && n < 8; n++)
-            pads[n] = im_tensor_int(&t, n);
-    }
-    const OnnxValue *fill = onnx_in(o, 2);
-    if (fill && fill->constant && fill->tensor.count == 1)
-        value = im_tensor_at(&fill->tensor, 0);
-    if (n != 8 || pads[0] || pads[1] || pads[4] || pads[5] || onnx_in(o, 3))
-        return onnx_refuse(o, "only height and width can be padded");
-    if (strcmp(mode, "constant") == 0 ? value != 0
-                                      : strcmp(mode, "reflect") != 0 && strcmp(mode, "edge") != 0)
-        return onnx_refuse(o, "only zeros, mirrored and repeated cells can be padded");
-    ImLayer *l = add(o, IM_PAD, NULL);
-    if (!l)
-        return false;
-    l->pad[0] = pads[2], l->pad[1] = pads[6], l->pad[2] = pads[3], l->pad[3] = pads[7];
-    l->mode = strcmp(mode, "constant") == 0 ? NULL : mode;
-    return done(o);
-}
-
-/* Nearest neighbour by whole factors, however its rounding is described. */
-static bool nearest(Onnx *o, const double factor[2]) {
-    const char *kind = onnx_text(o->im, o->node, "mode", "nearest");
-    const char *at = onnx_text(o->im, o->node, "coordinate_transformation_mode", "half_pixel");
-    const char *round = onnx_text(o->im, o->node, "nearest_mode", "round_prefer_floor");
-    bool old = strcmp(o->node->type, "Upsample") == 0, asymmetric = strcmp(at, "asymmetric") == 0;
-    if (strcmp(kind, "nearest") != 0)
-        return onnx_refuse(o, "only nearest neighbours can be imported, not '%s'", kind);
-    for (int a = 0; a < 2; a++)
-        if (!(factor[a] >= 1 && factor[a] <= 1024) || factor[a] != floor(factor[a]))
-            return onnx_refuse(o, "only whole factors can be imported");
-    bool down = strcmp(round, "floor") == 0;
-    bool two_wide = strcmp(round, "round_prefer_floor") == 0 && factor[0] == 2 && factor[1] == 2;
-    if (!old && !(asymmetric ? down || two_wide : strncmp(round, "round_", 6) == 0))
-        return onnx_refuse(o, "its way of rounding (%s, %s) cannot be imported", at, round);
-    ImLayer *l = add(o, IM_UPSAMPLE, NULL);
-    if (!l)
-        return false;
-    for (int a = 0; a < 2; a++)
-        l->stride[a] = (int64_t)factor[a];
-    return done(o);
-}
-
-static bool convert_resize(Onnx *o) {
-    bool old = strcmp(o->node->type, "Upsample") == 0 || o->model->opset < 11;
-    const OnnxValue *scales = onnx_in(o, old ? 1 : 2), *sizes = old ? NULL : onnx_in(o, 3);
-    double factor[2] = {0};
-    int in;
-    if (!layer_in(o, 0, &in))
-        return false;
-    const ImLayer *l = im_at(o->net, in);
-    const OnnxValue *v = scales && scales->constant && scales->tensor.count == 4 ? scales : sizes;
-    if (!v || !v->constant || v->tensor.count != 4 || l->rank != 3)
-        return onnx_refuse(o, "its factors are not known");
-    for (int a = 0; a < 2; a++) {
-        factor[a] = im_tensor_at(&v->tensor, 2 + a);
-        if (v == sizes)
-            factor[a] /= (double)l->dim[1 + a];
-    }
-    return nearest(o, factor);
-}
-
-/* Every s-th row and column: a pool whose window is one cell. */
-static bool convert_slice(Onnx *o) {
-    int64_t step[2] = {1, 1};
-    ImTensor t[4]; /* starts, ends, axes, steps */
-    int in, n = 0;
-    bool ok = layer_in(o, 0, &in) && o->node->in.len == 5;
-    for (int i = 0; ok && i < 4; i++) {
-        ok = constant_in(o, 1 + i, "part", &t[i]);
-        n = i ? n : (int)t[0].count;
-        ok = ok && t[i].count == n && n <= 4;
-    }
-    const ImLayer *l = im_at(o->net, in);
-    for (int i = 0; ok && i < n; i++) {
-        int64_t axis = im_tensor_int(&t[2], i), end = im_tensor_int(&t[1], i);
-        axis += axis < 0 ? l->rank + 1 : 0;
-        ok = l->rank == 3 && axis >= 1 && axis < 4 && im_tensor_int(&t[0], i) == 0 &&
-             end >= l->dim[axis - 1];
-        int64_t s = im_tensor_int(&t[3], i);
-        ok = ok && s >= 1 && s <= IM_MAX_SIDE && (axis > 1 || s == 1);
-        if (ok && axis > 1)
-            step[axis - 2] = s;
-    }
-    if (!ok) {
-        o->im->code = 0; /* constant_in's reason is less clear */
-        return onnx_refuse(o, "only every n-th row and column can be cut out");
-    }
-    ImLayer *pool = add(o, IM_AVGPOOL, NULL);
-    if (!pool)
-        return false;
-    memcpy(pool->stride, step, sizeof step);
-    return done(o);
+static bool convert_identity(Onnx *o, ImOp op) {
+    (void)op;
+    return onnx_identity(o);
 }
 
 /* ---- which node is which ---- */
-static bool to_relu(Onnx *o) {
-    return convert_unary(o, IM_RELU, 0);
+/* Two layers behind each other, of one number each. */
+static bool two_unary(Onnx *o, ImOp first, double a, double b, ImOp second, double c, double d) {
+    int in, layer;
+    if (!onnx_layer_in(o, 0, &in))
+        return false;
+    layer = im_add(o->im, o->net, first, "", 1, &in);
+    im_at(o->net, layer)->number[0] = a;
+    im_at(o->net, layer)->number[1] = b;
+    if (o->im->code || !onnx_done(o))
+        return false;
+    int last = im_add(o->im, o->net, second, node_name(o->im, o->node), 1, &layer);
+    im_at(o->net, last)->number[0] = c;
+    im_at(o->net, last)->number[1] = d;
+    onnx_put_layer(o, last);
+    return !o->im->code && onnx_done(o);
 }
-static bool to_leaky(Onnx *o) {
-    return convert_unary(o, IM_LEAKY_RELU, onnx_float(o->node, "alpha", (double)0.01f));
+
+/* f(x) = x * (the layer made last): the pieces of HardSwish and Softsign. */
+static bool with_input(Onnx *o, ImOp op) {
+    int in[2];
+    if (!onnx_layer_in(o, 0, &in[0]))
+        return false;
+    in[1] = o->net->layer.len - 1;
+    onnx_put_layer(o, im_add(o->im, o->net, op, node_name(o->im, o->node), 2, in));
+    return !o->im->code && onnx_done(o);
 }
-static bool to_elu(Onnx *o) {
-    return convert_unary(o, IM_ELU, onnx_float(o->node, "alpha", 1));
+
+static bool convert_curve(Onnx *o, ImOp op) {
+    switch (op) {
+    case IM_LEAKY_RELU:
+        return onnx_unary(o, op, onnx_float(o->node, "alpha", (double)0.01f));
+    case IM_ELU:
+        return onnx_unary(o, op, onnx_float(o->node, "alpha", 1));
+    case IM_POW: /* Reciprocal */
+        return onnx_unary(o, op, -1);
+    case IM_GELU:
+        if (strcmp(onnx_text(o->im, o->node, "approximate", "none"), "tanh") != 0)
+            return onnx_refuse(o, "only the form with tanh can be imported (approximate = 'tanh')");
+        return onnx_unary(o, op, 0);
+    default:
+        return onnx_unary(o, op, 0);
+    }
 }
-static bool to_sigmoid(Onnx *o) {
-    return convert_unary(o, IM_SIGMOID, 0);
+
+static bool convert_selu(Onnx *o, ImOp op) {
+    double alpha = onnx_float(o->node, "alpha", (double)1.67326319217681884765625f);
+    double gamma = onnx_float(o->node, "gamma", (double)1.05070102214813232421875f);
+    return two_unary(o, op, alpha, 0, IM_SCALE, gamma, 0);
 }
-static bool to_tanh(Onnx *o) {
-    return convert_unary(o, IM_TANH, 0);
+
+static bool convert_hard(Onnx *o, ImOp op) {
+    bool swish = op == IM_MUL;
+    double alpha = swish ? 1.0 / 6 : onnx_float(o->node, "alpha", (double)0.2f);
+    double beta = swish ? 0.5 : onnx_float(o->node, "beta", 0.5);
+    return two_unary(o, IM_SCALE, alpha, beta, IM_CLIP, 0, 1) && (!swish || with_input(o, IM_MUL));
 }
-static bool to_conv(Onnx *o) {
-    return convert_conv(o, IM_CONV);
+
+static bool convert_softsign(Onnx *o, ImOp op) {
+    (void)op;
+    return two_unary(o, IM_ABS, 0, 0, IM_SCALE, 1, 1) && with_input(o, IM_DIV);
 }
-static bool to_deconv(Onnx *o) {
-    return convert_conv(o, IM_DECONV);
+
+static bool convert_log_softmax(Onnx *o, ImOp op) {
+    if (!convert_softmax(o, op))
+        return false;
+    int in = o->net->layer.len - 1;
+    onnx_put_layer(o, im_add(o->im, o->net, IM_LOG, node_name(o->im, o->node), 1, &in));
+    return !o->im->code && onnx_done(o);
 }
-static bool to_maxpool(Onnx *o) {
-    return convert_pool(o, IM_MAXPOOL);
-}
-static bool to_avgpool(Onnx *o) {
-    return convert_pool(o, IM_AVGPOOL);
-}
-static bool to_global_avg(Onnx *o) {
-    return convert_global(o, IM_AVGPOOL);
-}
-static bool to_global_max(Onnx *o) {
-    return convert_global(o, IM_MAXPOOL);
-}
-static bool to_bn(Onnx *o) {
-    return convert_norm(o, IM_BN);
-}
-static bool to_instance(Onnx *o) {
-    return convert_norm(o, IM_INSTANCE_NORM);
-}
-static bool to_add(Onnx *o) {
-    return convert_join(o, IM_ADD);
-}
-static bool to_sub(Onnx *o) {
-    return convert_join(o, IM_SUB);
-}
-static bool to_mul(Onnx *o) {
-    return convert_join(o, IM_MUL);
-}
-static bool to_div(Onnx *o) {
-    return convert_join(o, IM_DIV);
-}
-static bool to_max(Onnx *o) {
-    return convert_join(o, IM_MAX);
+
+static bool convert_pow(Onnx *o, ImOp op) {
+    ImTensor t;
+    if (!onnx_constant_in(o, 1, "exponent", &t))
+        return false;
+    if (t.count != 1)
+        return onnx_refuse(o, "its exponent is not one number");
+    double p = im_tensor_at(&t, 0);
+    if (p == 1)
+        return onnx_identity(o);
+    return p == 2     ? onnx_unary(o, IM_SQUARE, 0)
+           : p == 0.5 ? onnx_unary(o, IM_SQRT, 0)
+                      : onnx_unary(o, op, p);
 }
 
 static const struct {
     const char *type;
-    bool (*convert)(Onnx *);
+    bool (*convert)(Onnx *, ImOp);
+    ImOp op;
 } table[] = {
-    {"Conv", to_conv},
-    {"ConvTranspose", to_deconv},
-    {"Gemm", convert_gemm},
-    {"MatMul", convert_matmul},
-    {"Relu", to_relu},
-    {"LeakyRelu", to_leaky},
-    {"Elu", to_elu},
-    {"Sigmoid", to_sigmoid},
-    {"Tanh", to_tanh},
-    {"Clip", convert_clip},
-    {"PRelu", convert_prelu},
-    {"MaxPool", to_maxpool},
-    {"AveragePool", to_avgpool},
-    {"GlobalAveragePool", to_global_avg},
-    {"GlobalMaxPool", to_global_max},
-    {"ReduceMean", convert_mean},
-    {"LRN", convert_lrn},
-    {"BatchNormalization", to_bn},
-    {"InstanceNormalization", to_instance},
-    {"Dropout", convert_dropout},
-    {"Identity", convert_identity},
-    {"Cast", convert_identity},
-    {"Concat", convert_concat},
-    {"Add", to_add},
-    {"Sum", to_add},
-    {"Sub", to_sub},
-    {"Mul", to_mul},
-    {"Div", to_div},
-    {"Max", to_max},
-    {"Pad", convert_pad},
-    {"Flatten", convert_flatten},
-    {"Reshape", convert_reshape},
-    {"Squeeze", convert_squeeze},
-    {"Softmax", convert_softmax},
-    {"Upsample", convert_resize},
-    {"Resize", convert_resize},
-    {"Slice", convert_slice},
-    {"Transpose", convert_transpose},
+    {"Conv", convert_conv, IM_CONV},
+    {"ConvTranspose", convert_conv, IM_DECONV},
+    {"Gemm", convert_gemm, IM_DENSE},
+    {"MatMul", convert_matmul, IM_DENSE},
+    {"Relu", convert_curve, IM_RELU},
+    {"LeakyRelu", convert_curve, IM_LEAKY_RELU},
+    {"Elu", convert_curve, IM_ELU},
+    {"Selu", convert_selu, IM_ELU},
+    {"Sigmoid", convert_curve, IM_SIGMOID},
+    {"HardSigmoid", convert_hard, IM_CLIP},
+    {"HardSwish", convert_hard, IM_MUL},
+    {"Softplus", convert_curve, IM_SOFTPLUS},
+    {"Softsign", convert_softsign, IM_DIV},
+    {"Tanh", convert_curve, IM_TANH},
+    {"Gelu", convert_curve, IM_GELU},
+    {"Abs", convert_curve, IM_ABS},
+    {"Neg", convert_curve, IM_NEG},
+    {"Sqrt", convert_curve, IM_SQRT},
+    {"Exp", convert_curve, IM_EXP},
+    {"Log", convert_curve, IM_LOG},
+    {"Reciprocal", convert_curve, IM_POW},
+    {"Pow", convert_pow, IM_POW},
+    {"Clip", convert_clip, IM_CLIP},
+    {"PRelu", convert_prelu, IM_PRELU},
+    {"MaxPool", convert_pool, IM_MAXPOOL},
+    {"AveragePool", convert_pool, IM_AVGPOOL},
+    {"LpPool", convert_pool, IM_LP_POOL},
+    {"GlobalAveragePool", convert_global, IM_AVGPOOL},
+    {"GlobalMaxPool", convert_global, IM_MAXPOOL},
+    {"ReduceMean", onnx_reduce, IM_MEAN},
+    {"ReduceSum", onnx_reduce, IM_SCALE},
+    {"ReduceMax", onnx_reduce, IM_MAX_OVER},
+    {"LRN", convert_lrn, IM_LRN},
+    {"BatchNormalization", convert_norm, IM_BN},
+    {"InstanceNormalization", convert_norm, IM_INSTANCE_NORM},
+    {"Dropout", convert_dropout, IM_DROPOUT},
+    {"Identity", convert_identity, IM_NONE},
+    {"Cast", convert_cast, IM_NONE},
+    {"Concat", convert_concat, IM_CONCAT},
+    {"Add", convert_join, IM_ADD},
+    {"Sum", convert_join, IM_ADD},
+    {"Sub", convert_join, IM_SUB},
+    {"Mul", convert_join, IM_MUL},
+    {"Div", convert_join, IM_DIV},
+    {"Max", convert_join, IM_MAX},
+    {"Min", convert_join, IM_MIN},
+    {"Softmax", convert_softmax, IM_SOFTMAX},
+    {"LogSoftmax", convert_log_softmax, IM_SOFTMAX},
+    {"Pad", onnx_pad, IM_PAD},
+    {"Flatten", onnx_flatten, IM_FLATTEN},
+    {"Reshape", onnx_reshape, IM_RESHAPE},
+    {"Squeeze", onnx_squeeze, IM_FLATTEN},
+    {"Unsqueeze", onnx_squeeze, IM_RESHAPE},
+    {"Upsample", onnx_resize, IM_UPSAMPLE},
+    {"Resize", onnx_resize, IM_RESIZE},
+    {"Slice", onnx_slice, IM_SLICE},
+    {"Split", onnx_split, IM_SLICE},
+    {"Transpose", onnx_transpose, IM_TRANSPOSE},
 };
 
 static bool convert_node(Onnx *o) {
@@ -815,7 +766,7 @@ static bool convert_node(Onnx *o) {
         return !o->im->code;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(o->node->type, table[i].type) == 0)
-            return table[i].convert(o) && !o->im->code;
+            return table[i].convert(o, table[i].op) && !o->im->code;
     return onnx_refuse(o, "this operator cannot be imported");
 }
 
@@ -843,15 +794,16 @@ static bool take_input(Onnx *o) {
         if (picture->dim[i] > IM_MAX_SIDE)
             return im_fail(o->im, NETC_LIMIT, "its input '%s' is too large", picture->name);
     if (picture->rank == 2) {
-        l->dim[0] = l->dim[1] = 1;
-        l->dim[2] = picture->dim[1];
+        l->rank = 1;
+        l->dim[0] = picture->dim[1];
+        l->dim[1] = l->dim[2] = 1;
     } else if (picture->rank == 4) {
         memcpy(l->dim, picture->dim + 1, sizeof l->dim);
     } else if (picture->rank >= 0 || !o->im->options->input) {
         return im_fail(o->im, NETC_DATA, "its input '%s' has %d dimensions; pictures have four",
                        picture->name, picture->rank);
     }
-    if (o->im->options->input)
+    if (o->im->options->input && l->rank == 3)
         return im_parse_size(o->im, o->im->options->input, l->dim) && im_infer(o->im, o->net, 0);
     if (l->dim[0] && l->dim[1] && l->dim[2])
         return im_infer(o->im, o->net, 0);

@@ -43,6 +43,7 @@ int64_t onnx_int(const OnnxNode *node, const char *name, int64_t absent);
 double onnx_float(const OnnxNode *node, const char *name, double absent);
 const char *onnx_text(Im *im, const OnnxNode *node, const char *name, const char *absent);
 int onnx_ints(const OnnxNode *node, const char *name, int64_t *out, int most); /* -1: absent */
+int onnx_floats(const OnnxNode *node, const char *name, float *out, int most);
 bool onnx_has(const OnnxNode *node, const char *name);
 bool onnx_tensor(Im *im, const OnnxNode *node, const char *name,
                  ImTensor *t); /* false: absent or bad */
@@ -71,6 +72,32 @@ void onnx_put(Onnx *o, int output, OnnxValue v);
 void onnx_put_layer(Onnx *o, int layer);
 /* The shape that ONNX sees: the batch first. */
 int onnx_shape(const Onnx *o, const OnnxValue *v, int64_t dim[IM_MAX_RANK]);
+/* Input i must be a layer, or a constant. */
+bool onnx_layer_in(Onnx *o, int i, int *layer);
+bool onnx_constant_in(Onnx *o, int i, const char *what, ImTensor *t);
+/* A layer that reads input 0 and makes output 0, named after its weight or its node; its settings
+ * come next, then onnx_done, which infers its shape. */
+ImLayer *onnx_add(Onnx *o, ImOp op, const ImTensor *weight);
+bool onnx_done(Onnx *o);
+bool onnx_unary(Onnx *o, ImOp op, double number);
+bool onnx_identity(Onnx *o);
+
+/* onnx_move.c: cells in other places. */
+bool onnx_reshape(Onnx *o, ImOp op);
+bool onnx_flatten(Onnx *o, ImOp op);
+bool onnx_squeeze(Onnx *o, ImOp op); /* and Unsqueeze */
+bool onnx_transpose(Onnx *o, ImOp op);
+bool onnx_pad(Onnx *o, ImOp op);
+bool onnx_resize(Onnx *o, ImOp op);
+bool onnx_slice(Onnx *o, ImOp op);
+bool onnx_split(Onnx *o, ImOp op);
+bool onnx_reduce(Onnx *o, ImOp op);
+
+/* onnx_fold.c */
+/* Numbers of input `i`, or of the attribute of older versions; how many, -1: not known. */
+int onnx_list(Onnx *o, int i, const char *name, int64_t out[IM_MAX_RANK]);
+/* First index and number of indices of a part from..to by step of an axis with n cells. */
+bool onnx_range(int64_t n, int64_t *from, int64_t to, int64_t step, int64_t *count);
 /* Nodes whose result is known now: shapes, constants and sums of them.  *done: it was one. */
 bool onnx_fold(Onnx *o, bool *done);
 

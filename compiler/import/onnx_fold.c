@@ -108,11 +108,12 @@ static bool fold_concat(Onnx *o) {
     return true;
 }
 
-/* Numbers of input `i`, or of the attribute of older versions; how many, -1: not known. */
-static int slice_list(Onnx *o, int i, const char *name, int64_t out[IM_MAX_RANK]) {
+int onnx_list(Onnx *o, int i, const char *name, int64_t out[IM_MAX_RANK]) {
     const OnnxValue *v = onnx_in(o, i);
-    if (!v)
-        return onnx_ints(o->node, name, out, IM_MAX_RANK);
+    if (!v) {
+        int n = onnx_ints(o->node, name, out, IM_MAX_RANK);
+        return n > IM_MAX_RANK ? -1 : n;
+    }
     if (!v->constant || v->tensor.count > IM_MAX_RANK)
         return -1;
     for (int64_t k = 0; k < v->tensor.count; k++)
@@ -120,8 +121,7 @@ static int slice_list(Onnx *o, int i, const char *name, int64_t out[IM_MAX_RANK]
     return (int)v->tensor.count;
 }
 
-/* First index and number of indices of a part from..to by step of an axis with n cells. */
-static bool slice_range(int64_t n, int64_t *from, int64_t to, int64_t step, int64_t *count) {
+bool onnx_range(int64_t n, int64_t *from, int64_t to, int64_t step, int64_t *count) {
     bool back = step < 0;
     if (step == 0 || step < -LIMIT || step > LIMIT)
         return false;
@@ -138,13 +138,13 @@ static bool slice_range(int64_t n, int64_t *from, int64_t to, int64_t step, int6
 static bool fold_slice(Onnx *o, const ImTensor *x) {
     int64_t from[IM_MAX_RANK], to[IM_MAX_RANK], axes[IM_MAX_RANK], steps[IM_MAX_RANK];
     int64_t first[IM_MAX_RANK] = {0}, by[IM_MAX_RANK], dim[IM_MAX_RANK];
-    int n = slice_list(o, 1, "starts", from), axis_count = slice_list(o, 3, "axes", axes);
-    int step_count = slice_list(o, 4, "steps", steps);
+    int n = onnx_list(o, 1, "starts", from), axis_count = onnx_list(o, 3, "axes", axes);
+    int step_count = onnx_list(o, 4, "steps", steps);
     float *out;
     memcpy(dim, x->dim, sizeof dim);
     for (int d = 0; d < IM_MAX_RANK; d++)
         by[d] = 1;
-    bool ok = n >= 0 && n <= x->rank && slice_list(o, 2, "ends", to) == n && x->count <= LIMIT &&
+    bool ok = n >= 0 && n <= x->rank && onnx_list(o, 2, "ends", to) == n && x->count <= LIMIT &&
               (axis_count < 0 || axis_count == n) && (step_count < 0 || step_count == n);
     for (int i = 0; ok && i < n; i++) {
         int64_t axis = axis_count < 0 ? i : axes[i] < 0 ? axes[i] + x->rank : axes[i];
@@ -153,7 +153,7 @@ static bool fold_slice(Onnx *o, const ImTensor *x) {
             break;
         first[axis] = from[i];
         by[axis] = step_count < 0 ? 1 : steps[i];
-        ok = slice_range(x->dim[axis], &first[axis], to[i], by[axis], &dim[axis]);
+        ok = onnx_range(x->dim[axis], &first[axis], to[i], by[axis], &dim[axis]);
     }
     if (!ok)
         return onnx_refuse(o, "this part of a constant cannot be imported");

@@ -259,6 +259,23 @@ const char *onnx_text(Im *im, const OnnxNode *node, const char *name, const char
     return find_field(node, name, 4, &f) ? text_of(im, &f) : absent;
 }
 
+int onnx_floats(const OnnxNode *node, const char *name, float *out, int most) {
+    Wire a;
+    WireField f;
+    int n = 0;
+    if (!find(node, name, &a))
+        return -1;
+    while (wire_next(&a, &f)) {
+        if (f.number != 7 || (f.type != WIRE_32 && f.type != WIRE_BYTES))
+            continue;
+        size_t size = f.type == WIRE_32 ? 4 : f.size;
+        for (size_t i = 0; i + 4 <= size && n <= most; i += 4, n++)
+            if (n < most)
+                memcpy(&out[n], f.data + i, 4);
+    }
+    return n;
+}
+
 int onnx_ints(const OnnxNode *node, const char *name, int64_t *out, int most) {
     Wire a;
     WireField f;

@@ -105,8 +105,9 @@ static bool rounds_up(const ImNet *net, const ImLayer *l) {
 static void pool_args(StrBuf *out, const ImNet *net, const ImLayer *l) {
     sb_putc(out, '(');
     put_extent(out, l->kernel);
-    if (!l->global)
-        put_pair(out, "stride", l->stride, l->kernel);
+    if (l->op == IM_LP_POOL && l->number[0] != 2)
+        put_named(out, ", p", l->number[0]);
+    put_pair(out, "stride", l->stride, l->kernel);
     put_pad(out, l->pad);
     if (l->ceil && rounds_up(net, l))
         sb_puts(out, ", round = ceil");
@@ -132,8 +133,76 @@ static void numbers(StrBuf *out, const double *v, int n) {
     sb_putc(out, ')');
 }
 
+static void put_factor(StrBuf *out, const int64_t k[2]) {
+    sb_putc(out, '(');
+    if (k[0] == k[1])
+        sb_printf(out, "%lld", (long long)k[0]);
+    else
+        put_extent(out, k);
+}
+
+static void put_size(StrBuf *out, const int64_t extent[2]) {
+    sb_putc(out, '(');
+    put_extent(out, extent);
+}
+
+static void pad_args(StrBuf *out, const ImLayer *l) {
+    bool cells = l->pad[0] || l->pad[1] || l->pad[2] || l->pad[3];
+    sb_putc(out, '(');
+    if (cells)
+        put_pads(out, l->pad);
+    if (l->mode)
+        sb_printf(out, ", mode = %s", l->mode);
+    if (l->at[0] || l->at[1])
+        sb_printf(out, "%smaps = %lld", cells ? ", " : "", (long long)l->at[0]);
+    if (l->at[0] != l->at[1])
+        sb_printf(out, ", maps_after = %lld", (long long)l->at[1]);
+    sb_putc(out, ')');
+}
+
+/* Operations that move cells. */
+static void moved_args(StrBuf *out, const ImLayer *l) {
+    switch (l->op) {
+    case IM_UPSAMPLE:
+    case IM_DOWNSAMPLE:
+        put_factor(out, l->stride);
+        break;
+    case IM_RESIZE:
+    case IM_CROP:
+        put_size(out, l->extent);
+        break;
+    case IM_SLICE:
+        sb_printf(out, "(%lld, %lld)", (long long)l->at[0], (long long)l->maps);
+        return;
+    case IM_TRANSPOSE:
+        sb_printf(out, "(%s)", l->mode);
+        return;
+    case IM_RESHAPE:
+        sb_printf(out, "(%lld, ", (long long)l->maps);
+        put_extent(out, l->extent);
+        sb_putc(out, ')');
+        return;
+    case IM_MEAN:
+    case IM_MAX_OVER:
+        sb_printf(out, "(axis = %s)", l->mode);
+        return;
+    case IM_PAD:
+        pad_args(out, l);
+        return;
+    default:
+        return;
+    }
+    if (l->op == IM_CROP)
+        sb_printf(out, ", top = %lld, left = %lld", (long long)l->at[0], (long long)l->at[1]);
+    else if (l->mode)
+        sb_printf(out, ", mode = %s", l->mode);
+    sb_puts(out, l->align ? ", align = yes)" : ")");
+}
+
 const char *spec_stage(Im *im, const ImNet *net, const ImLayer *l) {
     StrBuf out = sb_new(im->arena);
+    if (l->global)
+        return l->op == IM_MAXPOOL ? "global_maxpool" : "global_avgpool";
     sb_puts(&out, im_spelling[l->op]);
     switch (l->op) {
     case IM_CONV:
@@ -145,6 +214,7 @@ const char *spec_stage(Im *im, const ImNet *net, const ImLayer *l) {
         break;
     case IM_MAXPOOL:
     case IM_AVGPOOL:
+    case IM_LP_POOL:
         pool_args(&out, net, l);
         break;
     case IM_LRN:
@@ -173,22 +243,21 @@ const char *spec_stage(Im *im, const ImNet *net, const ImLayer *l) {
     case IM_CLIP:
         numbers(&out, l->number, 2);
         break;
-    case IM_UPSAMPLE:
+    case IM_POW:
+        numbers(&out, l->number, 1);
+        break;
+    case IM_SCALE:
         sb_putc(&out, '(');
-        if (l->stride[0] == l->stride[1])
-            sb_printf(&out, "%lld", (long long)l->stride[0]);
-        else
-            put_extent(&out, l->stride);
+        spec_number(&out, l->number[0]);
+        if (l->number[1] != 0)
+            put_named(&out, ", shift", l->number[1]);
         sb_putc(&out, ')');
         break;
-    case IM_PAD:
-        sb_putc(&out, '(');
-        put_pads(&out, l->pad);
-        if (l->mode)
-            sb_printf(&out, ", mode = %s", l->mode);
-        sb_putc(&out, ')');
+    case IM_PRELU:
+        sb_puts(&out, l->param[0].tensor.count == 1 && l->dim[0] != 1 ? "(shared = yes)" : "");
         break;
     default:
+        moved_args(&out, l);
         break;
     }
     return out.text;
@@ -362,14 +431,18 @@ const char *im_spec(Im *im, ImNet *net, const char *stem, const char *file) {
     spec_body(im, net, &all, of, &blocks, &body);
     put_head(net, stem, file, &out);
     sb_puts(&out, blocks.length ? blocks.text : ""); /* each ends with an empty line */
-    sb_printf(&out, "net %s {\n  input image: f32[%lld, %lld, %lld]\n", net_name(im, net, stem),
-              (long long)input->dim[0], (long long)input->dim[1], (long long)input->dim[2]);
+    sb_printf(&out, "net %s {\n  input image: f32[%lld", net_name(im, net, stem),
+              (long long)input->dim[0]);
+    if (input->rank == 3)
+        sb_printf(&out, ", %lld, %lld", (long long)input->dim[1], (long long)input->dim[2]);
+    sb_puts(&out, "]\n");
     if (score->rank == 1 && score->dim[0] >= 2)
         sb_printf(&out, "  input label: class[%lld]\n", (long long)score->dim[0]);
     sb_putc(&out, '\n');
     sb_puts(&out, body.length ? body.text : "");
     put_ends(im, net, &all, of, &out);
-    put_data(net, &out);
+    if (input->rank == 3)
+        put_data(net, &out);
     sb_puts(&out, "}\n");
     return out.text;
 }

@@ -53,8 +53,8 @@ static bool infer_lrn(Infer *inf) {
     if (!infer_norm(inf))
         return false;
     if (a->region == NORM_WITHIN && a->size > 255)
-        return infer_fail(inf, "E0303", 0, -1, "Caffe's nets use 3", "window size %lld: at most 255",
-                          (long long)a->size);
+        return infer_fail(inf, "E0303", 0, -1, "Caffe's nets use 3",
+                          "window size %lld: at most 255", (long long)a->size);
     return true;
 }
 
@@ -122,14 +122,18 @@ static bool window_lrn(const void *attrs, int64_t kernel[2], int64_t stride[2], 
     return a->region == NORM_WITHIN;
 }
 
-static bool vjp_lcn(Vjp *v) { return vjp_norm(v, OP_LCN_BWD); }
+static bool vjp_lcn(Vjp *v) {
+    return vjp_norm(v, OP_LCN_BWD);
+}
 
 static double flops_norm(const Graph *g, NodeId n) {
     const NormAttrs *a = graph_n(g, n)->attrs;
     return out_elems(g, n) * (double)(a->size + 12);
 }
 
-static double flops_norm2(const Graph *g, NodeId n) { return 2 * flops_norm(g, n); }
+static double flops_norm2(const Graph *g, NodeId n) {
+    return 2 * flops_norm(g, n);
+}
 
 #define NORM_COMMON(function, table)                                                               \
     .attr_size = sizeof(NormAttrs), .attrs = table, .nattrs = COUNT_OF(table), .flops = function,  \
@@ -138,11 +142,12 @@ static double flops_norm2(const Graph *g, NodeId n) { return 2 * flops_norm(g, n
 const OpDef opdef_lrn = {
     .title = "local response normalisation across or within maps",
     .formula = "dst[i] = src[i] * (k + a * sum over j in W(i) of src[j]^2)^-beta",
-    .doc = "Divides by the activity of the `size` maps around (those that exist) at the same "
-           "position.  a = alpha as in the paper; with alpha_per = size, a = alpha / size, which is "
-           "what Caffe and PyTorch compute (they also default to k = 1).  With region = within, W is "
-           "a window of size x size cells of the same map, zeros around it, and alpha_per = size "
-           "divides by size * size.",
+    .doc =
+        "Divides by the activity of the `size` maps around (those that exist) at the same "
+        "position.  a = alpha as in the paper; with alpha_per = size, a = alpha / size, which is "
+        "what Caffe and PyTorch compute (they also default to k = 1).  With region = within, W is "
+        "a window of size x size cells of the same map, zeros around it, and alpha_per = size "
+        "divides by size * size.",
     .theory = "Krizhevsky, Sutskever, Hinton 2012, section 3.3",
     .infer = infer_lrn,
     .vjp = vjp_lrn,
@@ -155,8 +160,9 @@ const OpDef opdef_lrn = {
 
 const OpDef opdef_lrn_bwd = {
     .title = "gradient of lrn",
-    .formula = "diff_src[i] = g[i] s[i]^-beta - 2 a beta src[i] * sum over j in W(i) of g[j] src[j] "
-               "s[j]^(-beta-1), g = diff_dst",
+    .formula =
+        "diff_src[i] = g[i] s[i]^-beta - 2 a beta src[i] * sum over j in W(i) of g[j] src[j] "
+        "s[j]^(-beta-1), g = diff_dst",
     .doc = "The adjoint of lrn's derivative at src.",
     .theory = "differentiation of Krizhevsky et al. 2012, section 3.3",
     .infer = infer_norm_bwd,
@@ -166,13 +172,15 @@ const OpDef opdef_lrn_bwd = {
 
 const OpDef opdef_lcn = {
     .title = "local contrast normalisation across maps",
-    .formula = "v[i] = src[i] - mean over j in W(i) of src[j];  dst[i] = v[i] * (k + a * sum over j "
-               "in W(i) of v[j]^2)^-beta",
-    .doc = "Subtracts the mean of the `size` maps around at the same position, then divides by their "
-           "remaining activity.  Windows are clipped to existing maps; the mean is over the maps "
-           "present; every v[j] is centred on its own window.  a = alpha, or alpha / size with "
-           "alpha_per = size.  k = 1, alpha = 1, beta = 0.5, alpha_per = size divides by a standard "
-           "deviation.",
+    .formula =
+        "v[i] = src[i] - mean over j in W(i) of src[j];  dst[i] = v[i] * (k + a * sum over j "
+        "in W(i) of v[j]^2)^-beta",
+    .doc =
+        "Subtracts the mean of the `size` maps around at the same position, then divides by their "
+        "remaining activity.  Windows are clipped to existing maps; the mean is over the maps "
+        "present; every v[j] is centred on its own window.  a = alpha, or alpha / size with "
+        "alpha_per = size.  k = 1, alpha = 1, beta = 0.5, alpha_per = size divides by a standard "
+        "deviation.",
     .theory = "Jarrett, Kavukcuoglu, Ranzato, LeCun 2009, section 2; Zeiler, Fergus 2014, figure 3",
     .infer = infer_norm,
     .vjp = vjp_lcn,

@@ -1,7 +1,8 @@
 /* expand.c: composites (OpDef.expand) become their parts.
  *
  * requires: grad, which asks the composite for its gradient.  ensures: no operator with an expand
- * hook is left, unless it has code of its own (lrn across maps); the node itself becomes the last part, so its value keeps name, label and `keep`.
+ * hook is left, unless it has code of its own (lrn across maps); the node itself becomes the last
+ * part, so its value keeps name, label and `keep`.
  * leaves alone: everything else.
  */
 #include "ir/op.h"

@@ -1,0 +1,214 @@
+/* test_onnx.c: every ONNX operator that netc imports computes what onnxruntime computes.
+ *
+ * tests/import/operators.bin (from make_operators.py there) holds one tiny model per operator and
+ * operator set, and its output.  Each is imported to a spec and weights, the spec is parsed and
+ * built, and the reference interpreter runs its graph on the weights: double precision, so what is
+ * compared is the import.  Compiled code is held against the same interpreter elsewhere.
+ */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "base/diag.h"
+#include "front/model.h"
+#include "front/parse.h"
+#include "import/import.h"
+#include "ref_run.h"
+#include "rt_files.h"
+#include "rt_safetensors.h"
+#include "suite.h"
+
+#define CHECK(cond, ...)                                                                           \
+    do {                                                                                           \
+        bool good_ = (cond);                                                                       \
+        if (!good_) {                                                                              \
+            printf("\n  ");                                                                        \
+            printf(__VA_ARGS__);                                                                   \
+        }                                                                                          \
+        CU_ASSERT(good_);                                                                          \
+    } while (0)
+
+typedef struct Record {
+    char name[64];
+    int opset, bytes, rank, dim[4];
+    const char *model;
+    const float *want; /* may be unaligned */
+    int64_t count;
+} Record;
+
+static char *read_all(Arena *arena, const char *path, size_t *size) {
+    FILE *f = fopen(path, "rb");
+    *size = 0;
+    if (!f)
+        return NULL;
+    char *data = arena_alloc(arena, 1 << 20);
+    *size = fread(data, 1, (1 << 20) - 1, f);
+    data[*size] = 0;
+    fclose(f);
+    return data;
+}
+
+static const char *vectors(Arena *arena) {
+    const char *root = getenv("NETC_SOURCE_DIR");
+    return arena_printf(arena, "%s/tests/import/operators.bin", root ? root : "../..");
+}
+
+/* The next record; steps over it. */
+static bool next_record(const char **at, const char *end, Record *r) {
+    int used = 0;
+    if (*at >= end ||
+        sscanf(*at, "%63s %d %d %d%n", r->name, &r->opset, &r->bytes, &r->rank, &used) != 4)
+        return false;
+    const char *p = *at + used;
+    r->count = 1;
+    for (int i = 0; i < r->rank && i < 4; i++) {
+        char *stop;
+        r->dim[i] = (int)strtol(p, &stop, 10);
+        r->count *= r->dim[i];
+        p = stop;
+    }
+    if (r->rank < 0)
+        r->count = 0;
+    r->model = p + 1;
+    r->want = (const float *)(const void *)(r->model + r->bytes);
+    *at = r->model + r->bytes + r->count * 4;
+    return *at <= end;
+}
+
+static Model *build(Arena *arena, const char *path, const char *text) {
+    Sources *s = sources_new(arena);
+    DiagCtx *d = diag_ctx_new(arena, s);
+    Ast *file = parse_text(arena, s, d, path, text, strlen(text), NULL);
+    ModelOptions options = {.sources = s, .forward_only = true, .strict_shapes = false};
+    Model *m = file ? model_build(arena, d, file, &options) : NULL;
+    if (!m)
+        diag_render(d, stdout, DIAG_TEXT, false);
+    return m;
+}
+
+/* The weights file must hold exactly the network's parameters. */
+static bool load(const Model *m, const char *path, double **param) {
+    st_file file;
+    rt_error err = {0};
+    int found = 0;
+    if (st_open(&file, path, 0, &err))
+        return false;
+    for (int i = 0; i < m->params.count; i++) {
+        const Param *p = &m->params.at[i];
+        const st_tensor *t = st_find(&file, p->name);
+        int64_t n = shape_elems(&p->shape), wide = n;
+        if (p->constant)
+            continue;
+        if (!t)
+            break;
+        float *v = malloc((size_t)n * sizeof *v);
+        bool same = t->count == n && st_read(&file, t, v, n, &err) == 0;
+        if (same)
+            for (int64_t k = 0; k < n; k++)
+                param[i][k] = (double)v[k];
+        else if (p->links && t->count < n && st_read(&file, t, v, t->count, &err) == 0) {
+            wide = 0; /* groups: the numbers stand where links are */
+            int64_t cell = n / (p->shape.dim[0] * p->shape.dim[1]);
+            for (int64_t k = 0; k < n; k++)
+                param[i][k] = p->links[k / cell] ? (double)v[wide++] : 0;
+            same = wide == t->count;
+        }
+        found += same;
+        free(v);
+    }
+    int want = 0;
+    for (int i = 0; i < m->params.count; i++)
+        want += !m->params.at[i].constant;
+    bool all = found == want && file.tensors == want;
+    st_close(&file);
+    return all;
+}
+
+static void compare(const Record *r, const Model *m, const RefRun *run) {
+    const ModelGraph *g = &m->mode[MODEL_FORWARD];
+    ValueId v = g->prob ? g->prob : g->score;
+    double most = 1, worst = 0;
+    int64_t n = ref_value_elems(run, v);
+    for (int64_t k = 0; n == r->count && k < n; k++) {
+        float want;
+        memcpy(&want, (const char *)r->want + 4 * k, 4);
+        most = fabs((double)want) > most ? fabs((double)want) : most;
+        worst = fmax(worst, fabs((double)want - run->value[v][k]));
+    }
+    CHECK(n == r->count, "%s in set %d gives %lld numbers, not %lld", r->name, r->opset,
+          (long long)n, (long long)r->count);
+    CHECK(worst <= 1e-5 * most, "%s in set %d is off by %g of %g", r->name, r->opset, worst, most);
+}
+
+static void one(const Record *r) {
+    Arena *arena = arena_new();
+    const char *stem = arena_strdup(arena, in_dir("op"));
+    const char *model = arena_printf(arena, "%s.onnx", stem);
+    FILE *f = fopen(model, "wb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fwrite(r->model, 1, (size_t)r->bytes, f), (size_t)r->bytes);
+    fclose(f);
+    ImportResult result;
+    ImportOptions options = {.path = model, .output = stem};
+    int code = import_file(arena, &options, &result);
+    if (r->rank < 0) {
+        CHECK(code == NETC_DATA && strstr(result.text, r->name) && strstr(result.text, "\nhelp: "),
+              "%s in set %d is not refused well: %d %s", r->name, r->opset, code, result.text);
+        arena_free(arena);
+        intern_reset();
+        return;
+    }
+    CHECK(code == NETC_OK, "%s in set %d is not imported: %s", r->name, r->opset, result.text);
+    size_t size;
+    char *spec = code ? NULL : read_all(arena, result.spec, &size);
+    Model *m = spec ? build(arena, result.spec, spec) : NULL;
+    if (spec && !m)
+        printf("%s in set %d:\n%s", r->name, r->opset, spec);
+    CHECK(code || m, "%s in set %d gives a spec that is refused", r->name, r->opset);
+    if (m) {
+        double **param = ref_params_new(&m->params);
+        CHECK(load(m, result.weights, param), "%s in set %d: weights and spec differ", r->name,
+              r->opset);
+        int64_t n = shape_elems(&m->input[0].shape);
+        double *x = malloc((size_t)n * sizeof *x);
+        const int32_t label[1] = {0};
+        const int64_t *d = m->input[0].shape.dim;
+        for (int64_t i = 0; i < n; i++) {
+            int64_t at = i; /* of pictures whose maps come last: [height, width, maps] */
+            if (strcmp(r->name, "TransposeInput") == 0)
+                at = i % (d[1] * d[2]) * d[0] + i / (d[1] * d[2]);
+            x[i] = ((double)(37 * at % 64) - 31.5) / 16;
+        }
+        RefRun run = {.g = m->mode[MODEL_FORWARD].graph,
+                      .n = 1,
+                      .input = {x},
+                      .label = {label},
+                      .param = param};
+        bool ran = ref_run(&run);
+        CHECK(ran, "%s in set %d: %s", r->name, r->opset, run.error);
+        if (ran)
+            compare(r, m, &run);
+        ref_run_free(&run);
+        ref_params_free(param, m->params.count);
+        free(x);
+    }
+    arena_free(arena);
+    intern_reset();
+}
+
+static void operators(void) {
+    Arena *arena = arena_new();
+    size_t size;
+    const char *at = read_all(arena, vectors(arena), &size), *end = at + size;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    Record r;
+    int models = 0;
+    for (; next_record(&at, end, &r); models++)
+        one(&r);
+    CU_ASSERT_PTR_EQUAL(at, end);
+    CU_ASSERT(models > 300);
+    arena_free(arena);
+}
+
+SUITE_MAIN(TEST(operators))
