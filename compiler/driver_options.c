@@ -148,7 +148,7 @@ static const OptionRow table[] = {
      "for this machine: measure what can be chosen"},
     {"as", 0, OPT_CHOICE, V(EMIT), "KIND", "ast|graph|dot|plan|ll|asm|obj|header", FIELD(emit),
      "ast graph dot plan ll asm obj header"},
-    {"mode", 0, OPT_CHOICE, V(EMIT), "MODE", "forward|train|look", FIELD(mode),
+    {"mode", 0, OPT_CHOICE, V(EMIT), "MODE", "forward|train|look|curvature", FIELD(mode),
      "which program: forward, train or look"},
     {"json", 0, OPT_FLAG, V(DESCRIBE) | V(EMIT), NULL, NULL, FIELD(json),
      "describe, --as=plan: JSON instead of a table"},

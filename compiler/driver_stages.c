@@ -141,7 +141,7 @@ int stage_target(Compile *c, const char *fallback) {
 /* Training is planned for the spec's batch, what looks at pictures for one of them. */
 static void plan_options(Compile *c, int mode, PlanOptions *plan) {
     const Options *o = c->options;
-    int64_t spec = c->model && mode == MODEL_TRAIN ? c->model->train.batch : 1;
+    int64_t spec = c->model && mode_trains(mode) ? c->model->train.batch : 1;
     *plan = (PlanOptions){.exact = o->exact,
                           .bf16 = o->weights == 1,
                           .memory = o->memory,
@@ -154,7 +154,7 @@ static void prepare_pass(Compile *c, int mode, PassCtx *pass) {
     plan_options(c, mode, &c->plan[mode]);
     pass->options = &c->plan[mode];
     pass->tmp = c->tmp;
-    pass->lanes = true;
+    pass->lanes = mode != MODEL_CURVATURE;
     pass->target = &c->target;
     pass->dump = c->options->dump;
     pass->stop_after = c->options->stop_after;
@@ -369,6 +369,7 @@ int stage_run_pass(Compile *c, const char *text, FILE *out) {
     prepare_pass(c, c->options->mode, &pass);
     pass.train = c->options->mode == MODEL_TRAIN;
     pass.look = c->options->mode == MODEL_LOOK;
+    pass.curvature = c->options->mode == MODEL_CURVATURE;
     if (!pass_run_one(graph, &pass, c->options->run_pass)) {
         fprintf(stderr, "netc: error: pass '%s' does not apply to a graph in this state\n",
                 c->options->run_pass);

@@ -86,7 +86,8 @@ typedef struct rt_kernel {
 typedef struct rt_entry {
     const char *name;       /* forward: "forward", small networks also "forward_few" for a few
                                images; train: "step"; look: "prepare", "record",
-                               "project_gradient", "project_deconvnet", "project_guided" */
+                               "project_gradient", "project_deconvnet", "project_guided";
+                               curvature: "curvature" */
     int32_t first, count;
 } rt_entry;
 
@@ -109,7 +110,7 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
 } rt_seed;
 
 typedef struct rt_program {
-    const char *name;       /* "forward", "train", "look" */
+    const char *name;       /* "forward", "train", "look", "curvature" (sdlm) */
     int64_t act_bytes;      /* per image of capacity */
     int64_t fix_bytes;
     int64_t scratch_bytes;  /* per thread, the largest of its kernels */
@@ -186,12 +187,12 @@ typedef struct rt_metric {
     int32_t smallest_wins;  /* argmin outputs (RBF penalties) */
     int32_t pad_;
 } rt_metric;
-enum { RT_SGD, RT_ADAM, RT_RMSPROP };
+enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM };
 enum { RT_CLIP_NONE, RT_CLIP_VALUE, RT_CLIP_NORM };
 typedef struct rt_train_spec {
     double lr, momentum, decay; /* adam: momentum is beta1 */
     double second;          /* adam: beta2; rmsprop: alpha */
-    double eps;             /* adam, rmsprop: beside the root; rmsprop, eps_inside: in it */
+    double eps;             /* adam, rmsprop: beside the root; rmsprop, eps_inside: in it; sdlm: mu */
     double clip_at;
     int32_t optimizer, clip, eps_inside, decoupled; /* decoupled: adamw */
     int64_t batch, epochs;
@@ -199,6 +200,10 @@ typedef struct rt_train_spec {
     int64_t checkpoint_epochs;
     rt_schedule schedule;
     const char *train_data, *test_data; /* URIs as rt_data_open takes them */
+    int64_t curvature;      /* sdlm: samples before each epoch */
+    const char *load, *load_map, *load_skip; /* weights to start from, or NULL; "old.* -> new.*, ..";
+                               names that stay as initialised */
+    int64_t load_partial;
 } rt_train_spec;
 
 typedef struct rt_layer {   /* what `info` and reports print */
@@ -224,7 +229,7 @@ typedef struct rt_model {
     int32_t nparams;
     const rt_param *param;
     int64_t param_bytes, state_bytes;
-    rt_program program[3];  /* forward, train, look; nkernels = 0: absent */
+    rt_program program[4];  /* forward, train, look, curvature; nkernels = 0: absent */
     rt_train_spec train;
     const rt_metric *metric;
     const rt_layer *layer;

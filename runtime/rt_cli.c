@@ -75,8 +75,10 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
         (*m)->seed = 0;
     if (cli->seed == 0 && !bare && rt_init_params(*m, 0, err))
         return err->code;
-    if (*m)
+    if (*m) {
         (*m)->skip = cli->skip;
+        (*m)->rename = cli->map;
+    }
     if (cli->weights && rt_weights_load(*m, cli->weights, flags, &loaded, err) == 0 && flags)
         rt_warn(&cli->progress, "%s: %d tensors taken, the others keep their initial values",
                 cli->weights, loaded);
@@ -86,7 +88,7 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     if (cli->weights == path)
         cli->weights = NULL;
     if (*m)
-        (*m)->skip = NULL; /* a checkpoint is taken whole */
+        (*m)->skip = (*m)->rename = NULL; /* a checkpoint is taken whole */
     if (err->code) {
         netrt_close(*m);
         *m = NULL;

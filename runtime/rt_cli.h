@@ -15,7 +15,7 @@
 typedef struct rt_cli {
     const rt_model *model;
     const char *program; /* argv[0] without folders */
-    const char *data, *weights, *out, *skip;
+    const char *data, *weights, *out, *skip, *map;
     int64_t threads, batch, seed;
     int partial, json, quiet, progress_kind;
     double max_bad; /* percent of broken pictures tolerated */
@@ -49,6 +49,11 @@ void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0);
     {                                                                                              \
         "partial", 0, RT_ARG_FLAG, NULL, &(c)->partial, 0, 0,                                      \
             "take the tensors that fit, leave the rest as initialised"                             \
+    }
+#define RT_OPT_MAP(c)                                                                              \
+    {                                                                                              \
+        "map", 0, RT_ARG_TEXT, "RULES", &(c)->map, 0, 0,                                           \
+            "names in the weights file: 'features.0.* -> c1.*, fc.* -> f6.*'"                      \
     }
 #define RT_OPT_JSON(c)                                                                             \
     { "json", 0, RT_ARG_FLAG, NULL, &(c)->json, 0, 0, "result as JSON on standard output" }

@@ -186,6 +186,16 @@ int rt_step(netrt *m, int64_t n, double *loss, rt_error *err) {
     return NETRT_OK;
 }
 
+int rt_curvature(netrt *m, int64_t n, int64_t before, rt_error *err) {
+    double lr = m->lr, momentum = m->momentum, all = (double)(before + n);
+    m->lr = 1 / all;
+    m->momentum = (double)before / all;
+    netrt_run(m, RT_CURVATURE, "curvature", -1, n, err);
+    m->lr = lr;
+    m->momentum = momentum;
+    return err->code;
+}
+
 int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, double *loss,
                rt_error *err) {
     rt_error local = {0};
@@ -205,6 +215,8 @@ int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, 
                            (int)labels[i], (long long)i, (long long)(m->model->classes - 1));
     m->frame.input[0] = images;
     m->frame.label[0] = m->frame.label[1] = labels;
+    if (m->model->train.optimizer == RT_SDLM && m->frame.step == 0 && rt_curvature(m, n, 0, err))
+        return err->code;
     if (rt_step(m, n, &mean, err))
         return err->code;
     m->frame.step++;

@@ -202,6 +202,7 @@ int rt_verb_eval(rt_cli *cli, int argc, char **argv) {
         RT_OPT_DATA(cli, "data set; its test part if it has one (default: the spec's)"),
         RT_OPT_WEIGHTS(cli),
         RT_OPT_PARTIAL(cli),
+        RT_OPT_MAP(cli),
         {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0,
          "folder of the training run, for the default weights"},
         {"confusion", 0, RT_ARG_TEXT, "FILE.svg", &confusion, 0, 0,

@@ -174,7 +174,7 @@ static int need_state(netrt *m, rt_error *err) {
 }
 
 int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
-    static const char *const name[RT_PROGRAMS] = {"forward", "training", "visualization"};
+    static const char *const name[RT_PROGRAMS] = {"forward", "training", "visualization", "curvature"};
     rt_error local = {0};
     if (!err)
         err = &local;
@@ -191,7 +191,7 @@ int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
     if (bytes < 0)
         return rt_fail(err, NETRT_ELIMIT, "a batch of %lld images is too large for %s",
                        (long long)cap, m->model->name);
-    if (program == RT_TRAIN && need_state(m, err))
+    if ((program == RT_TRAIN || program == RT_CURVATURE) && need_state(m, err))
         return err->code;
     if (!m->space[program].fix) {
         m->space[program].fix_size = (size_t)p->fix_bytes + 64;

@@ -14,7 +14,7 @@
 #include "netrt.h"
 #include "rt_image.h"
 
-enum { RT_FORWARD, RT_TRAIN, RT_LOOK, RT_PROGRAMS };
+enum { RT_FORWARD, RT_TRAIN, RT_LOOK, RT_CURVATURE, RT_PROGRAMS };
 
 typedef struct rt_space {
     char *fix;
@@ -42,6 +42,7 @@ struct netrt {
     rt_frame frame; /* input, label, scalars, seed, step: set before a run */
     double lr, momentum, decay; /* rates: rt_optim.h */
     const char *skip;           /* loading: names that keep their values, "fc8*,c1.bias", or NULL */
+    const char *rename;         /* loading: "old.* -> new.*, ..", or NULL */
     double second, clip;        /* rt_train_spec: second; clip_at, none: infinite */
     int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */
     int64_t no_label_size;
@@ -133,6 +134,8 @@ void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *clas
 /* One optimizer step on frame.input / frame.label with m->lr, momentum, decay and frame.step, then
  * constraints.  *loss as in netrt_step, not checked. */
 int rt_step(netrt *m, int64_t n, double *loss, rt_error *err);
+/* sdlm: adds n images to the curvatures, which are means over `before` images so far. */
+int rt_curvature(netrt *m, int64_t n, int64_t before, rt_error *err);
 
 /* Name of the first tensor or parameter (program order) that holds NaN or infinity: 1 and text in
  * buf ("gradient of layer c1"), else 0. */

@@ -10,10 +10,11 @@
 
 static const char *const prefix[][2] = {[RT_SGD] = {"momentum.", NULL},
                                         [RT_ADAM] = {"exp_avg.", "exp_avg_sq."},
-                                        [RT_RMSPROP] = {"square_avg.", "momentum."}};
+                                        [RT_RMSPROP] = {"square_avg.", "momentum."},
+                                        [RT_SDLM] = {"curvature.", NULL}};
 
 int rt_states(const rt_model *model) {
-    return model->train.optimizer == RT_SGD ? 1 : 2;
+    return prefix[model->train.optimizer][1] ? 2 : 1;
 }
 
 const char *rt_state_prefix(const rt_model *model, int which) {

@@ -8,7 +8,7 @@
 
 /* How many numbers per weight the model's optimizer keeps, and the prefix of their names in a
  * checkpoint: "momentum." + parameter; adam: "exp_avg.", "exp_avg_sq."; rmsprop: "square_avg.",
- * "momentum." */
+ * "momentum."; sdlm: "curvature." */
 int rt_states(const rt_model *model);
 const char *rt_state_prefix(const rt_model *model, int which);
 /* Is this the name of optimizer state, of whatever optimizer? */

@@ -25,6 +25,7 @@ enum rt_purpose {
     RT_RNG_DIGITS_TEST = 6,
     RT_RNG_VIZ = 7, /* visualization: noise, start images */
     RT_RNG_SPLIT = 8,
+    RT_RNG_CURVATURE = 9, /* samples that curvatures are found on: a = epoch */
     RT_RNG_TEST = 99
 };
 

@@ -232,7 +232,7 @@ static void bind(netrt *m, int program, int64_t n) {
     m->frame.param = m->param;
     m->frame.state = m->state;
     m->frame.n = n;
-    m->frame.scalar[RT_SCALAR_INV_N] = (float)(1.0 / (double)n);
+    m->frame.scalar[RT_SCALAR_INV_N] = program == RT_CURVATURE ? 1 : (float)(1.0 / (double)n);
     rt_optim_scalars(m);
     m->frame.seed = m->seed;
     for (int i = 0; i < 2; i++)

@@ -164,6 +164,19 @@ static void log_head(Train *t) {
     rt_text_free(&o);
 }
 
+/* train { load = weights(..) }: unless the command names others or continues a run. */
+static void weights_of_spec(Train *t) {
+    const rt_train_spec *spec = &t->cli->model->train;
+    const char *from = t->resume && t->resume[0] ? t->resume : t->ckpt;
+    if (!spec->load || !spec->load[0] || t->cli->weights ||
+        (t->resume && access(from, F_OK) == 0))
+        return;
+    t->cli->weights = spec->load;
+    t->cli->map = spec->load_map;
+    t->cli->skip = spec->load_skip;
+    t->cli->partial = (int)spec->load_partial;
+}
+
 static int start(Train *t, rt_error *err) {
     char params[32], train[32], test[32];
     rt_cli *cli = t->cli;
@@ -171,6 +184,7 @@ static int start(Train *t, rt_error *err) {
     if (rt_io_make_dirs(cli->out, err) || rt_io_probe_dir(cli->out, err))
         return rt_advise(err, "name another folder with --out");
     rt_io_remove_stale(cli->out);
+    weights_of_spec(t);
     if (rt_cli_open(cli, 0, &t->m, err) || open_data(t, err) ||
         rt_program_ready(t->m, RT_TRAIN, t->m->cap, err) || start_or_resume(t, err))
         return err->code;
@@ -408,9 +422,33 @@ static int end_epoch(Train *t, rt_error *err) {
     return NETRT_OK;
 }
 
-static void begin_epoch(Train *t) {
+/* sdlm: the curvatures of this epoch, on samples drawn for it. */
+static int find_curvature(Train *t, rt_error *err) {
+    int64_t want = t->m->model->train.curvature, seen = 0;
+    want = want < t->s.samples ? want : t->s.samples;
+    rt_perm perm =
+        rt_perm_make((uint64_t)t->s.samples, t->s.seed, RT_RNG_CURVATURE, (uint32_t)t->s.epoch);
+    for (int64_t at = 0; at < want; at += t->s.batch) {
+        int64_t n = want - at < t->s.batch ? want - at : t->s.batch;
+        for (int64_t i = 0; i < n; i++)
+            t->want[i] = (int64_t)rt_perm_at(&perm, (uint64_t)(at + i));
+        int64_t good = rt_feed_load(&t->feed, t->want, n, t->s.epoch, rt_cli_skipped, t->cli);
+        if (good < 0)
+            return rt_fail(err, t->feed.failure.code, "%s", t->feed.failure.text);
+        t->m->frame.step = t->s.step;
+        if (good > 0 && rt_curvature(t->m, good, seen, err))
+            return err->code;
+        seen += good;
+    }
+    return NETRT_OK;
+}
+
+static int begin_epoch(Train *t, rt_error *err) {
     t->perm = rt_perm_make((uint64_t)t->s.samples, t->s.seed, RT_RNG_SHUFFLE, (uint32_t)t->s.epoch);
+    if (t->s.position == 0 && t->m->model->train.optimizer == RT_SDLM && find_curvature(t, err))
+        return err->code;
     set_rates(t);
+    return NETRT_OK;
 }
 
 /* Runs to the end, to --steps or to a signal. */
@@ -419,7 +457,8 @@ static int loop(Train *t, rt_error *err) {
     t->begun = t->row_begun = rt_seconds();
     t->first_step = s->step;
     while (s->epoch < t->epochs) {
-        begin_epoch(t);
+        if (begin_epoch(t, err))
+            return err->code;
         while (s->position < s->samples) {
             if (rt_cli_signal || (t->steps_max > 0 && s->step >= t->steps_max))
                 return NETRT_OK;
@@ -548,6 +587,7 @@ int rt_verb_train(rt_cli *cli, int argc, char **argv) {
         RT_OPT_PARTIAL(cli),
         {"skip", 0, RT_ARG_TEXT, "NAMES", &cli->skip, 0, 0,
          "tensors that --weights leaves as they are: 'fc8*,c1.bias'"},
+        RT_OPT_MAP(cli),
         {NULL, 0, RT_ARG_REST, NULL, NULL, 0, 0, "How long and how often"},
         {"steps", 0, RT_ARG_INT, "N", &t.steps_max, 1, INT64_MAX, "stop after step N"},
         {"checkpoint-epochs", 0, RT_ARG_INT, "N", &t.every_epochs, 0, 1 << 30,

@@ -97,7 +97,6 @@ static void fit_line(Fit *f, const char *name, const char *file, const char *exp
                                 "\n  %-20s file %-14s expected %s", clean, file, expected);
 }
 
-/* Compares the file with the network; fills the table with the first differences. */
 /* Does a pattern with * and ? name all of the text? */
 static bool matches(const char *glob, size_t n, const char *text) {
     if (n == 0)
@@ -118,7 +117,79 @@ static bool skipped(const char *list, const char *name) {
     return false;
 }
 
-static void compare(const rt_model *model, const st_file *file, const char *skip, Fit *f) {
+enum { STARS = 8, NAME_ROOM = 320 };
+
+/* matches() that notes what the stars stand for: n pieces from[i] .. from[i] + size[i]. */
+static bool captures(const char *glob, size_t n, const char *text, const char **from, size_t *size,
+                     int stars) {
+    if (n == 0)
+        return !*text;
+    if (*glob != '*')
+        return *text && (*glob == '?' || *glob == *text) &&
+               captures(glob + 1, n - 1, text + 1, from, size, stars);
+    for (size_t k = 0; stars < STARS && k <= strlen(text); k++) {
+        from[stars] = text;
+        size[stars] = k;
+        if (captures(glob + 1, n - 1, text + k, from, size, stars + 1))
+            return true;
+    }
+    return false;
+}
+
+static size_t trim(const char **text, size_t n) {
+    while (n > 0 && **text == ' ')
+        (*text)++, n--;
+    while (n > 0 && (*text)[n - 1] == ' ')
+        n--;
+    return n;
+}
+
+/* What the file calls parameter `name`: a rule "old -> new" whose new side names it gives the old
+ * side, star for star; the first such rule holds, without one the name is the same. */
+static const char *name_in_file(const char *map, const char *name, char room[NAME_ROOM]) {
+    while (map && *map) {
+        size_t n = strcspn(map, ","), used = 0;
+        const char *arrow = strstr(map, "->"), *from[STARS];
+        size_t size[STARS];
+        if (arrow && (size_t)(arrow - map) < n) {
+            const char *old = map, *new = arrow + 2;
+            size_t old_n = trim(&old, (size_t)(arrow - map));
+            size_t new_n = trim(&new, n - (size_t)(new - map));
+            if (captures(new, new_n, name, from, size, 0)) {
+                int star = 0;
+                for (size_t i = 0; i < old_n && used + 1 < NAME_ROOM; i++)
+                    if (old[i] != '*')
+                        room[used++] = old[i];
+                    else if (star < STARS)
+                        used += (size_t)snprintf(room + used, NAME_ROOM - used, "%.*s",
+                                                 (int)size[star], from[star]),
+                            star++;
+                room[used < NAME_ROOM ? used : NAME_ROOM - 1] = 0;
+                return room;
+            }
+        }
+        map += n + (map[n] == ',');
+    }
+    return name;
+}
+
+/* The file's tensor for parameter p, NULL if it has none. */
+static const st_tensor *tensor_for(const netrt *m, const st_file *file, const rt_param *p) {
+    char room[NAME_ROOM];
+    return st_find(file, name_in_file(m->rename, p->name, room));
+}
+
+static bool asked_for(const netrt *m, const st_file *file, const st_tensor *t) {
+    for (int i = 0; i < m->model->nparams; i++)
+        if (rt_param_saved(&m->model->param[i]) && tensor_for(m, file, &m->model->param[i]) == t)
+            return true;
+    return false;
+}
+
+/* Compares the file with the network; fills the table with the first differences. */
+static void compare(const netrt *m, const st_file *file, Fit *f) {
+    const rt_model *model = m->model;
+    const char *skip = m->skip;
     char have[80], want[80];
     memset(f, 0, sizeof *f);
     for (int i = 0; i < model->nparams; i++) {
@@ -126,7 +197,7 @@ static void compare(const rt_model *model, const st_file *file, const char *skip
         if (!rt_param_saved(p) || skipped(skip, p->name))
             continue;
         f->wanted++;
-        const st_tensor *t = st_find(file, p->name);
+        const st_tensor *t = tensor_for(m, file, p);
         shape_text(want, sizeof want, p->rank, p->dim);
         if (!t) {
             f->missing++;
@@ -143,9 +214,7 @@ static void compare(const rt_model *model, const st_file *file, const char *skip
     }
     for (int i = 0; i < file->tensors; i++) {
         const st_tensor *t = &file->tensor[i];
-        int known = rt_find_param(model, t->name);
-        if ((known >= 0 && rt_param_saved(&model->param[known])) || rt_is_state(t->name) ||
-            skipped(skip, t->name))
+        if (asked_for(m, file, t) || rt_is_state(t->name) || skipped(skip, t->name))
             continue;
         f->unused++;
         char clean[80];
@@ -197,7 +266,7 @@ static int read_all(const netrt *m, const st_file *file, char *pool, float *room
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
         bool wanted = rt_param_saved(p) && !skipped(m->skip, p->name);
-        const st_tensor *t = wanted ? st_find(file, p->name) : NULL;
+        const st_tensor *t = wanted ? tensor_for(m, file, p) : NULL;
         if (!t || !fits(p, t) || !is_float(t->dtype))
             continue;
         if (read_one(m, file, p, t, pool, room, err))
@@ -255,7 +324,7 @@ static void take_class_names(netrt *m, const char *text) {
 int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err) {
     Fit f;
     int partial = (flags & NETRT_LOAD_PARTIAL) != 0;
-    compare(m->model, file, m->skip, &f);
+    compare(m, file, &f);
     if (loaded)
         *loaded = f.good;
     if (partial || m->skip ? f.good == 0 || (!partial && (f.missing || f.wrong || f.unused))

@@ -238,7 +238,7 @@ static void put_program_arrays(Fields *f, Program *p) {
 }
 
 static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode) {
-    static const char *const mode_name[] = {"forward", "train", "look"};
+    static const char *const mode_name[] = {"forward", "train", "look", "curvature"};
     const ModelGraph *mg = &in->model->mode[mode];
     const Graph *g = mg->graph;
     Program p = {.e = e, .keep = keep, .g = g, .mg = mg, .ctx = &in->ctx[mode]};
@@ -379,6 +379,11 @@ static Val train_struct(Emit *e, const rt_train_spec *t) {
     put(&f, done(&s));
     put_text(&f, t->train_data);
     put_text(&f, t->test_data);
+    put_i64(&f, t->curvature);
+    put_text(&f, t->load);
+    put_text(&f, t->load_map);
+    put_text(&f, t->load_skip);
+    put_i64(&f, t->load_partial);
     return done(&f);
 }
 

@@ -584,7 +584,7 @@ static void check_freezes(Build *b) {
 
 void build_walk(Build *b) {
     Net *net = b->net;
-    static const char *const names[MODEL_MODES] = {"forward", "train", "look"};
+    static const char *const names[MODEL_MODES] = {"forward", "train", "look", "curvature"};
     b->g = graph_new(b->arena, names[b->mode], net->name, &b->m->params);
     b->mg = &b->m->mode[b->mode];
     b->mg->graph = b->g;

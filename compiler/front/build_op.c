@@ -305,7 +305,7 @@ static void set_mode(OpCall *o) {
     if (key)
         *key = ++o->b->dropouts;
     if (infer)
-        *infer = o->b->mode != MODEL_TRAIN;
+        *infer = !mode_trains(o->b->mode);
 }
 
 /* A layer whose parameters are frozen works in training as it does elsewhere. */

@@ -68,6 +68,7 @@ Model *model_build(Arena *arena, DiagCtx *diag, Ast *file, const ModelOptions *o
     build_walk(b);
     if (!b->limit_hit) {
         sema_sections(b);
+        sema_curvature(b);
         sema_jobs(b);
     }
     if (diag_errors(diag) > errors)
@@ -75,7 +76,9 @@ Model *model_build(Arena *arena, DiagCtx *diag, Ast *file, const ModelOptions *o
     totals(b);
     b->diag = diag_ctx_new(arena, NULL); /* everything has been said */
     for (b->mode = MODEL_TRAIN; b->mode < MODEL_MODES && !b->opt->forward_only; b->mode++) {
-        if (b->mode == MODEL_TRAIN && (b->net->losses.len == 0 || b->opt->no_train))
+        if (mode_trains(b->mode) && (b->net->losses.len == 0 || b->opt->no_train))
+            continue;
+        if (b->mode == MODEL_CURVATURE && b->m->train.optimizer != RT_SDLM)
             continue;
         build_walk(b);
         BUG_IF(diag_errors(b->diag) > 0, "the %s graph has errors that the first walk did not see",
@@ -88,9 +91,12 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     const ModelGraph *g = &m->mode[mode];
     ctx->train = mode == MODEL_TRAIN;
     ctx->look = mode == MODEL_LOOK;
+    ctx->curvature = mode == MODEL_CURVATURE;
+    static const int update[] = {
+        [RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP, [RT_SDLM] = OP_SDLM};
     const rt_train_spec *t = &m->train;
     ctx->update = (struct PassUpdate){
-        .op = t->optimizer == RT_ADAM ? OP_ADAM : t->optimizer == RT_RMSPROP ? OP_RMSPROP : OP_SGD,
+        .op = update[t->optimizer],
         .nesterov = m->nesterov,
         .decoupled = t->decoupled,
         .eps_inside = t->eps_inside,

@@ -298,8 +298,25 @@ static void optimizer_rmsprop(Build *b, const Val *v) {
         t->eps_inside = inside;
 }
 
+/* Step of a weight: lr / (mu + its curvature), which is found on so many samples before each epoch. */
+static void optimizer_sdlm(Build *b, const Val *v) {
+    static const char *const names[] = {"lr", "mu", "samples", "decay"};
+    rt_train_spec *t = &b->m->train;
+    Val a[4];
+    t->optimizer = RT_SDLM;
+    t->eps = 0.02;
+    t->curvature = 500;
+    if (!call_args(b, v, names, 4, 1, a))
+        return;
+    positive(b, &a[0], "lr", 0, 1e6, &t->lr);
+    maybe(b, &a[1], "mu", 1e-9, 1e6, &t->eps);
+    if (a[2].kind != V_BAD)
+        expr_int(b, &a[2], "samples", 1, 1000000000, &t->curvature);
+    maybe(b, &a[3], "decay", 0, 1e6, &t->decay);
+}
+
 static void train_optimizer(Build *b, const Setting *s) {
-    static const char *const known[] = {"sgd", "adam", "adamw", "rmsprop"};
+    static const char *const known[] = {"sgd", "adam", "adamw", "rmsprop", "sdlm"};
     Val v = expr_eval(b, s->scope, s->value);
     if (v.kind == V_CALL && eq(v.text, "sgd"))
         optimizer_sgd(b, &v);
@@ -307,8 +324,10 @@ static void train_optimizer(Build *b, const Setting *s) {
         optimizer_adam(b, &v);
     else if (v.kind == V_CALL && eq(v.text, "rmsprop"))
         optimizer_rmsprop(b, &v);
+    else if (v.kind == V_CALL && eq(v.text, "sdlm"))
+        optimizer_sdlm(b, &v);
     else
-        unknown_call(b, &v, "the optimizer", known, 4);
+        unknown_call(b, &v, "the optimizer", known, 5);
 }
 
 /* clip = norm(5), value(0.1) */
@@ -566,10 +585,79 @@ static void train_only(Build *b, const Setting *s) {
         diag_error(b->diag, v.loc, "E0114", "no layer with weights in %s", val_text(b->arena, &v));
 }
 
+/* Patterns of parameters, "*.bias" or ["*.bias", "bn*"], as one text with commas. */
+static const char *patterns(Build *b, const Val *v, const char *what) {
+    StrBuf list = sb_new(b->arena);
+    const Val *at = v->kind == V_LIST ? v->at : v;
+    int n = v->kind == V_LIST ? v->n : 1;
+    for (int i = 0; i < n; i++) {
+        if (at[i].kind != V_STR || !*at[i].text) {
+            if (at[i].kind != V_BAD)
+                diag_error(b->diag, at[i].loc, "E0111",
+                           "%s takes names of parameters in quotes: \"*.bias\", [\"fc8*\", \"c1.bias\"]",
+                           what);
+            return NULL;
+        }
+        sb_printf(&list, "%s%s", i ? "," : "", at[i].text);
+    }
+    return list.text;
+}
+
+/* no_decay = "*.bias": these parameters are not drawn towards zero. */
+static void train_no_decay(Build *b, const Setting *s) {
+    Val v = expr_eval(b, s->scope, s->value);
+    if (v.kind == V_BAD || !patterns(b, &v, "no_decay"))
+        return;
+    const Val *at = v.kind == V_LIST ? v.at : &v;
+    for (int i = 0; i < (v.kind == V_LIST ? v.n : 1); i++) {
+        int hits = 0;
+        for (int k = 0; k < b->m->params.count; k++) {
+            Param *p = &b->m->params.at[k];
+            if (p->constant || !glob_match(at[i].text, p->name))
+                continue;
+            p->decay_mult = 0;
+            hits++;
+        }
+        if (!hits)
+            diag_error(b->diag, at[i].loc, "E0114", "no parameter is called '%s'", at[i].text);
+    }
+}
+
+/* load = weights("file", map = "old.* -> new.*", skip = "fc8*", partial = no) */
+static void train_load(Build *b, const Setting *s) {
+    static const char *const known[] = {"weights"},
+                             *const names[] = {"file", "map", "skip", "partial"};
+    rt_train_spec *t = &b->m->train;
+    Val v = expr_eval(b, s->scope, s->value), a[4];
+    bool partial = false;
+    if (v.kind != V_CALL || !eq(v.text, "weights")) {
+        unknown_call(b, &v, "load", known, 1);
+        return;
+    }
+    if (!call_args(b, &v, names, 4, 1, a) || a[0].kind == V_BAD)
+        return;
+    if (a[0].kind != V_STR || !*a[0].text) {
+        diag_error(b->diag, a[0].loc, "E0111", "weights takes the name of a file in quotes");
+        return;
+    }
+    t->load = a[0].text;
+    if (a[1].kind != V_BAD) {
+        t->load_map = patterns(b, &a[1], "map");
+        const Val *at = a[1].kind == V_LIST ? a[1].at : &a[1];
+        for (int i = 0; t->load_map && i < (a[1].kind == V_LIST ? a[1].n : 1); i++)
+            if (!strstr(at[i].text, "->"))
+                diag_error(b->diag, at[i].loc, "E0111",
+                           "map takes pairs of names: \"old.* -> new.*\"");
+    }
+    if (a[2].kind != V_BAD)
+        t->load_skip = patterns(b, &a[2], "skip");
+    if (a[3].kind != V_BAD && expr_bool(b, &a[3], "partial", &partial))
+        t->load_partial = partial;
+}
+
 static void train_later(Build *b, const Setting *s) {
     not_built(b, s->key_loc, arena_printf(b->arena, "train { %s = .. }", s->key),
-              eq(s->key, "load") ? "./NAME train --weights=FILE.safetensors starts from them"
-                                 : NULL);
+              "random changes of samples stand in data { augment = .. }");
 }
 
 static const Key train_keys[] = {
@@ -583,7 +671,8 @@ static const Key train_keys[] = {
     {"seed", train_seed},
     {"checkpoint", train_checkpoint},
     {"constraint", train_constraint},
-    {"load", train_later},
+    {"load", train_load},
+    {"no_decay", train_no_decay},
     {"clip", train_clip},
     {"augment", train_later},
 };

@@ -104,6 +104,7 @@ typedef struct Vjp {
     NodeId node;
     Rule rule;
     const ValueId *dy;     /* per output; 0 = no gradient flows in (losses: always 0, implied) */
+    const ValueId *gy;     /* curvature rules: the gradients of the outputs, 0 = none */
     const bool *need;      /* per input */
     ValueId *dx;           /* out: per input; 0 = none */
     ValueId (*transposed)(struct Vjp *, ValueId weights); /* transposed packing, made once */
@@ -128,6 +129,10 @@ typedef struct OpDef {
     bool (*infer)(Infer *);                                        /* false: .bad is filled */
     int (*params)(const void *attrs, const Shape *in, ParamSpec out[4]);
     bool (*vjp)(Vjp *);       /* false: this rule is undefined for this op (tanh + deconvnet) */
+    /* second derivatives backwards (ops/curvature.h): dy and dx are curvatures.  NULL: functions of
+     * one operand have their squared derivative, others none.  curvature_can: this node, NULL: yes */
+    bool (*curvature)(Vjp *);
+    bool (*curvature_can)(const Graph *, NodeId);
     /* composites have no code: after grad the node becomes another one (and new ones before it) */
     void (*expand)(Graph *, NodeId); /* may leave the node where `lower` has code for it */
     /* or: builds those parts from the node's inputs and returns the result; then expand is

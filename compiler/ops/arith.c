@@ -8,6 +8,7 @@
  * et al. 2016, equation (1); Hu, Shen, Sun 2018, equation (4); Goodfellow et al. 2013, "Maxout
  * networks", section 3.
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 static bool infer_binary(Infer *inf) {
@@ -111,6 +112,7 @@ const OpDef opdef_add = {
     .theory = "He et al. 2016, equation (1)",
     .infer = infer_binary,
     .vjp = vjp_add,
+    .curvature = vjp_add,
     MAP(add),
 };
 
@@ -122,6 +124,7 @@ const OpDef opdef_mul = {
     .theory = "Hochreiter, Schmidhuber 1997 (multiplicative gates)",
     .infer = infer_binary,
     .vjp = vjp_mul,
+    .curvature = curvature_product,
     MAP(mul),
 };
 

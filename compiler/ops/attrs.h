@@ -159,10 +159,10 @@ typedef struct LossAttrs { /* all losses and their gradients */
 } LossAttrs;
 enum { HINGE_ONE_VS_REST, HINGE_CRAMMER_SINGER };
 enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR };
-typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP */
+typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, CURVATURE */
     int64_t param;         /* index into ParamList: rates, decay */
     double lr_mult, decay_mult;
-    double eps;            /* ADAM, RMSPROP */
+    double eps;            /* ADAM, RMSPROP; SDLM: mu */
     bool nesterov;
     bool decoupled;        /* ADAM: decay shrinks the weight, not by way of the gradient */
     bool eps_inside;       /* RMSPROP: under the root */

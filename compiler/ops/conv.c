@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 enum { A_MAPS, A_KERNEL, A_STRIDE, A_PAD, A_DILATION, A_GROUPS, A_BIAS, A_CONNECT, A_ALGORITHM, A_ROUND };
@@ -313,6 +314,7 @@ const OpDef opdef_conv = {
     .infer = infer_conv,
     .params = params_conv,
     .vjp = vjp_conv,
+    .curvature = curvature_product,
     .flops = flops_conv,
     .window = window_conv,
     .lower = lower_conv,

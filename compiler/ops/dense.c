@@ -5,6 +5,7 @@
  * whole image.  Graph values of weights and weight gradients carry the split form.
  * theory: Rumelhart, Hinton, Williams 1986; Long et al. 2015, section 3 (dense = convolution).
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 enum { A_UNITS };
@@ -132,6 +133,7 @@ const OpDef opdef_dense = {
     .infer = infer_dense,
     .params = params_dense,
     .vjp = vjp_dense,
+    .curvature = curvature_product,
     .flops = flops_dense,
     .lower = lower_dense,
     .lanes = lanes_conv,

@@ -69,6 +69,8 @@ CHOOSE(update); CHOOSE(square_sums); CHOOSE(clip_factor);
 WEAK void update_sgd(struct UpdateStep *s);
 WEAK void update_adam(struct UpdateStep *s);
 WEAK void update_rmsprop(struct UpdateStep *s);
+WEAK void update_sdlm(struct UpdateStep *s);
+WEAK void update_curvature(struct UpdateStep *s);
 
 /* resample_lower.c */
 LOWER(resample); LOWER(transpose); LOWER(channel_shuffle); /* transpose_maps_lower.c */

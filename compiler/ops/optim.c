@@ -16,6 +16,8 @@
 static const AttrDesc sgd_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, nesterov, AT_BOOL, "no")};
 static const AttrDesc adam_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
                                       ATTR_HIDDEN(SgdAttrs, decoupled, AT_BOOL, "no")};
+static const AttrDesc sdlm_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "0.02")};
+static const AttrDesc curvature_attrs[] = {COMMON_ATTRS};
 static const AttrDesc rmsprop_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
                                          ATTR_HIDDEN(SgdAttrs, eps_inside, AT_BOOL, "no")};
 
@@ -75,4 +77,24 @@ const OpDef opdef_rmsprop = {
     .theory = "Tieleman, Hinton 2012, lecture 6e; Graves 2013, equations (38) to (45)",
     UPDATE(rmsprop, 2),
     .flops = flops_roots,
+};
+
+const OpDef opdef_sdlm = {
+    .title = "stochastic diagonal Levenberg-Marquardt",
+    .formula = "g = grad + decay * decay_mult * w;  w = w - lr * lr_mult / (mu + h) * g",
+    .doc = "Updates one parameter in place, each weight with a rate of its own: its curvature h is "
+           "the state, which `curvature` has written.",
+    .theory = "LeCun et al. 1998, appendix C, equation (21); Becker, LeCun 1988",
+    UPDATE(sdlm, 1),
+    .flops = flops_roots,
+};
+
+const OpDef opdef_curvature = {
+    .title = "running mean of a parameter's curvature",
+    .formula = "h = momentum * h + lr * (sum over images of the second derivative)",
+    .doc = "Writes the state that sdlm divides by and leaves the parameter as it is.  The program "
+           "that calls it sets momentum = k / (k + n) and lr = 1 / (k + n) behind k images.",
+    .theory = "LeCun et al. 1998, appendix C",
+    UPDATE(curvature, 1),
+    .flops = flops_sgd,
 };

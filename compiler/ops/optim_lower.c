@@ -4,6 +4,7 @@
  *   adam:     m += (1 - b1)(g' - m);  v = v + (1 - b2)(g'^2 - v);
  *             w = w - lr c1 m / (c2 sqrt(v) + eps)               (decoupled: w = w - lr decay w
  * first) rmsprop:  v = v + (1 - a)(g'^2 - v);  b = m b + g' / (sqrt(v) + eps);  w = w - lr b
+ *   sdlm:     w = w - lr g' / (mu + h);       curvature writes h
  * theory: Polyak 1964; Sutskever et al. 2013; Kingma, Ba 2015, algorithm 1; Loshchilov, Hutter
  * 2019; Tieleman, Hinton 2012; the order of decay, momentum and rate is PyTorch's. requires: param,
  * gradient and state share one layout, padded with zeros.
@@ -37,8 +38,9 @@ UpdateRates update_rates_with(KernelCtx *k, const Node *update, Val lr_mult, Val
         r.second = em_splat(e, frame_scalar(k, SCALAR_SECOND));
         r.correct1 = em_splat(e, frame_scalar(k, SCALAR_CORRECT1));
         r.correct2 = em_splat(e, frame_scalar(k, SCALAR_CORRECT2));
-        r.eps = em_splat(e, em_f32(e, a->eps));
     }
+    if (two || a->eps > 0)
+        r.eps = em_splat(e, em_f32(e, a->eps));
     if (a->clip)
         r.clip = em_splat(e, frame_scalar(k, SCALAR_CLIP));
     if (update->nin > 3) {
@@ -112,6 +114,22 @@ void update_rmsprop(UpdateStep *s) {
                                  : em_fadd(e, em_sqrt(e, mean), r->eps);
     s->state[1] = em_fma(e, r->momentum, s->state[1], em_fdiv(e, grad, below));
     s->weight = em_fma(e, r->step, s->state[1], s->weight);
+}
+
+void update_sdlm(UpdateStep *s) {
+    const UpdateRates *r = s->r;
+    Emit *e = s->e;
+    Val grad = em_fma(e, r->decay, s->weight, s->gradient);
+    Val along = em_fdiv(e, grad, em_fadd(e, s->state[0], r->eps));
+    s->weight = em_fma(e, r->step, along, s->weight);
+}
+
+/* Not a step: the sum over the images joins the mean. */
+void update_curvature(UpdateStep *s) {
+    const UpdateRates *r = s->r;
+    Emit *e = s->e;
+    Val share = em_fmul(e, em_fneg(e, r->step), s->gradient);
+    s->state[0] = em_fma(e, r->momentum, s->state[0], share);
 }
 
 void lower_update(KernelCtx *k) {

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 enum { A_KERNEL, A_STRIDE, A_PAD, A_ROUND };
@@ -104,6 +105,17 @@ static bool vjp_avgpool(Vjp *v) {
     return true;
 }
 
+/* Each cell counts 1 / cells in its window; squared, where all windows are whole. */
+static bool curvature_avgpool(Vjp *v) {
+    const PoolAttrs *a = vjp_node(v)->attrs;
+    CurveAttrs share = {.by = 1 / (double)(a->kernel[0] * a->kernel[1])};
+    if (!vjp_avgpool(v))
+        return false;
+    if (v->need[0])
+        v->dx[0] = vjp_op1(v, OP_SCALE, &share, v->dx[0]);
+    return true;
+}
+
 /* One operation per cell of every window, on the side of dst. */
 static double flops_pool(const Graph *g, NodeId n) {
     const PoolAttrs *a = graph_n(g, n)->attrs;
@@ -137,6 +149,7 @@ const OpDef opdef_maxpool = {
     .nattrs = COUNT_OF(max_attrs),
     .infer = infer_maxpool,
     .vjp = vjp_maxpool,
+    .curvature = vjp_maxpool,
     .flops = flops_pool,
     .window = window_pool,
     .lower = lower_maxpool,
@@ -171,6 +184,8 @@ const OpDef opdef_avgpool = {
     .nattrs = COUNT_OF(avg_attrs),
     .infer = infer_pool,
     .vjp = vjp_avgpool,
+    .curvature = curvature_avgpool,
+    .curvature_can = whole_windows,
     .flops = flops_pool,
     .window = window_pool,
     .lower = lower_avgpool,

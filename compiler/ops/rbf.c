@@ -4,6 +4,7 @@
  * smallest.  Centres are frozen unless the spec trains them.
  * theory: LeCun et al. 1998, section II.B, equation (7).
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 enum { A_UNITS };
@@ -75,6 +76,35 @@ static bool vjp_rbf(Vjp *v) {
     return true;
 }
 
+static bool centers_rest(const Graph *g, NodeId n) {
+    const Value *c = graph_v(g, graph_n(g, n)->in[1]);
+    return c->kind == VK_PARAM && g->params->at[c->slot].frozen;
+}
+
+/* Sum over the units of h[i] * (2 (x[j] - c[i,j]))^2, and, because the distances are themselves
+ * squares of errors, of 2 g[i], g being the loss's gradient: LeNet-5's bitmaps belong to the loss.
+ * Both are made of rbf_bwd_data(d, x, c) = 2 (x sum d - sum d c). */
+static bool curvature_rbf(Vjp *v) {
+    const Node *node = vjp_node(v);
+    RbfAttrs a = *(const RbfAttrs *)node->attrs;
+    ValueId x = node->in[0], c = node->in[1], h = v->dy[0];
+    CurveAttrs zero = {.by = 0}, one = {.by = 0, .shift = 1}, twice = {.by = 2};
+    if (!v->need[0])
+        return true;
+    ValueId origin = vjp_op1(v, OP_SCALE, &zero, x);
+    ValueId along = vjp_op3(v, OP_RBF_BWD_DATA, &a, h, x, c);
+    ValueId linear = vjp_op3(v, OP_RBF_BWD_DATA, &a, h, origin, c);
+    ValueId square = vjp_op3(v, OP_RBF_BWD_DATA, &a, h, origin, vjp_op1(v, OP_SQUARE, NULL, c));
+    ValueId sum = vjp_op2(v, OP_MUL, NULL, x, vjp_op2(v, OP_ADD, NULL, along, linear));
+    v->dx[0] = vjp_op1(v, OP_SCALE, &twice, vjp_op2(v, OP_SUB, NULL, sum, square));
+    if (v->gy[0]) {
+        ValueId ones = vjp_op1(v, OP_SCALE, &one, x), zeros = vjp_op1(v, OP_SCALE, &zero, c);
+        ValueId bend = vjp_op3(v, OP_RBF_BWD_DATA, &a, v->gy[0], ones, zeros);
+        v->dx[0] = vjp_op2(v, OP_ADD, NULL, v->dx[0], vjp_op1(v, OP_RELU, NULL, bend));
+    }
+    return true;
+}
+
 static double flops_rbf(const Graph *g, NodeId n) {
     const Node *node = graph_n(g, n);
     const RbfAttrs *a = node->attrs;
@@ -96,6 +126,8 @@ const OpDef opdef_rbf = {
     .infer = infer_rbf,
     .params = params_rbf,
     .vjp = vjp_rbf,
+    .curvature = curvature_rbf,
+    .curvature_can = centers_rest,
     .lower = lower_rbf,
     .lanes = lanes_rbf,
     .choose = choose_images,

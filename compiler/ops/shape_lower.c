@@ -21,6 +21,7 @@ void choose_load_input(const Graph *g, Kernel *k, const Target *t) {
 
 typedef struct LoadInput {
     Val images;
+    bool square;
     View dst;
     Epi epi;
 } LoadInput;
@@ -33,6 +34,10 @@ static Val image_row(KernelCtx *k, const LoadInput *in, Val n, Val c, Val y) {
     return em_ptr(e, in->images, em_mul(e, index, em_i64(e, d->w)));
 }
 
+static Val loaded(KernelCtx *k, const LoadInput *in, Val v) {
+    return in->square ? em_fmul(k->e, v, v) : v;
+}
+
 static void plain_row(KernelCtx *k, void *user, Val n, Val c, Val y) {
     LoadInput *in = user;
     Emit *e = k->e;
@@ -40,10 +45,12 @@ static void plain_row(KernelCtx *k, void *user, Val n, Val c, Val y) {
     halo_row(k, &in->dst, n, c, 1, y);
     Val from = image_row(k, in, n, c, y), to = view_at(k, &in->dst, n, c, y, em_i64(e, 0));
     Loop x = em_for(e, em_i64(e, 0), em_i64(e, whole), width, "x", NULL, 0);
-    em_store(e, em_ptr(e, to, x.i), 0, em_load(e, em_ptr(e, from, x.i), 0, false), false);
+    Val some = em_load(e, em_ptr(e, from, x.i), 0, false);
+    em_store(e, em_ptr(e, to, x.i), 0, loaded(k, in, some), false);
     em_for_end(e, &x, NULL, 0);
     Loop rest = em_for(e, em_i64(e, whole), em_i64(e, in->dst.w), 1, "rest", NULL, 0);
-    em_store1(e, em_ptr(e, to, rest.i), 0, em_load1(e, em_ptr(e, from, rest.i), 0));
+    Val one = em_load1(e, em_ptr(e, from, rest.i), 0);
+    em_store1(e, em_ptr(e, to, rest.i), 0, loaded(k, in, one));
     em_for_end(e, &rest, NULL, 0);
 }
 
@@ -59,7 +66,7 @@ static Val gather_pixel(KernelCtx *k, const LoadInput *in, Val n, Val cb, Val y,
     Val base = em_ptr(e, image_row(k, in, n, em_i64(e, 0), y), x);
     Loop c = em_for(e, first, last, 1, "c", NULL, 0);
     Val value = em_load1(e, em_ptr(e, base, em_mul(e, c.i, plane)), 0);
-    em_store1(e, em_ptr(e, buffer, em_sub(e, c.i, first)), 0, value);
+    em_store1(e, em_ptr(e, buffer, em_sub(e, c.i, first)), 0, loaded(k, in, value));
     em_for_end(e, &c, NULL, 0);
     return em_load(e, buffer, 0, true);
 }
@@ -77,7 +84,7 @@ static void blocked_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
 
 void lower_load_input(KernelCtx *k) {
     const Value *src = graph_v(k->g, k->node->in[0]), *out = graph_v(k->g, k->node->out[0]);
-    LoadInput in = {.images = frame_input(k, src->slot)};
+    LoadInput in = {.images = frame_input(k, src->slot), .square = k->node->op == OP_LOAD_SQUARE};
     if (out->stored && out->layout.kind == LAYOUT_PLAIN) {
         if (k->k->nchain)
             BUG("kernel %s: a chain behind a plain input", k->k->name);

@@ -24,6 +24,18 @@ const OpDef opdef_load_input = {
     .choose = choose_load_input,
 };
 
+const OpDef opdef_load_square = {
+    .title = "the squares of the image's numbers, brought into the machine's layout",
+    .formula = "dst = src^2",
+    .doc = "What load_input does, with every number squared: curvatures of weights are sums of "
+           "squared sources, and these must lie as the sources do.",
+    .theory = "LeCun et al. 1998, appendix C, equation (25)",
+    .infer = infer_load_input,
+    .flops = flops_none,
+    .lower = lower_load_input,
+    .choose = choose_load_input,
+};
+
 /* ---- flatten ---- */
 
 static bool infer_flatten(Infer *inf) {
@@ -55,6 +67,7 @@ const OpDef opdef_flatten = {
     .theory = "row-major order",
     .infer = infer_flatten,
     .vjp = vjp_flatten,
+    .curvature = vjp_flatten,
     .flops = flops_none,
     .lower = lower_flatten,
     .lanes = lanes_copy,
@@ -96,6 +109,7 @@ const OpDef opdef_unflatten = {
     .nattrs = COUNT_OF(unflatten_attrs),
     .infer = infer_unflatten,
     .vjp = vjp_unflatten,
+    .curvature = vjp_unflatten,
     .flops = flops_none,
     .lower = lower_unflatten,
     .lanes = lanes_copy,
@@ -155,6 +169,7 @@ const OpDef opdef_concat = {
     .nattrs = COUNT_OF(concat_attrs),
     .infer = infer_concat,
     .vjp = vjp_concat,
+    .curvature = vjp_concat,
     .flops = flops_none,
     .lower = lower_concat,
     .lanes = lanes_concat,
@@ -201,6 +216,7 @@ const OpDef opdef_slice = {
     .nattrs = COUNT_OF(slice_attrs),
     .infer = infer_slice,
     .vjp = vjp_slice,
+    .curvature = vjp_slice,
     .flops = flops_none,
     .lower = lower_slice,
     .lanes = lanes_slice,

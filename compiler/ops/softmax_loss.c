@@ -5,6 +5,7 @@
  * reverse mode starts there: no signal flows into a loss.
  * theory: Bridle 1990 (softmax); LeCun et al. 1998, equations (8) and (9).
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 /* ---- softmax ---- */
@@ -135,6 +136,23 @@ bool vjp_loss(Vjp *v, int op) {
     return true;
 }
 
+static bool curvature_cross_entropy(Vjp *v) {
+    return curvature_loss(v, OP_CROSS_ENTROPY_BWD);
+}
+static bool curvature_lenet_map(Vjp *v) {
+    return curvature_loss(v, OP_LENET_MAP_BWD);
+}
+
+/* 2 weight / C everywhere */
+static bool curvature_mse(Vjp *v) {
+    const Node *node = vjp_node(v);
+    const LossAttrs *a = node->attrs;
+    CurveAttrs flat = {.by = 0, .shift = 2 * a->weight / value_elems(v->g, node->in[0])};
+    if (v->need[0])
+        v->dx[0] = vjp_op1(v, OP_SCALE, &flat, node->in[0]);
+    return true;
+}
+
 static bool vjp_cross_entropy(Vjp *v) { return vjp_loss(v, OP_CROSS_ENTROPY_BWD); }
 
 bool vjp_error(Vjp *v, int kind) {
@@ -200,6 +218,8 @@ const OpDef opdef_cross_entropy = {
     .nattrs = COUNT_OF(ce_attrs),
     .infer = infer_cross_entropy,
     .vjp = vjp_cross_entropy,
+    .curvature = curvature_cross_entropy,
+    .curvature_can = of_label,
     .flops = flops_loss,
     .lower = lower_cross_entropy,
     .lanes = lanes_cross_entropy,
@@ -223,6 +243,8 @@ const OpDef opdef_mse = {
     .nattrs = COUNT_OF(mse_attrs),
     .infer = infer_mse,
     .vjp = vjp_mse,
+    .curvature = curvature_mse,
+    .curvature_can = of_label,
     .flops = flops_loss,
     .lower = lower_mse,
     .lanes = lanes_mse,
@@ -245,6 +267,7 @@ const OpDef opdef_lenet_map = {
     .nattrs = COUNT_OF(map_attrs),
     .infer = infer_lenet_map,
     .vjp = vjp_lenet_map,
+    .curvature = curvature_lenet_map,
     .flops = flops_loss,
     .lower = lower_lenet_map,
     .lanes = lanes_lenet_map,

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 enum { A_KERNEL, A_STRIDE, A_PAD, A_ROUND };
@@ -102,6 +103,29 @@ static bool vjp_subsample(Vjp *v) {
     return true;
 }
 
+/* The coefficient multiplies the window's sum, so that is what is squared. */
+static bool curvature_subsample(Vjp *v) {
+    const Node *node = vjp_node(v);
+    PoolAttrs a = *(const PoolAttrs *)node->attrs;
+    ValueId src = node->in[0], coefficient = node->in[1], dy = v->dy[0];
+    const Shape *s = &graph_v(v->g, src)->shape;
+    CurveAttrs cells = {.by = (double)(a.kernel[0] * a.kernel[1])};
+    a.src_size[0] = s->dim[1];
+    a.src_size[1] = s->dim[2];
+    if (v->need[0])
+        v->dx[0] = vjp_op2(v, OP_SUBSAMPLE_BWD_DATA, &a, dy,
+                           vjp_op1(v, OP_SQUARE, NULL, coefficient));
+    if (v->need[1]) {
+        PoolAttrs window = *(const PoolAttrs *)vjp_node(v)->attrs;
+        ValueId sum = vjp_op1(v, OP_SCALE, &cells, vjp_op1(v, OP_AVGPOOL, &window, src));
+        ValueId part = vjp_op2(v, OP_MUL, NULL, dy, vjp_op1(v, OP_SQUARE, NULL, sum));
+        v->dx[1] = vjp_op1(v, OP_BIAS_GRAD, NULL, part);
+    }
+    if (v->need[2])
+        v->dx[2] = vjp_op1(v, OP_BIAS_GRAD, NULL, dy);
+    return true;
+}
+
 static double window_cells(const Graph *g, NodeId n) {
     const PoolAttrs *a = graph_n(g, n)->attrs;
     return (double)(a->kernel[0] * a->kernel[1]);
@@ -141,6 +165,8 @@ const OpDef opdef_subsample = {
     .infer = infer_subsample,
     .params = params_subsample,
     .vjp = vjp_subsample,
+    .curvature = curvature_subsample,
+    .curvature_can = whole_windows,
     .flops = flops_subsample,
     .window = window_subsample,
     .lower = lower_subsample,

@@ -6,7 +6,7 @@
  * the image's diff, every seed layer's diff kept and named "<rule>.<layer>"; of a rectified layer
  * the diff behind its rectifier's rule, which so joins the kernel that makes the signal (a seed is
  * one number, whose writer can apply the rule); a rule that some operator on the way does not have
- * leaves ctx->refused[rule] and no nodes.
+ * leaves ctx->refused[rule] and no nodes.  curvature: one CURVATURE node per parameter.
  * leaves alone: the forward nodes.
  * theory: reverse accumulation, Linnainmaa 1976; Griewank and Walther 2008, section 3.2; the three
  * projections: Zeiler and Fergus 2014, Springenberg et al. 2015, Simonyan et al. 2014.
@@ -16,6 +16,7 @@
 #include "base/bug.h"
 #include "ir/op.h"
 #include "ops/attrs.h"
+#include "ops/curvature.h"
 #include "passes/pass.h"
 
 typedef struct Reverse {
@@ -30,6 +31,7 @@ typedef struct Reverse {
     bool *forked;    /* per value (of any age): this diff was handed to two inputs as it is */
     uint32_t cap_forked;
     ValueId *seed_diff; /* look: per seed */
+    const ValueId *slope; /* curvature: per forward value its gradient; NULL: this finds gradients */
     const char *refused;
 } Reverse;
 
@@ -203,7 +205,11 @@ static bool reverse_node(Reverse *r, NodeId id) {
     for (int i = 0; i < nin; i++)
         need[i] = r->need[in[i]];
     Vjp v = {.g = g, .node = id, .rule = r->rule, .dy = dy, .need = need, .dx = dx};
-    if (!op_def[n->op]->vjp(&v))
+    ValueId *gy = r->slope ? ARENA_ARRAY(r->ctx->tmp, nout, ValueId) : NULL;
+    for (int k = 0; gy && k < nout; k++)
+        gy[k] = out[k] && !op_is(n->op, OPF_L) ? r->slope[out[k]] : 0;
+    v.gy = gy;
+    if (!(gy ? curvature_rule(&v) : op_def[n->op]->vjp(&v)))
         return refuse(r, graph_n(g, id));
     note_forks(r, dx, nin);
     for (int i = 0; i < nin; i++)
@@ -270,7 +276,7 @@ static void update(Graph *g, ValueId param, ValueId grad, ValueId factor,
     ValueId state = graph_input(g, VK_STATE, DT_F32, graph_v(g, param)->shape, false, slot,
                                 text(g, name, "state"));
     SgdAttrs a = {.param = slot,
-                  .lr_mult = p->lr_mult,
+                  .lr_mult = how->op == OP_CURVATURE ? 1 : p->lr_mult,
                   .decay_mult = p->decay_mult,
                   .eps = how->eps,
                   .nesterov = how->nesterov,
@@ -309,6 +315,27 @@ static void grad_train(Graph *g, PassCtx *ctx) {
     for (int i = 0; i < n; i++)
         update(g, param[i], grad[i], factor, &ctx->update);
     g->params->states = op_def[ctx->update.op ? ctx->update.op : OP_SGD]->states;
+}
+
+/* ---- curvature ---- */
+
+/* Two sweeps over the same forward nodes: gradients, of which most are never read, then second
+ * derivatives.  What a parameter gets becomes its optimizer's state. */
+static void grad_curvature(Graph *g, PassCtx *ctx) {
+    uint32_t nforward = g->norder, nvalue = g->nvalue;
+    NodeId *order = ARENA_ARRAY(ctx->tmp, nforward, NodeId);
+    memcpy(order, g->order, nforward * sizeof(NodeId));
+    Reverse slope = reverse_new(g, ctx, RULE_TRAIN, order, nforward, nvalue);
+    if (!reverse_all(&slope))
+        BUG("%s", slope.refused);
+    Reverse r = reverse_new(g, ctx, RULE_TRAIN, order, nforward, nvalue);
+    r.slope = slope.diff;
+    if (!reverse_all(&r))
+        BUG("%s", r.refused);
+    struct PassUpdate how = {.op = OP_CURVATURE};
+    for (ValueId v = 1; v < nvalue; v++)
+        if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v])
+            update(g, v, r.diff[v], 0, &how);
 }
 
 /* ---- looking ---- */
@@ -402,10 +429,12 @@ static void restore_results(Graph *g, PassCtx *ctx) {
 
 void pass_grad(Graph *g, PassCtx *ctx) {
     graph_toposort(g);
-    if (ctx->train || ctx->look)
+    if (ctx->train || ctx->look || ctx->curvature)
         restore_results(g, ctx);
     if (ctx->train)
         grad_train(g, ctx);
+    if (ctx->curvature)
+        grad_curvature(g, ctx);
     if (ctx->look && ctx->project_from)
         grad_look(g, ctx);
     graph_toposort(g);

@@ -42,7 +42,9 @@ static bool reads_plain(int op, int input) {
 
 static bool may_be_plain(const Graph *g, const UseTable *uses, ValueId v) {
     const Value *x = graph_v(g, v);
-    if (x->kind != VK_RESULT || graph_n(g, x->def)->op != OP_LOAD_INPUT || x->shape.rank != 3 ||
+    bool loaded = x->kind == VK_RESULT && (graph_n(g, x->def)->op == OP_LOAD_INPUT ||
+                                           graph_n(g, x->def)->op == OP_LOAD_SQUARE);
+    if (!loaded || x->shape.rank != 3 ||
         x->shape.dim[0] > PLAIN_CHANNELS || uses->first[v] == uses->first[v + 1])
         return false;
     const Node *def = graph_n(g, x->def);

@@ -18,6 +18,7 @@ typedef struct PassCtx {
         double eps;
         bool clip_value, clip_norm;           /* gradients are cut; scaled together */
     } update;
+    bool curvature;           /* append the second derivatives of parameters (ops/curvature.h) */
     bool look;                /* build projections under the three rules */
     bool lanes;               /* small networks may run in whole blocks of images (passes/lanes.c) */
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */

@@ -252,12 +252,18 @@ static void add_entry(Graph *g, const char *name, int first, int count) {
     g->entry[g->nentries++] = (Entry){name, first, count};
 }
 
+static const char *entry_name(const Graph *g) {
+    if (g->name && strcmp(g->name, "train") == 0)
+        return "step";
+    return g->name && strcmp(g->name, "curvature") == 0 ? "curvature" : "forward";
+}
+
 static void make_entries(Graph *g, const int *section, const int *order, bool look) {
     static const char *const name[] = {
         "prepare", "record", NULL, "project_gradient", "project_deconvnet", "project_guided"};
     g->nentries = 0;
     if (!look) {
-        add_entry(g, g->name && strcmp(g->name, "train") == 0 ? "step" : "forward", 0, g->nkernels);
+        add_entry(g, entry_name(g), 0, g->nkernels);
         return;
     }
     for (int s = 0, p = 0; s < 6; s++) {

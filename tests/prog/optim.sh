@@ -41,6 +41,7 @@ adam|optimizer = adam(3e-3); schedule = cosine()
 adamw|optimizer = adamw(3e-3, decay = 0.1); warmup = 1epoch
 rmsprop|optimizer = rmsprop(1e-3, alpha = 0.9, momentum = 0.5); clip = value(0.5)
 norm|optimizer = adam(3e-3); clip = norm(1); schedule = poly(0.9, last = 0.1)
+sdlm|optimizer = sdlm(3e-3, samples = 60, decay = 1e-4); no_decay = "*.bias"
 END
 
 # --- one layer alone: everything else keeps its bits ---
@@ -58,4 +59,27 @@ run 4 'another shape' -- ./other train -q --weights=whole.a/$w --out=o
 run 4 'missing' -- ./other train -q --weights=whole.a/$w '--skip=f.*' --out=o
 run 0 -- ./other train -q --weights=whole.a/$w '--skip=f.*,g.*' --out=o
 run 4 'match' -- ./other train -q --weights=whole.a/$w '--skip=*' --out=o
+
+# --- weights named by the spec: renamed, left out, in part; nothing of it when the run goes on ---
+spec load "optimizer = sdlm(3e-3, samples = 60)
+  load = weights(\"whole.a/$w\", map = \"c.* -> d.*\", skip = \"g.*\")" 10 'g: dense(10)' g
+sed -i 's/ c: conv/ d: conv/' load.net
+run 0 -- netc build -q load.net
+run 0 -- ./load train -q --epochs=0 --out=load.a
+hold "renamed" python3 - <<END
+import json, struct
+def tensors(path):
+    raw = open(path, "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    head = json.loads(raw[8:8 + n])
+    return {k: raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]
+            for k, v in head.items() if k != "__metadata__"}
+a, b = tensors("whole.a/$w"), tensors("load.a/$w")
+assert a["c.weight"] == b["d.weight"] and a["c.bias"] == b["d.bias"] and a["f.weight"] == b["f.weight"]
+END
+run 0 -- ./load train -q --steps=7 --out=load.b
+rm whole.a/$w
+run 5 'whole.a' -- ./load train -q --out=load.c
+run 0 -- ./load train -q --resume --out=load.b
+run 5 -- ./load train -q --weights=nothing --map='x -> y' --out=load.c
 finish

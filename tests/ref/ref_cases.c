@@ -394,7 +394,7 @@ static RefCase sgd_family(Arena *keep, int op, int i) {
     r.rounds = op != OP_SGD;
     add_input(&r, REF_WEIGHT, shape[i]);
     add_input(&r, REF_WEIGHT, shape[i]);
-    add_input(&r, op == OP_RMSPROP ? REF_FIXED : REF_WEIGHT, shape[i]);
+    add_input(&r, op == OP_RMSPROP || op == OP_SDLM ? REF_FIXED : REF_WEIGHT, shape[i]);
     return r;
 }
 
@@ -424,6 +424,7 @@ static const struct {
     int count;
 } family_of[OP_COUNT] = {
     [OP_LOAD_INPUT] = {move_family, COUNT(image_shape)},
+    [OP_LOAD_SQUARE] = {move_family, COUNT(image_shape)},
     [OP_CONV2D] = {conv_family, COUNT(conv_case)},
     [OP_CONV2D_BWD_DATA] = {conv_family, COUNT(conv_case)},
     [OP_CONV2D_BWD_WEIGHTS] = {conv_family, COUNT(conv_case)},
@@ -533,6 +534,8 @@ static const struct {
     [OP_SGD] = {sgd_family, 8},
     [OP_ADAM] = {sgd_family, 8},
     [OP_RMSPROP] = {sgd_family, 8},
+    [OP_SDLM] = {sgd_family, 8},
+    [OP_CURVATURE] = {sgd_family, 8},
     [OP_SQUARE_SUMS] = {clip_family, 8},
     [OP_CLIP_FACTOR] = {clip_family, 8},
 };

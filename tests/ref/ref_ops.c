@@ -447,6 +447,9 @@ static void ref_lenet_map_bwd(const RefCall *r) {
 /* ---- moving numbers ---- */
 
 static void ref_load_input(const RefCall *r) { copy(r); }
+static void ref_load_square(const RefCall *r) {
+    FOR(i, ref_elems(r->out)) r->out->at[i] = r->in[0].at[i] * r->in[0].at[i];
+}
 static void ref_flatten(const RefCall *r) { copy(r); }
 static void ref_unflatten(const RefCall *r) { copy(r); }
 
@@ -542,6 +545,27 @@ static void ref_rmsprop(const RefCall *r) {
     }
 }
 
+/* The state is the weights' curvature. */
+static void ref_sdlm(const RefCall *r) {
+    const SgdAttrs *a = r->attrs;
+    FOR(i, ref_elems(r->out)) {
+        double w = r->in[0].at[i], g = gradient(r, i) + r->decay * a->decay_mult * w;
+        r->out->at[i] = w - r->lr * a->lr_mult * g / (a->eps + r->in[2].at[i]);
+        if (r->new_momentum)
+            r->new_momentum[i] = r->in[2].at[i];
+    }
+}
+
+static void ref_curvature(const RefCall *r) {
+    const SgdAttrs *a = r->attrs;
+    FOR(i, ref_elems(r->out)) {
+        r->out->at[i] = r->in[0].at[i];
+        if (r->new_momentum)
+            r->new_momentum[i] =
+                r->momentum * r->in[2].at[i] + r->lr * a->lr_mult * gradient(r, i);
+    }
+}
+
 /* All in part 0 and the rest in none: which part a number belongs to is the layout's matter. */
 static void ref_square_sums(const RefCall *r) {
     FOR(i, ref_elems(&r->in[0])) r->out->at[0] += r->in[0].at[i] * r->in[0].at[i];
@@ -609,5 +633,6 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_LOGISTIC_BWD] = 2e-6, [OP_HINGE] = 2e-6, [OP_HINGE_BWD] = 2e-6,
     [OP_SOFT_THRESHOLD] = 1e-6, [OP_HARD_THRESHOLD] = 1e-6, [OP_THRESHOLD_BWD] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
-    [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SQUARE_SUMS] = 2e-6, [OP_CLIP_FACTOR] = 2e-6,
+    [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SDLM] = 2e-6, [OP_CURVATURE] = 2e-6,
+    [OP_LOAD_SQUARE] = 1e-6, [OP_SQUARE_SUMS] = 2e-6, [OP_CLIP_FACTOR] = 2e-6,
 };

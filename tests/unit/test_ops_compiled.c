@@ -98,10 +98,10 @@ static void build_bwd_data(Build *b, int op, ValueId dy, ValueId weights) {
     keep_result(b, graph_node(g, op, b->c.attrs, 2, back));
 }
 
-static void build_load(Build *b) {
+static void build_load(Build *b, int op) {
     ValueId image = graph_input(b->g, VK_INPUT, DT_F32, b->c.in[0], true, 0, NULL);
     b->has_image = true;
-    keep_result(b, graph_node(b->g, OP_LOAD_INPUT, NULL, 1, &image));
+    keep_result(b, graph_node(b->g, op, NULL, 1, &image));
 }
 
 static void build_update(Build *b, int op) {
@@ -142,8 +142,8 @@ static void build_case(Build *b, int op) {
     b->g = graph_new(b->keep, "case", op_name[op], params);
     ValueId in[REF_INPUTS];
     widen_groups(b, op);
-    if (op == OP_LOAD_INPUT) {
-        build_load(b);
+    if (op == OP_LOAD_INPUT || op == OP_LOAD_SQUARE) {
+        build_load(b, op);
         return;
     }
     if (op_def[op]->update) {
@@ -215,7 +215,8 @@ static int run_case(const Build *b, const Compiled *c, int64_t n, bool whole,
     for (int p = 0; p < g->params->count; p++) {
         RefInput kind = b->param_kind[p] == REF_FIXED ? REF_FIXED : REF_WEIGHT;
         param[p] = filled(keep, &g->params->at[p].shape, 1, kind, b, whole, number++);
-        state[p] = filled(keep, &g->params->at[p].shape, 1, REF_WEIGHT, b, whole, number++);
+        kind = graph_n(g, 1)->op == OP_SDLM ? REF_FIXED : REF_WEIGHT; /* curvatures are positive */
+        state[p] = filled(keep, &g->params->at[p].shape, 1, kind, b, whole, number++);
     }
     for (int i = 0; i < b->nseeds; i++)
         seeds[b->seed[i]] = filled(keep, &graph_v(g, b->seed[i])->shape, n, b->kind[i], b, whole,
@@ -279,7 +280,7 @@ static void run_op(int op, const Target *t) {
     int as = op == OP_TRANSPOSE_WEIGHTS ? OP_CONV2D_BWD_DATA : op;
     for (int i = 0; i < 2 * ref_case_count(op) && count < CASES; i++) {
         RefCase rc = ref_case(keep, as, i / 2);
-        bool image = rc.kind[0] == REF_DATA && rc.in[0].rank == 3 && as != OP_LOAD_INPUT;
+        bool image = rc.kind[0] == REF_DATA && rc.in[0].rank == 3 && as != OP_LOAD_INPUT && as != OP_LOAD_SQUARE;
         if (i % 2 && !image)
             continue;
         b[count] = (Build){.keep = keep, .t = t, .c = rc, .loaded = i % 2 == 1};

@@ -426,7 +426,8 @@ static void modes(void) {
     Run r = text(HEAD "a: conv(n, 3x3) -> relu\n q: dense(8) -> relu -> dropout(50%) as drop" TAIL,
                  (ModelOptions){0});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
-    for (int k = 0; k < MODEL_MODES; k++) {
+    CU_ASSERT_PTR_NULL(r.m->mode[MODEL_CURVATURE].graph);
+    for (int k = 0; k < MODEL_CURVATURE; k++) {
         const Graph *g = r.m->mode[k].graph;
         int drops = 0, losses = 0;
         CU_ASSERT_PTR_NOT_NULL_FATAL(g);
@@ -465,7 +466,7 @@ static void through_passes(void) {
         char why[200];
         CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
         CU_ASSERT_TRUE_FATAL(target_find(r.arena, "x86-64-v3", &target, why, sizeof why));
-        for (int k = 0; k < MODEL_MODES; k++) {
+        for (int k = 0; k < MODEL_CURVATURE; k++) {
             PassCtx ctx = {.tmp = arena_new(), .target = &target, .verify = true};
             model_pass_ctx(r.m, k, &ctx);
             CU_ASSERT_TRUE(passes_run(r.m->mode[k].graph, &ctx));
@@ -506,6 +507,30 @@ static void optimizers(void) {
     CU_ASSERT_DOUBLE_EQUAL(t->eps, 1, 0);
     CU_ASSERT(t->schedule.kind == RT_SCHEDULE_STEP && t->schedule.every == 1);
     done(&r);
+    r = train_text("optimizer = sdlm(5e-4, samples = 300); no_decay = \"*.bias\"\n"
+                   "load = weights(\"w.safetensors\", map = [\"x.* -> a.*\", \"y -> f.bias\"], "
+                   "skip = \"f.*\", partial = yes)");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
+    t = &r.m->train;
+    CU_ASSERT(t->optimizer == RT_SDLM && t->curvature == 300 && t->load_partial);
+    CU_ASSERT_DOUBLE_EQUAL(t->eps, 0.02, 0);
+    CU_ASSERT_STRING_EQUAL(t->load, "w.safetensors");
+    CU_ASSERT_STRING_EQUAL(t->load_map, "x.* -> a.*,y -> f.bias");
+    CU_ASSERT_STRING_EQUAL(t->load_skip, "f.*");
+    CU_ASSERT_PTR_NOT_NULL(r.m->mode[MODEL_CURVATURE].graph);
+    for (int i = 0; i < r.m->params.count; i++) {
+        const Param *p = &r.m->params.at[i];
+        CU_ASSERT_EQUAL(p->decay_mult, strstr(p->name, ".bias") ? 0 : 1);
+    }
+    done(&r);
+    static const char *const wrong[] = {"optimizer = sdlm(1e-3, mu = 0)", "no_decay = \"z.*\"",
+                                        "load = \"w\"", "load = weights(3)",
+                                        "load = weights(\"w\", map = \"a.*\")"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        r = train_text(wrong[i]);
+        CU_ASSERT_PTR_NULL(r.m);
+        done(&r);
+    }
     r = train_text("optimizer = adam(1e-3, eps = 0)");
     CU_ASSERT_PTR_NULL(r.m);
     done(&r);
