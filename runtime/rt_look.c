@@ -73,7 +73,7 @@ void rt_look_values(const rt_look *l, int seed, int64_t image, float *values) {
 /* What the rule of the layer's rectifier lets pass of the gradient in l->seed (rt_abi.h). */
 static void let_pass(rt_look *l, int rule, int seed, int64_t image) {
     const rt_seed *s = &look_of(l->m->model)->seed[seed];
-    if (!s->rule[rule].rectified)
+    if (!s->rule[rule].rectified || (rule == RT_RULE_GRADIENT && l->through))
         return;
     int64_t n = rt_tensor_count(&look_of(l->m->model)->tensor[s->tensor]);
     if (rule != RT_RULE_GRADIENT)

@@ -24,6 +24,8 @@ typedef struct rt_look {
     float *seed;     /* one layer's values, logical */
     float *other;    /* the same room: what came from above, activations */
     int64_t seed_room;
+    int through;     /* gradient: what starts at a rectified layer passes units that are silent too,
+                        as if it were asked for in front of the rectifier: lets a climb leave 0 */
 } rt_look;
 int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err);
 void rt_look_close(rt_look *l);

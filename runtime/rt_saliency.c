@@ -16,24 +16,13 @@
 #define PAPER 0xffffffu
 #define INK 0x222222u
 
-/* The seed layer that holds the score. */
-static int score_seed(const rt_model *model, rt_error *err) {
-    const rt_program *p = &model->program[RT_LOOK];
-    for (int i = 0; i < p->nseeds; i++)
-        if (p->seed[i].tensor == p->output)
-            return i;
-    rt_fail(err, NETRT_EUSAGE, "%s has no score to look at\nhelp: name a layer with --layer",
-            model->name);
-    return -1;
-}
-
 /* The unit to project: of --layer the strongest one (of the maps wanted), else the class. */
 static int choose_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err) {
     const rt_model *model = v->m->model;
     const char *list = v->layers;
     if (list && rt_viz_next_layer(v, &list, seed, err) != 1)
         return err->code;
-    if (!v->layers && (*seed = score_seed(model, err)) < 0)
+    if (!v->layers && (*seed = rt_viz_score(v, err)) < 0)
         return err->code;
     int64_t chw[3];
     rt_seed_shape(model, *seed, chw);

@@ -168,6 +168,16 @@ int64_t rt_viz_count_maps(const rt_viz *v, int64_t count) {
     return n;
 }
 
+int rt_viz_score(const rt_viz *v, rt_error *err) {
+    const rt_program *p = &v->cli.model->program[RT_LOOK];
+    for (int i = 0; i < p->nseeds; i++)
+        if (p->seed[i].tensor == p->output)
+            return i;
+    rt_fail(err, NETRT_EUSAGE, "%s has no score to look at\nhelp: name a layer with --layer",
+            v->cli.model->name);
+    return -1;
+}
+
 int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
     const rt_model *model = v->m->model;
     int n = 0;
@@ -184,11 +194,6 @@ int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
 }
 
 /* ---- verbs ---- */
-
-typedef struct Verb {
-    rt_verb help;
-    int (*run)(rt_viz *v, const char **operands, int n, rt_error *err);
-} Verb;
 
 /* Opens the pictures to work on: files and folders named, else the spec's test data. */
 static int open_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
@@ -289,41 +294,45 @@ static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
     return rt_viz_report(v, err);
 }
 
-static const Verb verbs[] = {
-    {{"filters", "the weights of the convolutions as pictures", "[OPTIONS]",
-      "filters --weights=run/last.safetensors\nfilters --layer=conv1 --out=pictures"},
-     run_filters},
-    {{"activations", "what every map answers to one picture", "[OPTIONS] [PICTURE]",
-      "activations cat.jpg\nactivations --image=7 --layer=conv1"},
-     run_activations},
-    {{"deconv", "what excites each map: top 9, projected to pixels",
-      "[OPTIONS] [DATA]", "deconv\ndeconv --layer=conv2 --maps=0-15 --data=mnist"},
-     run_deconv},
-    {{"guided", "guided backpropagation to one picture", "[OPTIONS] [PICTURE]",
-      "guided cat.jpg\nguided --image=7 --class=3"},
-     run_guided},
-    {{"saliency", "largest gradient of the score per pixel", "[OPTIONS] [PICTURE]",
-      "saliency cat.jpg\nsaliency --image=7 --class=3"},
-     run_saliency},
-    {{"report", "all of it on one page, report.html", "[OPTIONS]",
-      "report\nreport --weights=run/best.safetensors --out=out"},
-     run_report},
-};
-enum { VERBS = sizeof verbs / sizeof *verbs };
+static const rt_technique
+    filters = {{"filters", "the weights of the convolutions as pictures", "[OPTIONS]",
+                "filters --weights=run/last.safetensors\nfilters --layer=conv1 --out=pictures"},
+               run_filters, NULL, 0},
+    activations = {{"activations", "what every map answers to one picture", "[OPTIONS] [PICTURE]",
+                    "activations cat.jpg\nactivations --image=7 --layer=conv1"},
+                   run_activations, NULL, 0},
+    deconv = {{"deconv", "what excites each map: top 9, projected to pixels", "[OPTIONS] [DATA]",
+               "deconv\ndeconv --layer=conv2 --maps=0-15 --data=mnist"},
+              run_deconv, NULL, 0},
+    guided = {{"guided", "guided backpropagation to one picture", "[OPTIONS] [PICTURE]",
+               "guided cat.jpg\nguided --image=7 --class=3"},
+              run_guided, NULL, 0},
+    saliency = {{"saliency", "largest gradient of the score per pixel", "[OPTIONS] [PICTURE]",
+                 "saliency cat.jpg\nsaliency --image=7 --class=3"},
+                run_saliency, NULL, 0},
+    report = {{"report", "all of it on one page, report.html", "[OPTIONS]",
+               "report\nreport --weights=run/best.safetensors --out=out"},
+              run_report, NULL, 0};
+
+/* In the order of the overview. */
+static const rt_technique *const techniques[] = {&filters,  &activations, &deconv,
+                                                 &guided,   &saliency,    &rt_technique_maximize,
+                                                 &report};
+enum { TECHNIQUES = sizeof techniques / sizeof *techniques, ARGS_MAX = 64 };
 
 static void overview(FILE *out, const rt_viz *v) {
     fprintf(out, "Shows what %s (%s) has learned.\n\n", v->cli.model->name, v->cli.model->spec_file);
     fprintf(out, "Examples:\n  %s report\n  %s saliency picture.png\n\nVerbs:\n", v->cli.program,
             v->cli.program);
-    for (int i = 0; i < VERBS; i++)
-        fprintf(out, "  %-12s %s\n", verbs[i].help.name, verbs[i].help.summary);
+    for (int i = 0; i < TECHNIQUES; i++)
+        fprintf(out, "  %-12s %s\n", techniques[i]->help.name, techniques[i]->help.summary);
     fprintf(out, "\n%s VERB --help tells more.\n"
                  "Exit codes: 0 done, 1 partly, 2 usage, 4 bad data, 5 file system, 6 limits,\n"
                  "70 a mistake of ours, 130 interrupted.\n", v->cli.program);
 }
 
-static int run_verb(rt_viz *v, const Verb *verb, int argc, char **argv) {
-    const rt_arg table[] = {
+static int run_verb(rt_viz *v, const rt_technique *verb, int argc, char **argv) {
+    const rt_arg common[] = {
         RT_OPT_WEIGHTS(&v->cli),
         RT_OPT_DATA(&v->cli, "pictures to use (default: the spec's test data)"),
         {"out", 'o', RT_ARG_TEXT, "DIR", &v->cli.out, 0, 0, "where files go (default: out)"},
@@ -337,13 +346,18 @@ static int run_verb(rt_viz *v, const Verb *verb, int argc, char **argv) {
         RT_OPT_PARTIAL(&v->cli), RT_OPT_THREADS(&v->cli), RT_OPT_BATCH(&v->cli),
         RT_OPT_SEED(&v->cli), RT_OPT_QUIET(&v->cli), RT_OPT_PROGRESS(&v->cli),
     };
+    enum { COMMON = sizeof common / sizeof *common };
+    rt_arg table[ARGS_MAX];
+    int nargs = COMMON;
+    memcpy(table, common, sizeof common);
+    for (int i = 0; i < verb->nargs && nargs < ARGS_MAX; i++)
+        table[nargs++] = verb->arg[i];
     const char **operands = calloc((size_t)argc + 1, sizeof *operands);
     int n = 0, code = NETRT_OK;
     rt_error err = {0};
     if (!operands)
         return NETRT_ELIMIT;
-    if (rt_cli_parse(&v->cli, &verb->help, table, (int)(sizeof table / sizeof *table), argc, argv,
-                     operands, &n, &code)) {
+    if (rt_cli_parse(&v->cli, &verb->help, table, nargs, argc, argv, operands, &n, &code)) {
         if (rt_viz_check_maps(v, &err) == 0)
             verb->run(v, operands, n, &err);
         if (err.code == NETRT_EIO)
@@ -375,13 +389,13 @@ int netrt_viz_main(const rt_model *model, int argc, char **argv) {
                model->spec_hash);
         return NETRT_OK;
     }
-    const char *words[VERBS];
-    for (int i = 0; i < VERBS; i++) {
-        words[i] = verbs[i].help.name;
+    const char *words[TECHNIQUES];
+    for (int i = 0; i < TECHNIQUES; i++) {
+        words[i] = techniques[i]->help.name;
         if (strcmp(argv[1], words[i]) == 0)
-            return run_verb(&v, &verbs[i], argc - 2, argv + 2);
+            return run_verb(&v, techniques[i], argc - 2, argv + 2);
     }
-    const char *near = rt_nearest(argv[1], words, VERBS);
+    const char *near = rt_nearest(argv[1], words, TECHNIQUES);
     fprintf(stderr, "error: unknown verb '%s'%s%s%s\nhelp: %s --help lists the verbs\n", argv[1],
             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", v.cli.program);
     return NETRT_EUSAGE;

@@ -31,6 +31,16 @@ typedef struct rt_viz {
     int nmade;
 } rt_viz;
 
+/* A technique: a verb, options of its own beside the common ones, and what it does.  The row in
+ * rt_viz.c is all that the program needs to know about it. */
+typedef struct rt_technique {
+    rt_verb help;
+    int (*run)(rt_viz *v, const char **operands, int n, rt_error *err);
+    const rt_arg *arg;
+    int nargs;
+} rt_technique;
+extern const rt_technique rt_technique_maximize;
+
 /* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
  * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */
 int rt_viz_open(rt_viz *v, int many, rt_error *err);
@@ -43,6 +53,8 @@ int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title
 
 /* The next layer of a comma separated list: 1 and the seed index, 0 at the end, -1 unknown. */
 int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err);
+/* The layer that holds the score, -1 and a text without one. */
+int rt_viz_score(const rt_viz *v, rt_error *err);
 /* Is map `i` among v->maps?  Of how many maps of `count` is it so? */
 int rt_viz_wants_map(const rt_viz *v, int64_t i);
 int64_t rt_viz_count_maps(const rt_viz *v, int64_t count);

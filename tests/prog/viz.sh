@@ -92,6 +92,24 @@ hold "names are escaped" grep -q '&lt;b&gt;&amp;' page2/report.html
 run 0 -- ./lenet-viz report -q "$data" --threads=2 --out=page3
 same "the page again" page/report.html page3/report.html
 
+# --- pictures by climbing ---
+for t in 1 2; do
+    run 0 -- ./lenet-viz maximize -q --steps=60 --threads=$t --out=m$t
+    run 0 -- ./lenet-viz maximize -q --steps=40 --layer=c3 --maps=0-7 --threads=$t --out=m$t
+    run 0 -- ./lenet-viz maximize -q --preset=simonyan --class=7 --threads=$t --out=n$t
+done
+for f in maximize-{f6,c3}.{png,csv}; do
+    same "1 and 2 threads" m1/$f m2/$f
+done
+same "1 and 2 threads" n1/maximize-f6.csv n2/maximize-f6.csv
+hold "every class and every map, silent ones too, gains" awk -F, '
+    NR > 1 && !($4 > $3 + 0.1) { exit 1 } END { if (NR < 9) exit 1 }' m1/maximize-{f6,c3}.csv
+hold "the class model gains" awk -F, 'NR == 2 && $2 == 7 && $4 > $3 + 5 { good = 1 } END { exit !good }' \
+    n1/maximize-f6.csv
+run 2 "did you mean 'yosinski1'" -- ./lenet-viz maximize --preset=yosinsky1
+run 2 'takes no picture' -- ./lenet-viz maximize cat.png
+run 2 'no class 10' -- ./lenet-viz maximize --class=10
+
 # --- what does not exist ---
 run 2 "no layer is called 'c2'" 'layers are c1 s2 c3' -- ./lenet-viz saliency --layer=c2 "$data"
 run 2 "no layer is called 'cc1'" -- ./lenet-viz activations --layer=c1,cc1 "$data"

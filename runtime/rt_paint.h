@@ -1,0 +1,46 @@
+/* rt_paint.h: pictures that an optimisation paints: between the pixels that rules of the literature
+ * are stated in and the numbers that a network reads.
+ *
+ * A picture is held in pixel units (0 .. 255) less `zero`, the pixel that the network reads as 0 (or
+ * the nearest there is): the centred pixels of networks that subtract a mean.  So a rate, a blur or
+ * a threshold means the same for every network, whatever range it was trained on.
+ */
+#ifndef RT_PAINT_H
+#define RT_PAINT_H
+
+#include "rt_objective.h"
+#include "rt_pixels.h"
+#include "rt_viz.h"
+
+typedef struct rt_paint {
+    rt_viz *v;
+    rt_objective objective;
+    rt_planes size;      /* of a picture */
+    int64_t n, count;    /* pictures; numbers in each */
+    float scale[4];      /* input units per pixel unit, by plane */
+    float base[4];       /* input at 0 */
+    float lo[4], hi[4];  /* pixels that exist, less zero */
+    float *x, *g;        /* n pictures; gradients per pixel unit */
+    float *input, *room; /* n pictures; two */
+    double *value;       /* n */
+} rt_paint;
+
+/* n pictures at a time, at most the look program's capacity.  Fails for networks of several inputs. */
+int rt_paint_open(rt_paint *p, rt_viz *v, const rt_term *term, int nterms, int64_t n,
+                  rt_error *err);
+void rt_paint_close(rt_paint *p);
+
+/* Starts: all zero; normal noise of `sigma` pixels (seeded; picture i has noise i); a picture as the
+ * network reads it. */
+void rt_paint_clear(rt_paint *p);
+void rt_paint_noise(rt_paint *p, double sigma);
+void rt_paint_set(rt_paint *p, int64_t i, const float *input);
+
+/* p->value and, if wanted, p->g at p->x. */
+int rt_paint_eval(rt_paint *p, int gradient, rt_error *err);
+void rt_paint_clamp(rt_paint *p); /* to pixels that exist */
+
+/* Picture i for display. */
+int rt_paint_image(const rt_paint *p, int64_t i, rt_image *out, rt_error *err);
+
+#endif
