@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 6
+#define RT_ABI_VERSION 7
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -165,9 +165,12 @@ typedef struct rt_input_spec {
     int64_t c, h, w;
     float lo, hi;           /* pixel 0 -> lo, 255 -> hi */
     float mean[4], std[4];
-    int32_t resize_short, crop, pad, bgr, flip, pad_;
+    int32_t resize_short, crop, pad, bgr, flip;
+    int32_t mean_image;     /* RT_MEAN_..: a mean of its own for every pixel */
     float augment[RT_AUGMENT_COUNT];
+    const char *mean_file;  /* RT_MEAN_FILE: an array of NumPy; else "" or NULL */
 } rt_input_spec;
+enum { RT_MEAN_CHANNELS, RT_MEAN_TRAINING, RT_MEAN_FILE };
 enum { RT_SCHEDULE_CONST, RT_SCHEDULE_STEP, RT_SCHEDULE_PLATEAU, RT_SCHEDULE_TABLE,
        RT_SCHEDULE_COSINE, RT_SCHEDULE_POLY };
 typedef struct rt_schedule {

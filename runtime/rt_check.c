@@ -26,7 +26,9 @@ typedef struct Part {
     int w[2], h[2], c[2]; /* least and most */
     double lo, hi, sum[PLANES], square[PLANES];
     double n[PLANES];
-    uint64_t *hash; /* of the good samples */
+    uint64_t *hash;     /* of the good samples */
+    int mapped, ignore; /* classes of pixels: per_class counts pixels */
+    int64_t known;      /* classes that the net knows */
 } Part;
 
 static uint64_t hash_bytes(uint64_t h, const void *data, size_t n) {
@@ -69,6 +71,24 @@ static int picture(Part *p, int64_t i, rt_image *img, rt_error *err) {
     return NETRT_OK;
 }
 
+/* Counts the pixels of a label picture, which belongs to the picture of width x height. */
+static int labels(Part *p, int64_t i, int width, int height, rt_image *map, rt_error *err) {
+    if (rt_data_map(p->ds, i, map, err))
+        return err->code;
+    int64_t n = (int64_t)map->width * map->height;
+    if (map->width != width || map->height != height)
+        return rt_fail(err, NETRT_EDATA, "the picture is %d x %d, its label picture %d x %d", width,
+                       height, map->width, map->height);
+    for (int64_t k = 0; k < n; k++)
+        if (map->data[k] >= p->known && map->data[k] != p->ignore)
+            return rt_fail(err, NETRT_EDATA, "a pixel of class %d, the net knows %lld",
+                           map->data[k], (long long)p->known);
+    for (int64_t k = 0; k < n; k++)
+        if (map->data[k] != p->ignore)
+            p->per_class[map->data[k]]++;
+    return NETRT_OK;
+}
+
 static int numbers(Part *p, int64_t i, const int shape[3], float *v, rt_error *err) {
     int64_t plane = (int64_t)shape[1] * shape[2], n = plane * shape[0];
     if (rt_data_values(p->ds, i, shape[0], shape[1], shape[2], v, err))
@@ -90,10 +110,14 @@ static int read_part(rt_cli *cli, Part *p, const int shape[3], rt_error *err) {
     int64_t total = rt_data_count(p->ds), n;
     int classes = rt_data_classes(p->ds), real = rt_data_real(p->ds);
     float *v = NULL;
-    rt_image img = {0};
+    rt_image img = {0}, map = {0};
     double begun = rt_seconds();
     p->lo = INFINITY;
     p->hi = -INFINITY;
+    p->mapped = rt_data_mapped(p->ds, &p->ignore);
+    p->known = cli->model->classes;
+    if (p->mapped)
+        classes = (int)p->known;
     p->per_class = rt_alloc_zero((size_t)classes + 1, sizeof *p->per_class, "counts", err);
     p->hash = rt_alloc((size_t)total, sizeof *p->hash, "hashes", err);
     if (real && !__builtin_mul_overflow((int64_t)shape[0] * shape[1], (int64_t)shape[2], &n))
@@ -102,7 +126,10 @@ static int read_part(rt_cli *cli, Part *p, const int shape[3], rt_error *err) {
     cli->skipped = 0;
     for (int64_t i = 0; i < total && !err->code && !rt_cli_signal; i++) {
         rt_error e = {0};
-        if (real ? numbers(p, i, shape, v, &e) : picture(p, i, &img, &e)) {
+        int code = real ? numbers(p, i, shape, v, &e) : picture(p, i, &img, &e);
+        if (!code && p->mapped)
+            code = labels(p, i, img.width, img.height, &map, &e);
+        if (code) {
             if (e.code == NETRT_ELIMIT && strstr(e.text, "memory"))
                 rt_fail(err, e.code, "%s", e.text);
             p->bad++;
@@ -110,7 +137,7 @@ static int read_part(rt_cli *cli, Part *p, const int shape[3], rt_error *err) {
             continue;
         }
         p->good++;
-        int label = rt_data_label(p->ds, i);
+        int label = p->mapped ? -1 : rt_data_label(p->ds, i);
         if (label >= 0 && label < classes)
             p->per_class[label]++;
         if (i % 256 == 0) {
@@ -123,6 +150,7 @@ static int read_part(rt_cli *cli, Part *p, const int shape[3], rt_error *err) {
         qsort(p->hash, (size_t)p->good, sizeof *p->hash, by_hash);
     rt_free(v);
     rt_image_free(&img);
+    rt_image_free(&map);
     cli->ds = NULL;
     rt_progress_clear(&cli->progress);
     return err->code;
@@ -165,9 +193,14 @@ static void statistics(rt_text *o, const Part *p, double scale, double shift) {
     rt_text_add(o, "\n");
 }
 
+/* Classes that are counted: the source's, for pixels the net's. */
+static int classes_of(const Part *p) {
+    return p->mapped ? (int)p->known : rt_data_classes(p->ds);
+}
+
 static void describe(rt_text *o, const Part *p, const rt_input_spec *in) {
     char name[64];
-    int classes = rt_data_classes(p->ds);
+    int classes = classes_of(p);
     rt_text_printf(o, "%s: %lld samples (%s)", p->name, (long long)rt_data_count(p->ds),
                    rt_data_kind(p->ds));
     if (p->bad)
@@ -187,9 +220,9 @@ static void describe(rt_text *o, const Part *p, const rt_input_spec *in) {
     else
         statistics(o, p, ((double)in->hi - (double)in->lo) / 255, (double)in->lo);
     for (int k = 0; k < classes && k < SHOWN_CLASSES; k++)
-        rt_text_printf(o, "  class %-20.60s %lld\n",
+        rt_text_printf(o, "  class %-20.60s %lld%s\n",
                        rt_clean_name(name, sizeof name, rt_data_class_name(p->ds, k)),
-                       (long long)p->per_class[k]);
+                       (long long)p->per_class[k], p->mapped ? " pixels" : "");
     if (classes > SHOWN_CLASSES)
         rt_text_printf(o, "  and %d more classes\n", classes - SHOWN_CLASSES);
 }
@@ -199,7 +232,7 @@ static int findings(rt_text *o, const rt_model *m, const Part *part, int parts) 
     int found = 0;
     for (int k = 0; k < parts; k++) {
         const Part *p = &part[k];
-        int classes = rt_data_classes(p->ds), empty = 0;
+        int classes = classes_of(p), empty = 0;
         int64_t least = INT64_MAX, most = 0, twice = repeated(p);
         for (int c = 0; c < classes; c++) {
             int64_t n = p->per_class[c];
@@ -213,7 +246,7 @@ static int findings(rt_text *o, const rt_model *m, const Part *part, int parts) 
         if (empty)
             found++, rt_text_printf(o, "! %s: %d of %d classes have no sample\n", p->name, empty,
                                     classes);
-        else if (classes > 0 && most > 10 * least)
+        else if (classes > 0 && most > 10 * least && !p->mapped)
             found++, rt_text_printf(o,
                                     "! %s: the largest class has %.0f times the samples of the "
                                     "smallest\n",

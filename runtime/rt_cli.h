@@ -105,6 +105,7 @@ void rt_cli_catch(void);
 /* Loss, error and counts of a network over a data set (rt_eval.c). */
 typedef struct rt_score {
     int64_t images, wrong, beyond5;
+    int64_t counted;    /* what `wrong` is out of: images, or pixels */
     double loss;        /* mean */
     int64_t *confusion; /* classes * classes, true class major; NULL: not wanted */
 } rt_score;

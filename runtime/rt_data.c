@@ -45,7 +45,7 @@ static void digits_close(rt_dataset *ds) {
 }
 
 static const struct rt_data_ops digits_ops = {"digits", digits_label, digits_item, digits_name,
-                                              digits_close};
+                                              digits_close, NULL};
 
 /* Decimal number 0..max at *p; advances *p.  Returns -1 when there is none or it is too large. */
 static int64_t decimal(const char **p, int64_t max) {
@@ -199,7 +199,9 @@ static int open_pair(rt_dataset *ds, const char *train, const char *test, const 
 static int open_folder(rt_dataset *ds, const char *path, const char *kind, const char *uri,
                        const char *split, rt_error *err) {
     int found = 0, code = NETRT_OK;
-    if (kind && strcmp(kind, "wav") != 0)
+    int maps = kind && strcmp(kind, "maps") == 0;
+    int cifar = kind && strcmp(kind, "cifar100") == 0;
+    if (kind && strcmp(kind, "wav") != 0 && !cifar && !maps)
         return rt_fail(err, NETRT_EDATA,
                        "%s holds no files of the kind %s\n"
                        "help: name the file, or a folder with train.csv, x_train.npy or one "
@@ -207,8 +209,17 @@ static int open_folder(rt_dataset *ds, const char *path, const char *kind, const
                        path, kind);
     if (!kind)
         code = rt_idx_open_dir(ds, path, split, &found, err);
-    if (code == NETRT_OK && !found && !kind)
-        code = rt_cifar_open_dir(ds, path, split, &found, err);
+    if (code == NETRT_OK && !found && (!kind || cifar))
+        code = rt_cifar_open_dir(ds, path, split, uri, &found, err);
+    if (code == NETRT_OK && !found && (!kind || maps))
+        code = rt_maps_open_dir(ds, path, split, uri, &found, err);
+    if (code == NETRT_OK && !found && maps)
+        return rt_fail(err, NETRT_EDATA,
+                       "%s holds no label pictures\n"
+                       "  expected  %s/images/X.jpg and %s/labels/X.png, or PASCAL VOC's folders",
+                       path, path, path);
+    if (code == NETRT_OK && !found && cifar)
+        return rt_fail(err, NETRT_EDATA, "%s holds no train.bin and test.bin of CIFAR-100", path);
     if (code == NETRT_OK && !found)
         code = rt_wav_open_dir(ds, path, split, uri, &found, err);
     if (code == NETRT_OK && !found && kind)
@@ -238,7 +249,7 @@ static int open_path(rt_dataset *ds, const char *path, const char *kind, const c
 
 /* "csv:PATH?keys": the kind, and PATH without the keys in new memory; else the whole is a path. */
 static char *split_uri(const char *uri, const char **kind, rt_error *err) {
-    static const char *const kinds[] = {"csv", "npy", "ts", "wav", "text", "any"};
+    static const char *const kinds[] = {"csv", "npy", "ts", "wav", "text", "cifar100", "maps", "any"};
     *kind = NULL;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
         size_t n = strlen(kinds[k]);
@@ -320,7 +331,7 @@ int rt_data_classes(const rt_dataset *ds) {
 const char *rt_data_class_name(const rt_dataset *ds, int i) {
     static const char *const digit[10] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     static _Thread_local char number[16];
-    if (ds->class_names && i >= 0 && i < ds->classes)
+    if (ds->class_names && i >= 0 && i < ds->classes && ds->class_names[i])
         return ds->class_names[i];
     if (i >= 0 && i < 10)
         return digit[i];
@@ -373,6 +384,17 @@ int rt_data_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, double s
     if (!ds->real->sound || i < 0 || i >= ds->count)
         return rt_data_values(ds, i, c, h, w, chw, err);
     return ds->real->sound(ds, i, c, h, w, seconds, gain, chw, err);
+}
+
+int rt_data_mapped(const rt_dataset *ds, int *ignore) {
+    *ignore = ds->ignore;
+    return ds->ops->map != NULL;
+}
+
+int rt_data_map(const rt_dataset *ds, int64_t i, rt_image *map, rt_error *err) {
+    if (i < 0 || i >= ds->count || !ds->ops->map)
+        return rt_fail(err, NETRT_EBUG, "map of sample %lld", (long long)i);
+    return ds->ops->map(ds, i, map, err);
 }
 
 float rt_data_outside(const rt_dataset *ds) {

@@ -19,14 +19,18 @@ typedef struct rt_dataset rt_dataset;
  *   digits:COUNT[:SEED]   pen-drawn digits (rt_digits.h); test has COUNT / 6 (at least 10)
  *   DIR with train-images-idx3-ubyte[.gz] ...   MNIST layout; test = t10k-*
  *   DIR with data_batch_*.bin, test_batch*.bin  CIFAR-10 binary batches
+ *   DIR with train.bin, test.bin                CIFAR-100, binary
+ *   DIR/images/X.jpg, DIR/labels/X.png          a class for every pixel (rt_labelmap.c)
  *   DIR/train/CLASS/..., DIR/test|val/CLASS/... folders
  *   DIR/CLASS/...         one set without a split
  *   DIR with pictures     no labels
  *   DIR with train.npz, x_train.npy + y_train.npy, train.csv, one NAME_TRAIN.ts  (and _test)
  *   DIR with .wav files, in class folders or named CLASS_...wav
  *   FILE                  idx, npy, npz, CSV, .ts, WAV, lines of letters, PNG, JPEG, PGM or PPM
- *   KIND:PATH[?key=value&...]   the same, told instead of found out; KIND: csv npy ts wav text.
- * Keys: label (csv), alphabet (text), window hop (wav), for all: hold=PERCENT, hold=GLOB of sample
+ *   KIND:PATH[?key=value&...]   the same, told instead of found out; KIND: csv npy ts wav text
+ *                               cifar100 maps any.
+ * Keys: ignore (maps), label (csv), alphabet (text), window hop scale low high (wav), labels (cifar100), for all:
+ * hold=PERCENT, hold=GLOB of sample
  * names or fold=I/K make a test part of a source that has none.
  * split: "train"; "test" (fails with EDATA where the source has no second part); "any": the whole
  * of a source without a split, else its test part.  "train" takes the whole where there is no
@@ -66,6 +70,11 @@ int rt_data_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, double s
 /* What lies outside of a sample of real numbers: 0, or silence. */
 float rt_data_outside(const rt_dataset *ds);
 
+/* Sources with a class for every pixel (1): map becomes a picture of one channel whose values are
+ * classes, as large as the picture itself; *ignore: the value of pixels that do not count. */
+int rt_data_mapped(const rt_dataset *ds, int *ignore);
+int rt_data_map(const rt_dataset *ds, int64_t i, rt_image *map, rt_error *err);
+
 /* "train-images-idx3-ubyte[17]", "cats/tom.png": for messages and reports, written to buf. */
 const char *rt_data_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap);
 
@@ -77,6 +86,7 @@ struct rt_data_ops {
     int (*item)(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *err);
     const char *(*name)(const rt_dataset *ds, int64_t i, char *buf, size_t cap);
     void (*close)(rt_dataset *ds); /* releases state */
+    int (*map)(const rt_dataset *ds, int64_t i, rt_image *map, rt_error *err); /* or NULL */
 };
 struct rt_real_ops {
     int (*values)(const rt_dataset *ds, int64_t i, int c, int h, int w, float *chw, rt_error *err);
@@ -94,12 +104,16 @@ struct rt_dataset {
     char *uri;
     void *state;
     float outside; /* rt_data_outside */
+    int ignore;    /* of label pictures */
 };
 int rt_idx_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found, rt_error *err);
 int rt_idx_open_file(rt_dataset *ds, const char *path, rt_error *err);
 int rt_idx_sniff(const char *path); /* 1: an idx image file, plain or gzip */
-int rt_cifar_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found,
-                      rt_error *err);
+int rt_cifar_open_dir(rt_dataset *ds, const char *dir, const char *split, const char *uri,
+                      int *found, rt_error *err);
+/* Label pictures beside pictures (rt_labelmap.c). */
+int rt_maps_open_dir(rt_dataset *ds, const char *dir, const char *split, const char *uri,
+                     int *found, rt_error *err);
 int rt_folder_open(rt_dataset *ds, const char *dir, const char *split, rt_error *err);
 int rt_folder_open_file(rt_dataset *ds, const char *path, rt_error *err);
 /* Pictures named by a list; takes over names[0..n-1] and label (one per name), not the array. */
@@ -122,6 +136,8 @@ int rt_hold_open(rt_dataset *ds, rt_dataset *whole, const char *split, rt_error 
 int rt_npy_sniff(const char *path); /* npy or npz */
 int rt_npy_open_file(rt_dataset *ds, const char *path, const char *split, const rt_dataset *known,
                      rt_error *err);
+/* One array of c x h x w or h x w x c numbers (h x w where c is 1), to planes. */
+int rt_npy_image(const char *path, int c, int h, int w, float *chw, rt_error *err);
 int rt_csv_open_file(rt_dataset *ds, const char *path, const char *uri, const rt_dataset *known,
                      rt_error *err);
 int rt_ts_open_file(rt_dataset *ds, const char *path, const rt_dataset *known, rt_error *err);

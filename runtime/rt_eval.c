@@ -14,10 +14,20 @@
 static void count(const rt_model *model, rt_score *s, const float *scores, int32_t label) {
     int64_t best = rt_best(model, scores), rank = rt_rank(model, scores, label);
     s->images++;
+    s->counted++;
     s->wrong += best != label;
     s->beyond5 += rank >= 5;
     if (s->confusion)
         s->confusion[label * model->classes + best]++;
+}
+
+static int count_pixels(const rt_feed *feed, rt_score *s, int64_t n, rt_error *err) {
+    rt_cells sum = {s->counted, s->wrong};
+    rt_cells_count(feed->m, RT_FORWARD, n, feed->map, &sum, s->confusion, err);
+    s->images += n;
+    s->counted = sum.counted;
+    s->wrong = sum.wrong;
+    return err->code;
 }
 
 int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_error *err) {
@@ -29,6 +39,8 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
     memset(s, 0, sizeof *s);
     s->confusion = confusion;
     cli->ds = feed->ds;
+    if (feed->mapped && cli->crops > 1)
+        return rt_fail(err, NETRT_EUSAGE, "--crops: %s classifies every pixel", m->model->name);
     size_t room = (size_t)(feed->cap * classes);
     float *scores = rt_alloc(room, sizeof *scores, "scores", err);
     /* Several crops vote with their probabilities, as in the papers that use them. */
@@ -42,8 +54,10 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
             continue;
         loss += part * (double)good;
         const float *vote = has_probs ? probs : scores;
-        for (int64_t k = 0; k < good; k++)
+        for (int64_t k = 0; k < good && !feed->mapped; k++)
             count(m->model, s, vote + k * classes, feed->label[k]);
+        if (feed->mapped)
+            count_pixels(feed, s, good, err);
         double spent = rt_seconds() - begun;
         rt_progress_tick(&cli->progress, what, i + n, total, "",
                          spent / (double)(i + n) * (double)(total - i - n));
@@ -82,8 +96,11 @@ static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, 
                    (long long)skipped);
     rt_text_number(o, s->loss);
     rt_text_add(o, ",\"error\":");
-    rt_text_number(o, percent(s->wrong, s->images) / 100);
-    if (classes > 5) {
+    rt_text_number(o, percent(s->wrong, s->counted) / 100);
+    if (s->counted != s->images) {
+        rt_text_printf(o, ",\"pixels\":%lld,\"mean_iu\":", (long long)s->counted);
+        rt_text_number(o, rt_cells_iu(s->confusion, classes));
+    } else if (classes > 5) {
         rt_text_add(o, ",\"top5_error\":");
         rt_text_number(o, percent(s->beyond5, s->images) / 100);
     }
@@ -118,10 +135,14 @@ static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped)
     if (skipped)
         rt_text_printf(o, " (%lld skipped)", (long long)skipped);
     rt_text_printf(o, "   loss %.4f   error %.2f%% (%lld wrong)", s->loss,
-                   percent(s->wrong, s->images), (long long)s->wrong);
-    if (classes > 5)
+                   percent(s->wrong, s->counted), (long long)s->wrong);
+    if (s->counted != s->images)
+        rt_text_printf(o, " of %s pixels   mean IU %.2f%%", rt_text_count(s->counted, number),
+                       100 * rt_cells_iu(s->confusion, classes));
+    else if (classes > 5)
         rt_text_printf(o, "   top-5 error %.2f%%", percent(s->beyond5, s->images));
-    rt_text_add(o, "\n\n  class                 images    recall precision\n");
+    rt_text_printf(o, "\n\n  class                 %s    recall precision\n",
+                   s->counted == s->images ? "images" : "pixels");
     for (int64_t c = 0; c < classes && classes <= 200; c++) {
         int64_t have, said, right;
         class_figures(s, classes, c, &have, &said, &right);
@@ -155,7 +176,7 @@ static int write_confusion(netrt *m, const rt_score *s, const char *path, rt_err
     rt_text o = {0};
     char title[200];
     snprintf(title, sizeof title, "%.100s: %lld of %lld wrong", m->model->name, (long long)s->wrong,
-             (long long)s->images);
+             (long long)s->counted);
     rt_svg_confusion(&o, title, s->confusion, m->model->classes, name_of, m, 1);
     if (rt_text_ok(&o, err))
         rt_io_write_file(path, o.data, o.size, err);

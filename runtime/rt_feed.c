@@ -17,7 +17,9 @@
 enum { WHY_COUNT = 4, WHY_SIZE = 256 };
 struct rt_feed_thread {
     rt_image img, scratch[2];
-    float *changed;                /* scratch of rt_augment_apply */
+    float *changed; /* scratch of rt_augment_apply */
+    rt_image map;   /* label picture, and what the input shows of it */
+    int32_t *classes;
     char why[WHY_COUNT][WHY_SIZE]; /* of the first pictures found broken in this load */
     int64_t slot[WHY_COUNT];
     int reasons;
@@ -54,7 +56,7 @@ static int open_cache(rt_feed *f, size_t limit, rt_error *err) {
             __builtin_add_overflow(total, bytes, &total))
             return NETRT_OK;
     }
-    if (total == 0 || (uint64_t)total > limit || rt_data_real(f->ds))
+    if (total == 0 || (uint64_t)total > limit || rt_data_real(f->ds) || f->mapped)
         return NETRT_OK;
     for (int s = 0; s < f->m->model->ninputs; s++) {
         rt_error no_memory = {0}; /* a cache is a luxury: go on without */
@@ -66,6 +68,25 @@ static int open_cache(rt_feed *f, size_t limit, rt_error *err) {
     return NETRT_OK;
 }
 
+/* Labels for every pixel: is the net one for them, and how do its labels lie on its input? */
+static int match_maps(rt_feed *f, rt_error *err) {
+    const rt_model *model = f->m->model;
+    int64_t cells = model->label_cells, h = model->input[0].h, w = model->input[0].w;
+    if (cells <= 1)
+        return rt_fail(err, NETRT_EDATA,
+                       "%s has a class for every pixel, %s takes one for a picture\n"
+                       "help: declare the label as class[%lld, %lld, %lld]",
+                       rt_data_uri(f->ds), model->name, (long long)model->classes, (long long)h,
+                       (long long)w);
+    for (f->shrink = 1; f->shrink <= 64; f->shrink++)
+        if (h % f->shrink == 0 && w % f->shrink == 0 && (h / f->shrink) * (w / f->shrink) == cells)
+            return NETRT_OK;
+    return rt_fail(err, NETRT_EUSAGE,
+                   "%s has %lld labels for an input of %lld x %lld: label pictures are shrunk by "
+                   "whole numbers only",
+                   model->name, (long long)cells, (long long)h, (long long)w);
+}
+
 int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache_limit,
                  int need_labels, rt_error *err) {
     memset(f, 0, sizeof *f);
@@ -74,7 +95,10 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->cap = cap;
     int classes = rt_data_classes(ds);
     int64_t count = rt_data_count(ds), largest = 0;
-    if (need_labels && classes == 0)
+    f->mapped = rt_data_mapped(ds, &f->ignore) && need_labels;
+    if (need_labels && f->mapped && match_maps(f, err))
+        return err->code;
+    if (need_labels && classes == 0 && !f->mapped)
         return rt_fail(
             err, NETRT_EDATA,
             "%s has no labels\n"
@@ -119,6 +143,9 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->thread = rt_alloc_zero((size_t)m->threads, sizeof *f->thread, "picture buffers", err);
     for (int t = 0; f->augment && !err->code && t < m->threads; t++)
         f->thread[t].changed = rt_alloc((size_t)largest, sizeof(float), "picture buffers", err);
+    for (int t = 0; f->mapped && !err->code && t < m->threads; t++)
+        f->thread[t].classes =
+            rt_alloc((size_t)plane_size(&f->prep[0]), sizeof(int32_t), "labels", err);
     if (err->code || open_cache(f, cache_limit, err))
         rt_feed_close(f);
     return err->code;
@@ -135,6 +162,8 @@ void rt_feed_close(rt_feed *f) {
         rt_image_free(&f->thread[t].scratch[0]);
         rt_image_free(&f->thread[t].scratch[1]);
         rt_free(f->thread[t].changed);
+        rt_image_free(&f->thread[t].map);
+        rt_free(f->thread[t].classes);
     }
     rt_free(f->thread);
     rt_free(f->label);
@@ -154,6 +183,15 @@ static int mirrored(const rt_feed *f, int64_t sample) {
     rt_rng_block(rt_rng_make(f->m->seed, RT_RNG_AUGMENT), (uint32_t)f->epoch, (uint32_t)sample,
                  (uint32_t)(sample >> 32), 0, bits);
     return (int)(bits[0] >> 31);
+}
+
+static void mirror_map(const struct rt_prep *p, int32_t *classes) {
+    for (int y = 0; y < p->height; y++, classes += p->width)
+        for (int i = 0, j = p->width - 1; i < j; i++, j--) {
+            int32_t t = classes[i];
+            classes[i] = classes[j];
+            classes[j] = t;
+        }
 }
 
 /* Mirrors the rows of planes in place. */
@@ -251,6 +289,33 @@ static void shift(const rt_feed *f, int slot, int64_t sample, float *chw, float 
     }
 }
 
+/* The classes of the pixels that the input shows. */
+static int load_map(const rt_feed *f, int64_t sample, struct rt_feed_thread *t, rt_error *err) {
+    const struct rt_prep *p = &f->prep[0];
+    struct rt_place place;
+    int64_t n = plane_size(p), classes = f->m->model->classes;
+    if (rt_data_map(f->ds, sample, &t->map, err))
+        return err->code;
+    if (t->map.width != t->img.width || t->map.height != t->img.height)
+        return rt_fail(err, NETRT_EDATA, "the picture is %d x %d, its label picture %d x %d",
+                       t->img.width, t->img.height, t->map.width, t->map.height);
+    int how = place_of(f, 0, sample, &t->img, &place);
+    rt_place_map(p, how == RT_PLACE_USUAL ? NULL : &place, &t->map, f->ignore, t->classes);
+    for (int64_t i = 0; i < n; i++)
+        if (t->classes[i] >= classes)
+            return rt_fail(err, NETRT_EDATA, "a pixel of class %d, %s knows %lld",
+                           (int)t->classes[i], f->m->model->name, (long long)classes);
+    return NETRT_OK;
+}
+
+static void put_map(const rt_feed *f, int64_t slot, const int32_t *classes) {
+    const struct rt_prep *p = &f->prep[0];
+    int32_t *dst = f->map + slot * f->m->model->label_cells;
+    for (int y = f->shrink / 2; y < p->height; y += f->shrink)
+        for (int x = f->shrink / 2; x < p->width; x += f->shrink)
+            *dst++ = classes[(int64_t)y * p->width + x];
+}
+
 static int load_picture(rt_feed *f, int s, int64_t sample, float *chw, struct rt_feed_thread *t,
                         int *cacheable, rt_error *err) {
     const struct rt_prep *p = &f->prep[s];
@@ -285,6 +350,8 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
             load_picture(f, s, sample, chw, t, &kept, &err);
             cacheable = cacheable && kept;
         }
+    if (f->mapped && !err.code)
+        load_map(f, sample, t, &err);
     if (err.code == NETRT_ELIMIT && strstr(err.text, "memory"))
         return SLOT_NO_MEMORY; /* not the picture's fault */
     if (err.code) {
@@ -299,12 +366,13 @@ static int load_fresh(rt_feed *f, int64_t sample, int64_t slot, struct rt_feed_t
     return SLOT_GOOD;
 }
 
-static void change(const rt_feed *f, int64_t slot, int64_t sample, float *scratch) {
+static void change(const rt_feed *f, int64_t slot, int64_t sample, struct rt_feed_thread *t) {
     for (int s = 0; s < f->m->model->ninputs; s++)
         if (rt_augment_here(f->change[s]))
             rt_augment_apply(f->change[s], &f->prep[s], rt_data_real(f->ds), rt_data_outside(f->ds),
                              f->m->seed, f->epoch, sample,
-                             f->input[s] + slot * rt_input_count(f->m->model, s), NULL, scratch);
+                             f->input[s] + slot * rt_input_count(f->m->model, s),
+                             s == 0 && f->mapped ? t->classes : NULL, t->changed);
 }
 
 /* A picture in the cache serves unless this load cuts it out anew. */
@@ -334,8 +402,15 @@ static void load_piece(void *context, int64_t lo, int64_t hi, int thread) {
             for (int s = 0; s < f->m->model->ninputs; s++)
                 if (f->view || f->m->model->input[s].flip)
                     mirror(&f->prep[s], f->input[s] + i * rt_input_count(f->m->model, s));
+        if (f->slot_state[i] == SLOT_GOOD && f->mapped && mirrored(f, sample))
+            mirror_map(&f->prep[0], f->thread[thread].classes);
         if (f->slot_state[i] == SLOT_GOOD && f->epoch >= 0 && f->augment)
-            change(f, i, sample, f->thread[thread].changed);
+            change(f, i, sample, &f->thread[thread]);
+        if (f->slot_state[i] == SLOT_GOOD && f->mapped)
+            put_map(f, i, f->thread[thread].classes);
+        if (f->slot_state[i] == SLOT_GOOD && f->m->data_mean && !f->plain)
+            rt_prep_subtract(&f->prep[0], f->m->data_mean,
+                             f->input[0] + i * rt_input_count(f->m->model, 0));
     }
 }
 
@@ -386,7 +461,7 @@ static void matrix_of(const struct moments *m, float matrix[9]) {
     rt_augment_pca((const double(*)[3])covariance, matrix);
 }
 
-int rt_feed_learn(rt_feed *f, rt_error *err) {
+static int learn_colours(rt_feed *f, rt_error *err) {
     int64_t count = rt_data_count(f->ds), step = 1 + (count - 1) / LEARN_MOST;
     struct learn l = {f, NULL, step};
     struct moments all = {0};
@@ -432,7 +507,7 @@ static void report_broken(rt_feed *f, int64_t slot, rt_feed_report report, void 
 /* Nets that label every pixel: a picture's class holds for all of them. */
 static const int32_t *spread_labels(rt_feed *f, int64_t n) {
     int64_t cells = f->m->model->label_cells;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n && !f->mapped; i++)
         for (int64_t k = 0; k < cells; k++)
             f->map[i * cells + k] = f->label[i];
     return f->map;
@@ -465,6 +540,10 @@ int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
             int64_t size = rt_input_count(f->m->model, s);
             memcpy(f->input[s] + good * size, f->input[s] + i * size, (size_t)size * sizeof(float));
         }
+        if (f->mapped && good != i) {
+            int64_t cells = f->m->model->label_cells;
+            memcpy(f->map + good * cells, f->map + i * cells, (size_t)cells * sizeof *f->map);
+        }
         int label = rt_data_label(f->ds, want[i]);
         f->label[good] = label < 0 ? 0 : label;
         f->index[good++] = want[i];
@@ -473,6 +552,54 @@ int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
         f->m->frame.input[s] = f->input[s];
     f->m->frame.label[0] = f->m->frame.label[1] = f->map ? spread_labels(f, good) : f->label;
     return good;
+}
+
+/* ---- what training takes from its data ---- */
+
+/* Sums in the order of the samples, so that threads do not matter. */
+static int learn_mean(rt_feed *f, float *mean, rt_feed_report report, void *context,
+                      rt_error *err) {
+    int64_t size = rt_input_count(f->m->model, 0), total = rt_data_count(f->ds), n = 0;
+    int64_t plane = plane_size(&f->prep[0]);
+    double *sum = rt_alloc_zero((size_t)size, sizeof *sum, "mean image", err);
+    f->plain = 1;
+    for (int64_t first = 0; sum && first < total && !err->code; first += f->cap) {
+        int64_t some = total - first < f->cap ? total - first : f->cap;
+        int64_t good = rt_feed_load_range(f, first, some, report, context);
+        if (good < 0)
+            rt_fail(err, f->failure.code, "%s", f->failure.text);
+        for (int64_t i = 0; i < good; i++)
+            for (int64_t k = 0; k < size; k++)
+                sum[k] += (double)f->input[0][i * size + k];
+        n += good > 0 ? good : 0;
+    }
+    f->plain = 0;
+    for (int64_t k = 0; sum && k < size; k++) {
+        int64_t c = k / plane;
+        int rgb = f->prep[0].bgr && f->prep[0].channels == 3 ? 2 - (int)c : c < 4 ? (int)c : 0;
+        double std = (double)f->prep[0].std[rgb];
+        mean[k] = (float)(n ? sum[k] / (double)n * (std != 0 ? std : 1) : 0);
+    }
+    rt_free(sum);
+    return err->code;
+}
+
+int rt_feed_learn(rt_feed *f, rt_feed_report report, void *context, rt_error *err) {
+    const rt_input_spec *in = &f->m->model->input[0];
+    if (learn_colours(f, err) || in->mean_image == RT_MEAN_CHANNELS || f->m->data_mean)
+        return err->code;
+    float *mean = rt_alloc((size_t)rt_input_count(f->m->model, 0), sizeof *mean, "mean image", err);
+    if (!mean)
+        return err->code;
+    if (in->mean_image == RT_MEAN_FILE)
+        rt_npy_image(in->mean_file, (int)in->c, (int)in->h, (int)in->w, mean, err);
+    else
+        learn_mean(f, mean, report, context, err);
+    if (err->code)
+        rt_free(mean);
+    else
+        f->m->data_mean = mean;
+    return err->code;
 }
 
 int64_t rt_feed_load_range(rt_feed *f, int64_t first, int64_t n, rt_feed_report report,

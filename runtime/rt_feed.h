@@ -18,6 +18,9 @@ typedef struct rt_feed {
     struct rt_prep prep[4];
     int flip;    /* mirror half of the samples (augmentation) */
     int augment; /* some input is changed at random in training */
+    int mapped, ignore; /* the data have a class for every pixel; the value that is none */
+    int shrink;         /* the labels' pixels are squares of so many of the input's */
+    int plain;       /* 1: the mean image is not subtracted (while it is looked for) */
     int view;    /* 1 to 10: loads this crop of each picture (rt_place_view); 0: the usual one */
     float change[4][RT_AUGMENT_COUNT]; /* the spec's, with what the training set tells */
     float *input[4];                   /* cap images each */
@@ -42,10 +45,6 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
                  int need_labels, rt_error *err);
 void rt_feed_close(rt_feed *f);
 
-/* What `augment` takes from the training set, whose feed f is: the matrix of PCA colour.  Looks at
- * up to 1,024 pictures; to be called before the first load with an epoch. */
-int rt_feed_learn(rt_feed *f, rt_error *err);
-
 /* Loads samples want[0..n-1] (n <= cap) and points the network's frame at them.  Broken pictures
  * are left out: the result is how many were loaded; f->index tells which.  epoch >= 0: mirror and
  * change by (seed, epoch, sample) as the spec asks; -1: never.  -1 when memory runs out
@@ -54,6 +53,10 @@ int rt_feed_learn(rt_feed *f, rt_error *err);
 typedef void (*rt_feed_report)(void *context, int64_t sample, const char *why);
 int64_t rt_feed_load(rt_feed *f, const int64_t *want, int64_t n, int64_t epoch,
                      rt_feed_report report, void *context);
+/* What training takes from its data, whose feed f is: the matrix of PCA colour (of up to 1,024
+ * pictures) and, where m has none yet, the mean of every pixel (of all samples, or the file that the
+ * spec names).  To be called before the first load with an epoch; report as above. */
+int rt_feed_learn(rt_feed *f, rt_feed_report report, void *context, rt_error *err);
 /* The same for consecutive samples first .. first+n-1, never mirrored. */
 int64_t rt_feed_load_range(rt_feed *f, int64_t first, int64_t n, rt_feed_report report,
                            void *context);

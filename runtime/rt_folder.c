@@ -174,7 +174,7 @@ static void folder_close(rt_dataset *ds) {
 }
 
 static const struct rt_data_ops folder_ops = {"folder", folder_label, folder_item, folder_name,
-                                              folder_close};
+                                              folder_close, NULL};
 
 static struct folder *new_folder(rt_dataset *ds, const char *root, rt_error *err) {
     struct folder *f = rt_alloc_zero(1, sizeof *f, "file list", err);

@@ -30,6 +30,11 @@ static int hold_item(const rt_dataset *ds, int64_t i, rt_image *img, rt_error *e
     return rt_data_item(h->whole, h->index[i], img, err);
 }
 
+static int hold_map(const rt_dataset *ds, int64_t i, rt_image *map, rt_error *err) {
+    const struct hold *h = ds->state;
+    return rt_data_map(h->whole, h->index[i], map, err);
+}
+
 static const char *hold_name(const rt_dataset *ds, int64_t i, char *buf, size_t cap) {
     const struct hold *h = ds->state;
     return rt_data_name(h->whole, h->index[i], buf, cap);
@@ -61,7 +66,10 @@ static int hold_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, r
     return err->code;
 }
 
-static const struct rt_data_ops hold_ops = {"part", hold_label, hold_item, hold_name, hold_close};
+static const struct rt_data_ops hold_ops = {"part",    hold_label, hold_item,
+                                            hold_name, hold_close, NULL},
+                                hold_map_ops = {"part",    hold_label, hold_item,
+                                                hold_name, hold_close, hold_map};
 static const struct rt_real_ops hold_real = {hold_values, hold_fit, hold_sound};
 
 struct rule {
@@ -119,7 +127,8 @@ int rt_hold_open(rt_dataset *ds, rt_dataset *whole, const char *split, rt_error 
     }
     h->whole = whole;
     ds->state = h;
-    ds->ops = &hold_ops;
+    ds->ops = whole->ops->map ? &hold_map_ops : &hold_ops;
+    ds->ignore = whole->ignore;
     ds->real = whole->real ? &hold_real : NULL;
     ds->outside = whole->outside;
     ds->classes = whole->classes;

@@ -257,7 +257,7 @@ void rt_table_close(rt_dataset *ds) {
 }
 
 static const struct rt_data_ops idx_ops = {"idx", rt_table_label, rt_table_item, rt_table_name,
-                                           rt_table_close};
+                                           rt_table_close, NULL};
 
 struct rt_table *rt_table_new(rt_dataset *ds, const struct rt_data_ops *ops, rt_error *err) {
     struct rt_table *t = rt_alloc_zero(1, sizeof *t, "data table", err);

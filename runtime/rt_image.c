@@ -287,6 +287,16 @@ static int valid_prep(const struct rt_prep *prep, rt_error *err) {
     return NETRT_OK;
 }
 
+void rt_prep_subtract(const struct rt_prep *prep, const float *mean, float *chw) {
+    int64_t plane = (int64_t)prep->width * prep->height;
+    for (int c = 0; c < prep->channels; c++) {
+        int k = prep->bgr && prep->channels == 3 ? 2 - c : c < 4 ? c : 0;
+        float std = std_or_one(prep, k);
+        for (int64_t i = 0; i < plane; i++)
+            chw[c * plane + i] -= mean[c * plane + i] / std;
+    }
+}
+
 int rt_prep_apply(const struct rt_prep *prep, const rt_image *in, float *chw, rt_image scratch[2],
                   rt_error *err) {
     return rt_prep_apply_at(prep, NULL, in, chw, scratch, err);
@@ -320,6 +330,8 @@ int rt_prep_apply_at(const struct rt_prep *prep, const struct rt_place *place, c
             }
         }
     }
+    if (code == NETRT_OK && prep->mean_image)
+        rt_prep_subtract(prep, prep->mean_image, chw);
     rt_image_free(&own[0]);
     rt_image_free(&own[1]);
     return code;
@@ -334,10 +346,12 @@ int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, 
     size_t ch = (size_t)prep->channels, n = (size_t)prep->width * (size_t)prep->height;
     float range = prep->hi != prep->lo ? 255.0f / (prep->hi - prep->lo) : 1.0f;
     for (size_t c = 0; c < ch; c++) {
-        const float *plane = chw + (prep->bgr && ch == 3 ? 2 - c : c) * n;
+        size_t at = (prep->bgr && ch == 3 ? 2 - c : c) * n;
+        const float *plane = chw + at, *mean = prep->mean_image ? prep->mean_image + at : NULL;
         float std = std_or_one(prep, (int)c);
         for (size_t i = 0; i < n; i++) {
-            float v = (plane[i] * std + prep->mean[c] - prep->lo) * range;
+            float v =
+                (plane[i] * std + (mean ? mean[i] : 0) + prep->mean[c] - prep->lo) * range;
             /* NaN fails both comparisons and becomes 0. */
             out->data[i * ch + c] = (unsigned char)(v >= 255.0f ? 255.0f
                                                     : v > 0.0f  ? v + 0.5f

@@ -41,6 +41,9 @@ int rt_image_read(rt_image *img, const char *path, rt_error *err);
 /* The parts, for tests. */
 int rt_png_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
                   rt_error *err);
+/* Palette indices, or grey values of up to 8 bits as they are: one channel.  EDATA: colours. */
+int rt_png_decode_indices(rt_image *img, const unsigned char *data, size_t size, const char *name,
+                          rt_error *err);
 int rt_jpeg_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
                    rt_error *err);
 int rt_pnm_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
@@ -88,7 +91,12 @@ struct rt_prep {
     float mean[4], std[4]; /* then (v - mean[c]) / std[c], c in RGB order; std 0 counts as 1 */
     int bgr;               /* channel planes in the order blue, green, red */
     int flip;              /* mirrored left-right (augmentation, set per sample) */
+    const float *mean_image; /* at last this much is subtracted from every pixel, before the division
+                                by std; channels * height * width numbers in planes, or NULL */
 };
+
+/* The last step by itself: chw -= mean / std. */
+void rt_prep_subtract(const struct rt_prep *prep, const float *mean, float *chw);
 
 /* Writes channels * height * width floats, planes first (CHW).  scratch may be NULL; reusing two
  * images over many calls saves allocations (one pair per thread). */

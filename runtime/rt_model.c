@@ -154,6 +154,7 @@ void netrt_close(netrt *m) {
     if (!m)
         return;
     rt_set_class_names(m, NULL, 0);
+    rt_free(m->data_mean);
     rt_slab_free(m->param, (size_t)m->model->param_bytes + 64);
     if (m->state)
         rt_slab_free(m->state, (size_t)m->model->state_bytes + 64);
@@ -466,6 +467,7 @@ int netrt_image(const netrt *m, const char *path, float *chw, rt_error *err) {
     if (!err)
         err = &local;
     rt_input_prep(m->model, 0, &prep);
+    prep.mean_image = m->data_mean;
     if (!rt_image_read(&img, path, err))
         rt_prep_apply(&prep, &img, chw, NULL, err);
     rt_image_free(&img);

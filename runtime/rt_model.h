@@ -50,6 +50,7 @@ struct netrt {
     struct rt_turn *turn; /* task counters of rt_run.c */
     rt_observer observer;
     void *observer_context;
+    float *data_mean;   /* mean of every pixel of input 0, in the scale of `pixels`; or NULL */
     char **class_names; /* from the weights file or the data, classes entries or NULL */
 };
 
@@ -130,6 +131,16 @@ int64_t rt_best(const rt_model *model, const float *scores);
 int64_t rt_rank(const rt_model *model, const float *scores, int64_t c);
 /* The k best classes of one image, best first (k <= classes). */
 void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes);
+
+/* Nets that classify every pixel, after a run on n images whose labels are map (n * label_cells):
+ * adds the pixels that count and those that are wrong, and to confusion (classes * classes, or NULL). */
+typedef struct rt_cells {
+    int64_t counted, wrong;
+} rt_cells;
+int rt_cells_count(const netrt *m, int program, int64_t n, const int32_t *map, rt_cells *sum,
+                    int64_t *confusion, rt_error *err);
+/* Mean over the classes that occur of right / (right + missed + wrongly found). */
+double rt_cells_iu(const int64_t *confusion, int64_t classes);
 
 /* One optimizer step on frame.input / frame.label with m->lr, momentum, decay and frame.step, then
  * constraints.  *loss as in netrt_step, not checked. */

@@ -282,7 +282,7 @@ static int take_labels(rt_dataset *ds, const struct array *y, const char *path, 
 }
 
 static const struct rt_data_ops picture_ops = {"npy", rt_table_label, rt_table_item, rt_table_name,
-                                               rt_table_close};
+                                               rt_table_close, NULL};
 
 static int colour(int64_t n) {
     return n == 1 || n == 3;
@@ -446,6 +446,31 @@ int rt_npy_sniff(const char *path) {
     rt_io_close(fd);
     return code == NETRT_OK && (memcmp(p, "\x93NUMPY", 6) == 0 || memcmp(p, "PK\3\4", 4) == 0 ||
                                 memcmp(p, "PK\5\6", 4) == 0);
+}
+
+int rt_npy_image(const char *path, int c, int h, int w, float *chw, rt_error *err) {
+    unsigned char *data = NULL;
+    size_t size;
+    struct array a;
+    if (rt_io_read_file(path, RT_IO_MAX_FILE, &data, &size, err))
+        return err->code;
+    if (npy_parse(data, size, path, &a, err) == NETRT_OK) {
+        const int64_t *d = a.dim;
+        int planes = (a.rank == 3 && d[0] == c && d[1] == h && d[2] == w) ||
+                     (a.rank == 2 && c == 1 && d[0] == h && d[1] == w);
+        int last = a.rank == 3 && d[0] == h && d[1] == w && d[2] == c;
+        if (!planes && !last)
+            rt_fail(err, NETRT_EDATA, "%s: an array of %d x %d x %d or %d x %d x %d is expected",
+                    path, c, h, w, h, w, c);
+        int64_t plane = (int64_t)h * w;
+        for (int64_t i = 0; i < c * plane && !err->code; i++) {
+            chw[i] = (float)element(&a, planes ? i : i % plane * c + i / plane);
+            if (!isfinite(chw[i]))
+                rt_fail(err, NETRT_EDATA, "%s: number %lld is not finite", path, (long long)i);
+        }
+    }
+    rt_free(data);
+    return err->code;
 }
 
 int rt_npy_open_file(rt_dataset *ds, const char *path, const char *split, const rt_dataset *known,

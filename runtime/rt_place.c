@@ -109,6 +109,43 @@ int rt_place_random(const float *a, const struct rt_prep *prep, int width, int h
     return same ? RT_PLACE_SHIFT : RT_PLACE_PART;
 }
 
+/* What rt_prep_apply does by itself: a window of nw x nh, stretched to the input. */
+static void usual(const struct rt_prep *prep, int width, int height, struct rt_place *p, int *nw,
+                  int *nh) {
+    whole(p, width, height, prep->resize_short);
+    *nw = (prep->crop && p->w > prep->width) || (prep->pad && p->w < prep->width) ? prep->width
+                                                                                  : p->w;
+    *nh = (prep->crop && p->h > prep->height) || (prep->pad && p->h < prep->height) ? prep->height
+                                                                                    : p->h;
+    p->x = p->w >= *nw ? (p->w - *nw) / 2 : -((*nw - p->w) / 2);
+    p->y = p->h >= *nh ? (p->h - *nh) / 2 : -((*nh - p->h) / 2);
+}
+
+/* Cell i of n cells over a length: the old cell that holds its centre. */
+static int64_t nearest(int64_t i, int64_t n, int64_t length) {
+    return (2 * i + 1) * length / (2 * n);
+}
+
+void rt_place_map(const struct rt_prep *prep, const struct rt_place *place, const rt_image *map,
+                  int ignore, int32_t *classes) {
+    struct rt_place p;
+    int nw = prep->width, nh = prep->height;
+    if (place)
+        p = *place;
+    else
+        usual(prep, map->width, map->height, &p, &nw, &nh);
+    for (int y = 0; y < prep->height; y++) {
+        int64_t v = p.y + nearest(y, prep->height, nh);
+        int64_t sy = v >= 0 && v < p.h ? p.part_y + nearest(v, p.h, p.part_h) : -1;
+        for (int x = 0; x < prep->width; x++) {
+            int64_t u = p.x + nearest(x, prep->width, nw);
+            int64_t sx = u >= 0 && u < p.w ? p.part_x + nearest(u, p.w, p.part_w) : -1;
+            int value = sx >= 0 && sy >= 0 ? map->data[sy * map->width + sx] : ignore;
+            *classes++ = value == ignore ? -1 : value;
+        }
+    }
+}
+
 void rt_place_view(const struct rt_prep *prep, int width, int height, int view,
                    struct rt_place *p) {
     int at = (view - 1) % 5;

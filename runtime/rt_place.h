@@ -24,6 +24,12 @@ int rt_place_fresh(const float *a);
  * the prepared picture moved by whole pixels. */
 int rt_place_same_size(const struct rt_prep *prep, int width, int height);
 
+/* The classes of a label picture of the picture's size, seen as rt_prep_apply (place NULL) or
+ * rt_prep_apply_at sees the picture: height * width numbers, each that of the nearest pixel, -1 for
+ * `ignore` and where no picture is. */
+void rt_place_map(const struct rt_prep *prep, const struct rt_place *place, const rt_image *map,
+                  int ignore, int32_t *classes);
+
 /* View 1 to 10 of a test: the four corners and the centre of the resized picture, then the same to
  * be mirrored (view > 5).  Source: Krizhevsky, Sutskever, Hinton 2012, section 4.1. */
 void rt_place_view(const struct rt_prep *prep, int width, int height, int view,

@@ -28,6 +28,7 @@ struct png_job {
     png_bytep *rows;
     rt_error memory; /* failures of rt_alloc inside libpng */
     char message[160];
+    int indices; /* palette indices are wanted, not colours */
 };
 
 static void on_error(png_structp png, png_const_charp text) {
@@ -97,7 +98,18 @@ static int decode_body(struct png_job *job, rt_image *img, const char *name, rt_
     if (promises_too_much(job, width, height))
         return rt_fail(err, NETRT_EDATA, "%s: %zu bytes cannot hold %d x %d pixels", name,
                        job->in_size, width, height);
-    set_transforms(job);
+    if (job->indices) {
+        int type = png_get_color_type(job->png, job->info);
+        int depth = png_get_bit_depth(job->png, job->info);
+        if ((type != PNG_COLOR_TYPE_PALETTE && type != PNG_COLOR_TYPE_GRAY) || depth > 8)
+            return rt_fail(err, NETRT_EDATA,
+                           "%s: a label picture has a palette or grey values of 8 bits", name);
+        png_set_packing(job->png);
+        (void)png_set_interlace_handling(job->png);
+        png_read_update_info(job->png, job->info);
+    } else {
+        set_transforms(job);
+    }
     int channels = png_get_channels(job->png, job->info);
     int alpha = channels == 2 || channels == 4;
     int code = rt_image_reserve_for(img, width, height, alpha ? channels - 1 : channels, name, err);
@@ -128,9 +140,9 @@ static int decode_body(struct png_job *job, rt_image *img, const char *name, rt_
     return NETRT_OK;
 }
 
-int rt_png_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
-                  rt_error *err) {
-    struct png_job job = {.in = data, .in_size = size};
+static int decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
+                  int indices, rt_error *err) {
+    struct png_job job = {.in = data, .in_size = size, .indices = indices};
     struct png_job *volatile at = &job;
     volatile int code;
     job.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning, &job,
@@ -149,6 +161,16 @@ int rt_png_decode(rt_image *img, const unsigned char *data, size_t size, const c
     rt_free(at->rows);
     rt_free(at->raw);
     return code;
+}
+
+int rt_png_decode(rt_image *img, const unsigned char *data, size_t size, const char *name,
+                  rt_error *err) {
+    return decode(img, data, size, name, 0, err);
+}
+
+int rt_png_decode_indices(rt_image *img, const unsigned char *data, size_t size, const char *name,
+                          rt_error *err) {
+    return decode(img, data, size, name, 1, err);
 }
 
 /* --- writing -----------------------------------------------------------------------------------

@@ -85,10 +85,10 @@ static const struct rt_real_ops reals_real = {reals_values, reals_fit, NULL};
 struct rt_reals *rt_reals_new(rt_dataset *ds, const char *kind, const char *path, int64_t rows,
                               int c, int h, int w, rt_error *err) {
     static const struct rt_data_ops ops[] = {
-        {"csv", reals_label, rt_real_item, reals_name, reals_close},
-        {"npy", reals_label, rt_real_item, reals_name, reals_close},
-        {"ts", reals_label, rt_real_item, reals_name, reals_close},
-        {"text", reals_label, rt_real_item, reals_name, reals_close}};
+        {"csv", reals_label, rt_real_item, reals_name, reals_close, NULL},
+        {"npy", reals_label, rt_real_item, reals_name, reals_close, NULL},
+        {"ts", reals_label, rt_real_item, reals_name, reals_close, NULL},
+        {"text", reals_label, rt_real_item, reals_name, reals_close, NULL}};
     int64_t size = 0, all = 0;
     if (rows < 1 || c < 1 || h < 1 || w < 1)
         rt_fail(err, NETRT_EDATA, "%s holds no samples", path);

@@ -20,6 +20,7 @@ typedef struct Sheet {
     netrt *m;
     rt_feed feed;
     rt_image canvas, cell;
+    struct rt_prep prep; /* the feed's, with the mean image */
     int64_t rows, times;
     int w, h, zoom; /* of a cell */
 } Sheet;
@@ -53,7 +54,7 @@ static int column(Sheet *s, int64_t k, const int64_t *want, rt_error *err) {
         while (row < s->rows && want[row] != s->feed.index[i])
             row++; /* a broken one leaves its row empty */
         if (rt_data_real(s->feed.ds) ? real_cell(s, chw, err)
-                                     : rt_prep_invert(&s->feed.prep[0], chw, &s->cell, err))
+                                     : rt_prep_invert(&s->prep, chw, &s->cell, err))
             break;
         int x = LABEL_W * RT_FONT_W + GAP + (int)k * (s->w * s->zoom + GAP);
         int y = RT_FONT_H + 2 * GAP + (int)row * (s->h * s->zoom + GAP);
@@ -105,8 +106,10 @@ static int draw(Sheet *s, const char *path, rt_error *err) {
                        "a sheet of %lld x %lld pixels\nhelp: fewer --samples or --times",
                        (long long)width, (long long)height);
     if (rt_canvas_new(&s->canvas, (int)width, (int)height, 0xffffff, err) ||
-        rt_feed_learn(&s->feed, err))
+        rt_feed_learn(&s->feed, rt_cli_skipped, s->cli, err))
         return err->code;
+    s->prep = s->feed.prep[0];
+    s->prep.mean_image = s->m->data_mean;
     captions(s, want);
     for (int64_t k = 0; k <= s->times && !err->code; k++)
         column(s, k, want, err);

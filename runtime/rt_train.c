@@ -61,7 +61,7 @@ static int open_data(Train *t, rt_error *err) {
     size_t cache = (size_t)RT_FEED_CACHE_MB << 20;
     if (rt_feed_open(&t->feed, m, t->train_ds, m->cap, cache, 1, err))
         return err->code;
-    if (rt_feed_learn(&t->feed, err))
+    if (rt_feed_learn(&t->feed, rt_cli_skipped, t->cli, err))
         return err->code;
     if (t->test_ds && rt_feed_open(&t->test_feed, m, t->test_ds, m->cap, cache, 1, err))
         return err->code;
@@ -312,7 +312,15 @@ static void tick(Train *t) {
 
 /* ---- the loop ---- */
 
-static int64_t count_wrong(Train *t, int64_t n) {
+/* *counted: images, or pixels where every pixel has a label. */
+static int64_t count_wrong(Train *t, int64_t n, int64_t *counted, rt_error *err) {
+    if (t->feed.mapped) {
+        rt_cells sum = {0, 0};
+        rt_cells_count(t->m, RT_TRAIN, n, t->feed.map, &sum, NULL, err);
+        *counted = sum.counted;
+        return sum.wrong;
+    }
+    *counted = n;
     int64_t wrong = 0, classes = t->m->model->classes;
     if (!rt_scores(t->m, RT_TRAIN, n, t->scores))
         return 0;
@@ -366,12 +374,14 @@ static int one_step(Train *t, rt_error *err) {
         return diverged(t, "the loss", good, err);
     if (check_weights(t, good, err))
         return err->code;
-    int64_t wrong = count_wrong(t, good);
-    s->row.loss += loss * (double)good;
-    s->row.images += good;
+    int64_t counted, wrong = count_wrong(t, good, &counted, err);
+    if (err->code)
+        return err->code;
+    s->row.loss += loss * (double)counted;
+    s->row.images += counted;
     s->row.wrong += wrong;
-    s->whole.loss += loss * (double)good;
-    s->whole.images += good;
+    s->whole.loss += loss * (double)counted;
+    s->whole.images += counted;
     s->whole.wrong += wrong;
     t->row_images += good;
     t->ema = s->step == t->first_step + 1 ? loss : 0.98 * t->ema + 0.02 * loss;
@@ -404,10 +414,10 @@ static int end_epoch(Train *t, rt_error *err) {
     if (t->test_ds) {
         if (rt_evaluate(t->cli, &t->test_feed, &t->test, "test", err))
             return err->code;
-        double tested = t->test.images ? (double)t->test.images : 1;
+        double tested = t->test.counted ? (double)t->test.counted : 1;
         figure = (double)t->test.wrong / tested;
-        row(t, "test", t->test.loss, t->test.images, t->test.wrong,
-            t->m->model->classes > 5 ? (double)t->test.beyond5 / tested : NAN);
+        row(t, "test", t->test.loss, t->test.counted, t->test.wrong,
+            t->m->model->classes > 5 && !t->test_feed.mapped ? (double)t->test.beyond5 / tested : NAN);
         snprintf(text, sizeof text, "  test loss %.4f  error %.2f%%", t->test.loss, 100 * figure);
         save_best(t, figure);
     }
@@ -479,7 +489,7 @@ static int loop(Train *t, rt_error *err) {
 static int result(Train *t, rt_error *err) {
     rt_text o = {0};
     int tested = t->test_ds && t->test.images > 0;
-    double error = tested ? (double)t->test.wrong / (double)t->test.images : NAN;
+    double error = tested ? (double)t->test.wrong / (double)t->test.counted : NAN;
     if (t->cli->json) {
         rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":", (long long)t->s.step,
                        (long long)t->s.epoch);

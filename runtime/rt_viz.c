@@ -47,6 +47,7 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
     if (err->code)
         return err->code;
     rt_input_prep(v->m->model, 0, &v->prep);
+    v->prep.mean_image = v->m->data_mean;
     if (v->m->model->program[RT_LOOK].nkernels == 0)
         return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its look program",
                        v->m->model->name);

@@ -1,10 +1,10 @@
 /* rt_wav.c: sound files as pictures of their spectrum: [1, bands, frames].
  *
  * A recording is cut into windows (Hann) of `window` samples every `hop` samples; the power of each
- * is gathered by `bands` triangles equally wide on the mel scale from 0 to half the sampling rate;
- * a value is ln(power + 1e-6).  bands and frames are the height and width of the net's input: a
- * recording with more frames loses as many at both ends, one with fewer gets silence there.  For a
- * sequence, f32[bands, frames], the bands are channels.
+ * is gathered by `bands` triangles equally wide on the mel scale (scale=linear: in Hz) from `low`
+ * Hz (0) to `high` Hz (half the sampling rate); a value is ln(power + 1e-6).  bands and frames are
+ * the height and width of the net's input: a recording with more frames loses as many at both ends,
+ * one with fewer gets silence there.  For a sequence, f32[bands, frames], the bands are channels.
  * Classes: sub-folders, or else what stands before the first '_' of the name.
  * ensures: sizes of chunks are checked against the file; a broken file is an error of its sample.
  * Source: Davis and Mermelstein 1980 (bands), O'Shaughnessy 1987 (2595 log10(1 + f / 700)).
@@ -30,7 +30,8 @@ struct wav {
     char **said; /* class of each, or NULL where there is none */
     int64_t n, cap;
     int *label;
-    int window, hop, asked; /* asked: the source's name tells window or hop */
+    int window, hop, asked; /* asked: the source's name tells something */
+    int linear, low, high;  /* scale of the bands; Hz, high 0: half the sampling rate */
 };
 
 /* ---- recordings ---- */
@@ -119,7 +120,13 @@ struct spectrum {
     double *power;   /* bands */
 };
 
-static int spectrum_open(struct spectrum *s, int window, int bands, rt_error *err, int rate) {
+static double on_scale(const struct wav *x, double hz) {
+    return x->linear ? hz : log10(1 + hz / 700);
+}
+
+static int spectrum_open(struct spectrum *s, const struct wav *x, int bands, rt_error *err,
+                         int rate) {
+    int window = x->window;
     const double turn = 6.283185307179586;
     s->n = 2;
     while (s->n < window)
@@ -135,13 +142,19 @@ static int spectrum_open(struct spectrum *s, int window, int bands, rt_error *er
     s->place = s->cosine + s->n;
     s->hann = s->place + s->n / 2 + 1;
     s->power = s->hann + window;
-    double top = log10(1 + rate / 2.0 / 700);
+    double highest = x->high > 0 && 2.0 * x->high < rate ? x->high : rate / 2.0;
+    double from = on_scale(x, x->low), top = on_scale(x, highest) - from;
+    if (!(top > 0)) {
+        rt_free(p);
+        s->re = NULL;
+        return rt_fail(err, NETRT_EDATA, "%d samples a second: nothing above %d Hz", rate, x->low);
+    }
     for (int k = 0; k < s->n; k++)
         s->cosine[k] = cos(turn * k / s->n);
     for (int k = 0; k < window; k++)
         s->hann[k] = 0.5 - 0.5 * cos(turn * (k + 0.5) / window);
     for (int k = 0; k <= s->n / 2; k++)
-        s->place[k] = log10(1 + (double)k * rate / s->n / 700) / top * (bands + 1) - 1;
+        s->place[k] = (on_scale(x, (double)k * rate / s->n) - from) / top * (bands + 1) - 1;
     return NETRT_OK;
 }
 
@@ -218,7 +231,7 @@ static int wav_sound(const rt_dataset *ds, int64_t i, int c, int h, int w, doubl
         return err->code;
     rt_clean_name(name, sizeof name, x->file[i]);
     if (wav_parse(data, size, name, &in, err) == NETRT_OK &&
-        spectrum_open(&s, x->window, h, err, in.rate) == NETRT_OK) {
+        spectrum_open(&s, x, h, err, in.rate) == NETRT_OK) {
         int64_t frames = in.n <= x->window ? 1 : 1 + (in.n - x->window) / x->hop;
         int64_t first = frames >= w ? (frames - w) / 2 : -((w - frames) / 2), t;
         double power = gain * gain;
@@ -262,7 +275,17 @@ static int read_keys(struct wav *x, const char *uri, rt_error *err) {
     int hop = key_int(uri, "hop", 1, 65536, &x->hop, err);
     if (window && !hop)
         x->hop = x->window / 2;
-    x->asked = window || hop;
+    char scale[16] = "";
+    int low = key_int(uri, "low", 0, 500000, &x->low, err);
+    int high = key_int(uri, "high", 1, 500000, &x->high, err);
+    if (rt_data_key(uri, "scale", scale, sizeof scale)) {
+        x->linear = strcmp(scale, "linear") == 0;
+        if (!x->linear && strcmp(scale, "mel") != 0)
+            rt_fail(err, NETRT_EUSAGE, "scale = %s: mel or linear", scale);
+    }
+    if (high && x->high <= x->low)
+        rt_fail(err, NETRT_EUSAGE, "bands from %d to %d Hz", x->low, x->high);
+    x->asked = window || hop || low || high || scale[0];
     return err->code;
 }
 
@@ -306,7 +329,8 @@ static void wav_close(rt_dataset *ds) {
     files_free(ds->state);
 }
 
-static const struct rt_data_ops wav_ops = {"wav", wav_label, rt_real_item, wav_name, wav_close};
+static const struct rt_data_ops wav_ops = {"wav",    wav_label, rt_real_item,
+                                           wav_name, wav_close, NULL};
 static const struct rt_real_ops wav_real = {wav_values, wav_fit, wav_sound};
 
 /* Takes over both texts. */

@@ -186,6 +186,54 @@ static bool asked_for(const netrt *m, const st_file *file, const st_tensor *t) {
     return false;
 }
 
+/* The mean of every pixel travels with the weights (data { mean = per_pixel }). */
+static const char mean_name[] = "data.mean";
+
+static int wants_mean(const rt_model *model) {
+    return model->ninputs > 0 && model->input[0].mean_image != RT_MEAN_CHANNELS;
+}
+
+static int is_mean(const rt_model *model, const st_tensor *t) {
+    const rt_input_spec *in = &model->input[0];
+    return t->rank == 3 && t->dims[0] == in->c && t->dims[1] == in->h && t->dims[2] == in->w &&
+           is_float(t->dtype);
+}
+
+static void compare_mean(const rt_model *model, const st_file *file, const char *skip, Fit *f) {
+    char have[80] = "-", want[80];
+    if (!wants_mean(model) || skipped(skip, mean_name))
+        return;
+    const rt_input_spec *in = &model->input[0];
+    const st_tensor *t = st_find(file, mean_name);
+    int64_t dims[3] = {in->c, in->h, in->w};
+    f->wanted++;
+    if (t && is_mean(model, t)) {
+        f->good++;
+        return;
+    }
+    shape_text(want, sizeof want, 3, dims);
+    if (t)
+        shape_text(have, sizeof have, t->rank, t->dims);
+    f->wrong += t != NULL;
+    f->missing += t == NULL;
+    fit_line(f, mean_name, have, want);
+}
+
+static int take_mean(netrt *m, const st_file *file, rt_error *err) {
+    const st_tensor *t =
+        wants_mean(m->model) && !skipped(m->skip, mean_name) ? st_find(file, mean_name) : NULL;
+    if (!t || !is_mean(m->model, t))
+        return NETRT_OK;
+    float *mean = rt_alloc((size_t)t->count, sizeof *mean, "mean image", err);
+    if (!mean || st_read(file, t, mean, t->count, err)) {
+        rt_free(mean);
+        return err->code;
+    }
+    rt_free(m->data_mean);
+    m->data_mean = mean;
+    return NETRT_OK;
+}
+
 /* Compares the file with the network; fills the table with the first differences. */
 static void compare(const netrt *m, const st_file *file, Fit *f) {
     const rt_model *model = m->model;
@@ -212,9 +260,11 @@ static void compare(const netrt *m, const st_file *file, Fit *f) {
             f->good++;
         }
     }
+    compare_mean(model, file, skip, f);
     for (int i = 0; i < file->tensors; i++) {
         const st_tensor *t = &file->tensor[i];
-        if (asked_for(m, file, t) || rt_is_state(t->name) || skipped(skip, t->name))
+        if (asked_for(m, file, t) || rt_is_state(t->name) || skipped(skip, t->name) ||
+            (wants_mean(model) && strcmp(t->name, mean_name) == 0))
             continue;
         f->unused++;
         char clean[80];
@@ -330,7 +380,7 @@ int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_er
     if (partial || m->skip ? f.good == 0 || (!partial && (f.missing || f.wrong || f.unused))
                            : f.missing || f.wrong || f.unused)
         return no_fit(m->model, file->path, &f, partial, err);
-    if (read_pool(m, file, err))
+    if (read_pool(m, file, err) || take_mean(m, file, err))
         return err->code;
     if (st_meta(file, "netc.classes"))
         take_class_names(m, st_meta(file, "netc.classes"));
@@ -446,6 +496,11 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
             snprintf(name, sizeof name, "%s%s", rt_state_prefix(model, k), p->name);
             add_entry(hold, &count, w, name, p, m->state + rt_state_offset(p, k), err);
         }
+    }
+    if (m->data_mean) {
+        const rt_input_spec *in = &model->input[0];
+        const int64_t dims[3] = {in->c, in->h, in->w};
+        st_writer_add(w, mean_name, ST_F32, 3, dims, m->data_mean, err);
     }
     preprocess_text(model, prep, sizeof prep);
     st_writer_meta(w, "format", "pt", err);

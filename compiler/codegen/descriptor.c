@@ -334,11 +334,12 @@ static Val input_array(Emit *e, Arena *keep, const Model *m) {
         put_i32(&f, s->pad);
         put_i32(&f, s->bgr);
         put_i32(&f, s->flip);
-        put_i32(&f, 0);
+        put_i32(&f, s->mean_image);
         Val augment[RT_AUGMENT_COUNT];
         for (int k = 0; k < RT_AUGMENT_COUNT; k++)
             augment[k] = em_c_f32(e, (double)s->augment[k]);
         put(&f, em_c_fixed(e, augment, RT_AUGMENT_COUNT));
+        put_text(&f, s->mean_file ? s->mean_file : "");
         item[i] = done(&f);
     }
     return em_c_array(e, item, m->ninputs);

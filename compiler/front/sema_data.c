@@ -9,10 +9,10 @@
 
 #include "front/sema.h"
 
-static const char *const kinds[] = {"csv", "npy", "ts", "wav", "text"};
+static const char *const kinds[] = {"csv", "npy", "ts", "wav", "text", "cifar100", "maps"};
 
 bool is_source_kind(const char *name) {
-    for (int k = 0; k < 5; k++)
+    for (int k = 0; k < 7; k++)
         if (eq(name, kinds[k]))
             return true;
     return false;
@@ -74,23 +74,40 @@ static void number(Build *b, const Val *v, const char *what, int64_t lo, int64_t
         sb_printf(uri, "&%s=%lld", what, (long long)i);
 }
 
+/* One of two names, with or without quotes. */
+static void word(Build *b, const Val *v, const char *what, const char *one, const char *other,
+                 StrBuf *uri) {
+    if (v->kind == V_BAD)
+        return;
+    if ((v->kind == V_NAME || v->kind == V_STR) && (eq(v->text, one) || eq(v->text, other)))
+        sb_printf(uri, "&%s=%s", what, v->text);
+    else
+        diag_error(b->diag, v->loc, "E0106", "%s is %s or %s", what, one, other);
+}
+
 const char *source_of_kind(Build *b, const Val *v) {
     /* the path, what every kind takes, then what some take */
     static const char *const plain[] = {"path", "hold", "fold", "folds"},
                              *const csv[] = {"path", "hold", "fold", "folds", "label"},
-                             *const wav[] = {"path", "hold", "fold", "folds", "window", "hop"},
+                             *const wav[] = {"path", "hold",  "fold", "folds", "window",
+                                             "hop",  "scale", "low",  "high"},
+                             *const cifar[] = {"path", "hold", "fold", "folds", "labels"},
+                             *const maps[] = {"path", "hold", "fold", "folds", "ignore"},
                              *const text[] = {"path", "hold", "fold", "folds", "alphabet"};
     bool is_csv = eq(v->text, "csv"), is_wav = eq(v->text, "wav"), is_text = eq(v->text, "text");
-    Val a[6];
+    bool is_cifar = eq(v->text, "cifar100"), is_maps = eq(v->text, "maps");
+    Val a[9];
     StrBuf keys = sb_new(b->arena);
     if (!call_args(b, v,
-                   is_csv    ? csv
-                   : is_wav  ? wav
-                   : is_text ? text
-                             : plain,
-                   is_wav              ? 6
-                   : is_csv || is_text ? 5
-                                       : 4,
+                   is_csv     ? csv
+                   : is_wav   ? wav
+                   : is_text  ? text
+                   : is_cifar ? cifar
+                   : is_maps  ? maps
+                              : plain,
+                   is_wav                                     ? 9
+                   : is_csv || is_text || is_cifar || is_maps ? 5
+                                                              : 4,
                    1, a) ||
         !plain_text(b, &a[0], arena_printf(b->arena, "the path of %s", v->text), true))
         return NULL;
@@ -100,7 +117,14 @@ const char *source_of_kind(Build *b, const Val *v) {
     if (is_wav) {
         number(b, &a[4], "window", 16, 8192, &keys);
         number(b, &a[5], "hop", 1, 65536, &keys);
+        word(b, &a[6], "scale", "mel", "linear", &keys);
+        number(b, &a[7], "low", 0, 500000, &keys);
+        number(b, &a[8], "high", 1, 500000, &keys);
     }
+    if (is_maps)
+        number(b, &a[4], "ignore", 0, 255, &keys);
+    if (is_cifar)
+        word(b, &a[4], "labels", "fine", "coarse", &keys);
     if (is_text && plain_text(b, &a[4], "alphabet", false))
         sb_printf(&keys, "&alphabet=%s", a[4].text);
     return arena_printf(b->arena, "%s:%s%s%s", v->text, a[0].text, keys.length ? "?" : "",

@@ -66,13 +66,14 @@ static bool epochs_of(Build *b, const Val *v, const char *what, int64_t *out) {
 
 static const char *source_uri(Build *b, const Setting *s) {
     static const char *const known[] = {"digits", "mnist", "cifar10", "folder", "images",
-                                        "csv",    "npy",   "ts",      "wav",    "text"},
+                                        "csv",    "npy",   "ts",      "wav",    "text",
+                                        "cifar100", "maps"},
                              *const digits[] = {"count", "seed"}, *const dir[] = {"dir"};
     Val v = expr_eval(b, s->scope, s->value), a[2];
     if (v.kind == V_STR)
         return v.text;
     if (v.kind != V_CALL) {
-        unknown_call(b, &v, "a source of data", known, 10);
+        unknown_call(b, &v, "a source of data", known, 12);
         return NULL;
     }
     if (is_source_kind(v.text))
@@ -105,7 +106,7 @@ static const char *source_uri(Build *b, const Setting *s) {
                        v.text);
             return NULL;
         }
-    unknown_call(b, &v, "a source of data", known, 10);
+    unknown_call(b, &v, "a source of data", known, 12);
     return NULL;
 }
 
@@ -207,7 +208,25 @@ static void data_channels(Build *b, const Setting *s, float *out, double lo) {
     }
 }
 
+/* mean = per_pixel or mean = "FILE.npy" */
+static bool mean_image(Build *b, const Setting *s) {
+    Val v = expr_eval(b, s->scope, s->value);
+    bool file = v.kind == V_STR;
+    if (!file && !(v.kind == V_NAME && eq(v.text, "per_pixel")))
+        return false;
+    if (file && !*v.text)
+        diag_error(b->diag, v.loc, "E0111", "mean is a number, one per channel, per_pixel or the "
+                                            "name of a file in quotes");
+    prep(b)->mean_image = file ? RT_MEAN_FILE : RT_MEAN_TRAINING;
+    prep(b)->mean_file = file ? v.text : NULL;
+    memset(prep(b)->mean, 0, sizeof prep(b)->mean);
+    return true;
+}
+
 static void data_mean(Build *b, const Setting *s) {
+    if (mean_image(b, s))
+        return;
+    prep(b)->mean_image = RT_MEAN_CHANNELS;
     data_channels(b, s, prep(b)->mean, -1e6);
 }
 static void data_std(Build *b, const Setting *s) {

@@ -305,7 +305,7 @@ static void load_all(const rt_model *model, int threads, size_t cache, const cha
     CU_ASSERT_EQUAL_FATAL(netrt_open(model, &o, &m, &err), 0);
     CU_ASSERT_EQUAL_FATAL(rt_data_open(uri, "train", &ds, &err), 0);
     CU_ASSERT_EQUAL_FATAL(rt_feed_open(&f, m, ds, 20, cache, 1, &err), 0);
-    CU_ASSERT_EQUAL_FATAL(rt_feed_learn(&f, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(rt_feed_learn(&f, NULL, NULL, &err), 0);
     for (int i = 0; i < 20; i++)
         want[i] = 19 - i;
     for (int k = 0; k < 3; k++) { /* the third time what the cache holds is used */
