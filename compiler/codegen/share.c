@@ -15,6 +15,8 @@ enum { NODES_MAX = KERNEL_MAX_NODES };
 
 static int nodes_of(const Kernel *k, NodeId node[NODES_MAX]) {
     int n = 0;
+    for (int i = 0; i < KERNEL_MAX_SOURCE; i++)
+        node[n++] = k->source[i];
     node[n++] = k->anchor;
     for (int i = 0; i < k->nchain; i++)
         node[n++] = k->chain[i];
@@ -137,6 +139,7 @@ static Kernel shape_of(const Kernel *k) {
     Kernel s;
     memcpy(&s, k, sizeof s);
     s.anchor = s.tail = s.update = s.bias_grad = s.bias_update = 0;
+    memset(s.source, 0, sizeof s.source);
     memset(s.chain, 0, sizeof s.chain);
     memset(s.behind, 0, sizeof s.behind);
     s.name = s.label = s.algorithm = s.why = NULL;

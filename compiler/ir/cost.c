@@ -170,7 +170,7 @@ const char *plan_key(const Graph *g, const Kernel *k, const Target *t, Arena *a)
         add_value(&b, g, n->in[i], " ");
     add_value(&b, g, n->out[0], " > ");
     add_attrs(&b, g, n);
-    for (int i = 1; i < count; i++) {
+    for (int i = k->nsource + 1; i < count; i++) {
         sb_printf(&b, " +%s", op_name[graph_n(g, node[i])->op]);
         if (node[i] == k->tail)
             add_attrs(&b, g, graph_n(g, node[i]));

@@ -27,6 +27,7 @@ typedef struct Reader {
     Graph *g;
     Map names;    /* "c1.weight" -> Value number of a parameter or state */
     Kernel *open; /* the kernel whose braces we are in */
+    int sources;  /* its first nodes that make the anchor's source */
     uint32_t cap_order;
     int cap_kernels;
     jmp_buf fail;
@@ -534,7 +535,9 @@ static bool add_update(Reader *r, NodeId id, int op) {
 static void add_to_kernel(Reader *r, NodeId id, int op) {
     Kernel *k = r->open;
     graph_n(r->g, id)->kernel = (uint32_t)r->g->nkernels;
-    if (!k->anchor)
+    if (k->nsource < r->sources)
+        k->source[k->nsource++] = id;
+    else if (!k->anchor)
         k->anchor = id;
     else if (add_update(r, id, op))
         return;
@@ -769,6 +772,14 @@ static void kernel_fields(Reader *r, Kernel *k) {
                     expect(r, ",");
                 *field[i] = small(r, 1 << 30);
             }
+        } else if (accept(r, "source")) {
+            int *field[] = {&r->sources, &k->source_tile.ow, &k->source_tile.oh,
+                            &k->source_tile.oc, &k->source_tile.unroll};
+            for (int i = 0; i < 5; i++) {
+                if (i)
+                    expect(r, ",");
+                *field[i] = small(r, i ? 1 << 30 : KERNEL_MAX_SOURCE);
+            }
         } else if (accept(r, "oc_outer"))
             k->oc_outer = true;
         else if (accept(r, "tasks")) {
@@ -809,6 +820,7 @@ static void kernel(Reader *r) {
     }
     r->open = &g->kernels[g->nkernels++];
     r->open->name = quoted(r);
+    r->sources = 0;
     kernel_fields(r, r->open);
 }
 

@@ -328,6 +328,9 @@ void kernel_print(const Graph *g, const Kernel *k, FILE *out) {
     print_text(out, "algorithm", k->algorithm);
     if (t->ow || t->oh || t->oc || t->ic || t->unroll || t->rows)
         fprintf(out, " tile %d,%d,%d,%d,%d,%d", t->ow, t->oh, t->oc, t->ic, t->unroll, t->rows);
+    t = &k->source_tile;
+    if (k->nsource)
+        fprintf(out, " source %d,%d,%d,%d,%d", k->nsource, t->ow, t->oh, t->oc, t->unroll);
     fputs(k->oc_outer ? " oc_outer" : "", out);
     if (k->tasks_per)
         fprintf(out, " tasks %lld/%lld", (long long)k->tasks_per, (long long)k->tasks_block);

@@ -211,6 +211,26 @@ static bool check_chain(Check *c, const Kernel *k) {
     return true;
 }
 
+/* What makes the anchor's source: a convolution and functions of one operand, all of them inside. */
+static bool check_band(Check *c, const Kernel *k) {
+    const Graph *g = c->g;
+    const Node *anchor = graph_n(g, k->anchor);
+    for (int i = 0; i < k->nsource; i++) {
+        const Node *n = graph_n(g, k->source[i]);
+        ValueId before = i ? graph_n(g, k->source[i - 1])->out[0] : 0;
+        if (i ? !op_is(n->op, OPF_E) || n->nin != 1 || n->in[0] != before : n->op != OP_CONV2D)
+            return check_fail(c, "kernel %s: %s cannot make a band of its source", k->name,
+                              op_name[n->op]);
+        if (graph_v(g, n->out[0])->stored)
+            return check_fail(c, "kernel %s: %s is made in scratch and stored", k->name,
+                              check_value(c, n->out[0]));
+    }
+    if (k->nsource && (anchor->op != OP_CONV2D ||
+                       anchor->in[0] != graph_n(g, k->source[k->nsource - 1])->out[0]))
+        return check_fail(c, "kernel %s does not read the band it makes", k->name);
+    return true;
+}
+
 /* The update reads the anchor's result, the bias' part the anchor's second input. */
 static bool check_fused_update(Check *c, const Kernel *k) {
     const Graph *g = c->g;
@@ -238,7 +258,8 @@ static bool check_kernels(Check *c) {
     for (int i = 0; i < g->nkernels; i++) {
         const Kernel *k = &g->kernels[i];
         if (k->nchain < 0 || k->nchain > KERNEL_MAX_CHAIN || k->nbehind < 0 ||
-            k->nbehind > KERNEL_MAX_BEHIND || !k->name)
+            k->nbehind > KERNEL_MAX_BEHIND || k->nsource < 0 ||
+            k->nsource > KERNEL_MAX_SOURCE || !k->name)
             return check_fail(c, "kernel %d is malformed", i);
         NodeId buffer[KERNEL_MAX_NODES];
         int count;
@@ -249,7 +270,7 @@ static bool check_kernels(Check *c) {
             if (!claim(c, taken, node[j], i))
                 return false;
         total += (uint32_t)count;
-        if (!check_chain(c, k) || !check_fused_update(c, k))
+        if (!check_chain(c, k) || !check_band(c, k) || !check_fused_update(c, k))
             return false;
     }
     if (total != g->norder)

@@ -22,6 +22,8 @@ static void add(Set *s, ValueId v) {
 int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]) {
     const NodeId rest[] = {k->update, k->bias_grad, k->bias_update};
     int n = 0;
+    for (int i = 0; i < k->nsource; i++)
+        out[n++] = k->source[i];
     out[n++] = k->anchor;
     for (int i = 0; i < k->nchain; i++)
         out[n++] = k->chain[i];

@@ -57,7 +57,7 @@ typedef struct Rejected {
     bool other_sizes;
 } Rejected;
 
-enum { KERNEL_MAX_CHAIN = 8, KERNEL_MAX_BEHIND = 3 };
+enum { KERNEL_MAX_CHAIN = 8, KERNEL_MAX_BEHIND = 3, KERNEL_MAX_SOURCE = 4 };
 
 typedef struct Kernel {
     NodeId anchor;             /* the node whose lowering makes the loops; an elementwise node
@@ -71,6 +71,11 @@ typedef struct Kernel {
                                   gradient itself is not stored */
     NodeId bias_grad;          /* weights' gradient: the BIAS_GRAD node computed beside it ... */
     NodeId bias_update;        /* ... and its SGD node */
+    NodeId source[KERNEL_MAX_SOURCE]; /* a convolution and its chain that make the anchor's source a
+                                  band of rows at a time, in scratch (passes/band.c); its register
+                                  tile */
+    int nsource;
+    Tile source_tile;
     const char *name;          /* "conv1+relu+pool" : unique within the graph */
     const char *label;         /* layer, for reports */
     const char *algorithm;     /* "direct", "gemm", "map", ... */
@@ -99,7 +104,7 @@ void plan_json(const Graph *g, const Target *t, FILE *out);
 void plan_layout_text(const Value *v, char *buf, size_t n);
 
 /* All nodes of the kernel, in the order of their computation; returns how many. */
-enum { KERNEL_MAX_NODES = KERNEL_MAX_CHAIN + KERNEL_MAX_BEHIND + 5 };
+enum { KERNEL_MAX_NODES = KERNEL_MAX_SOURCE + KERNEL_MAX_CHAIN + KERNEL_MAX_BEHIND + 5 };
 int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]);
 /* The same for block kernels as well, whose number has no bound: where they lie. */
 const NodeId *kernel_members(const Kernel *k, NodeId buffer[KERNEL_MAX_NODES], int *count);

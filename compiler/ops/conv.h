@@ -134,6 +134,19 @@ ConvTail conv_tail(const Graph *g, const Kernel *k);
 int64_t conv_tail_step(const ConvTail *t, int oh);
 int64_t conv_tail_rows(const ConvTail *t, int oh);
 
+/* ---- the source made inside the kernel, in bands (conv_band.c, conv_lower.c) ---- */
+typedef struct ConvBand ConvBand;
+/* Floats of scratch for `rows` rows of one tile of channels of the source of k, which k->source
+ * makes. */
+int64_t conv_band_floats(const Graph *g, const Kernel *k, const Target *t, int64_t rows);
+/* To be asked once per kernel; NULL if the source is stored. */
+ConvBand *conv_band_open(KernelCtx *k, Val scratch, int64_t rows);
+/* Makes rows y .. y + rows - 1 of image n, a few channel blocks at a time, and hands them to `use`,
+ * which reads blocks [from, to) through *source as if all of it were there.  Rows outside and the
+ * halo beside the rows are zero. */
+typedef void (*BandFn)(void *user, const View *source, Val from, Val to);
+void conv_band(ConvBand *b, Val n, Val y, BandFn use, void *user);
+
 /* ---- Winograd (winograd*.c) ---- */
 /* Candidates of kernel k (CONV2D, CONV2D_BWD_DATA or CONV2D_BWD_WEIGHTS, by its anchor) that form
  * the sums after Winograd: copies of *direct with algorithm, winograd, tile, tasks, scratch,

@@ -390,7 +390,7 @@ static void open_tail(Direct *d) {
     d->pool = pool_tail_open(k, &v);
 }
 
-static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
+static Direct open_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
     Direct d = {.k = k, .e = k->e};
     Arena *keep = k->g->keep;
     d.src = view_of(k, k->node->in[0]);
@@ -401,13 +401,126 @@ static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
     d.y = backward ? backward_direction(p, 0, keep) : forward_direction(p, 0, keep);
     d.x = backward ? backward_direction(p, 1, keep) : forward_direction(p, 1, keep);
     epi_open(k, &d.ep);
-    d.tail = conv_tail(k->g, k->k);
-    if (d.tail.present)
-        open_tail(&d);
     const int *halo = d.src.layout.halo;
     direction_check(&d.y, d.src.h, halo[0], halo[1]);
     direction_check(&d.x, d.src.w, halo[2], halo[3]);
+    return d;
+}
+
+static void lower_direct(KernelCtx *k, const ConvProblem *p, bool backward) {
+    Direct d = open_direct(k, p, backward);
+    d.tail = conv_tail(k->g, k->k);
+    if (d.tail.present)
+        open_tail(&d);
     emit_tasks(&d);
+}
+
+/* ---- bands of the source of another convolution (Kernel.source) ---- */
+struct ConvBand {
+    Kernel kernel; /* the source's part, as a kernel of its own */
+    KernelCtx ctx;
+    Direct d;
+    View rows; /* base: row 0, column 0 of the tile of channels at hand */
+    int64_t count;
+};
+
+ConvBand *conv_band_open(KernelCtx *k, Val scratch, int64_t rows) {
+    const Kernel *of = k->k;
+    if (!of->nsource)
+        return NULL;
+    ConvBand *b = ARENA_NEW(k->g->keep, ConvBand);
+    b->kernel = (Kernel){.anchor = of->source[0],
+                         .nchain = of->nsource - 1,
+                         .name = of->name,
+                         .tile = of->source_tile};
+    memcpy(b->kernel.chain, of->source + 1, (size_t)b->kernel.nchain * sizeof(NodeId));
+    b->ctx = *k;
+    b->ctx.k = &b->kernel;
+    b->ctx.node = graph_n(k->g, of->source[0]);
+    b->ctx.attrs = b->ctx.node->attrs;
+    ConvProblem p = conv_problem(k->g, b->ctx.node);
+    b->d = open_direct(&b->ctx, &p, false);
+    const Value *v = graph_v(k->g, k->node->in[0]);
+    int width = em_width(k->e);
+    View view = {.layout = v->layout, .pixel = width, .block = width, .aligned = true};
+    shape_chw(&v->shape, &view.c, &view.h, &view.w);
+    view.cblocks = ceil_div(view.c, width);
+    view.row = (view.w + v->layout.halo[2] + v->layout.halo[3]) * width;
+    view.cblock = rows * view.row;
+    view.base = em_ptr(k->e, scratch, em_i64(k->e, v->layout.halo[2] * width));
+    b->rows = view;
+    b->count = rows;
+    return b;
+}
+
+/* Zeros in rows [from, to) of the band's block at `first`: all of them, or beside the source. */
+static void zero_band(ConvBand *b, Val first, Val from, Val to, bool all) {
+    Emit *e = b->ctx.e;
+    const View *v = &b->rows;
+    int64_t left = v->layout.halo[2] * v->pixel, right = v->layout.halo[3] * v->pixel;
+    if (!all && left + right == 0)
+        return;
+    Loop y = em_for(e, from, to, 1, "border", NULL, 0);
+    Val row = em_ptr(e, first, em_mul(e, y.i, em_i64(e, v->row)));
+    if (all) {
+        em_zero(e, em_ptr(e, row, em_i64(e, -left)), em_i64(e, v->row));
+    } else {
+        if (left)
+            em_zero(e, em_ptr(e, row, em_i64(e, -left)), em_i64(e, left));
+        if (right)
+            em_zero(e, em_ptr(e, row, em_i64(e, v->w * v->pixel)), em_i64(e, right));
+    }
+    em_for_end(e, &y, NULL, 0);
+}
+
+/* Tile ot of the channels, d->oc vectors: rows of the source are rows from .. to - 1. */
+static void emit_band_tile(ConvBand *b, Val ot, Val y, BandFn use, void *user) {
+    Direct *d = &b->d;
+    Emit *e = d->e;
+    int width = em_width(e), full = d->w.layout.o_tile / width;
+    Val zero = em_i64(e, 0), rows = em_i64(e, b->count);
+    Val from = em_imax(e, zero, y), to = em_imin(e, em_i64(e, b->rows.h), em_add(e, y, rows));
+    d->cb = em_mul(e, ot, em_i64(e, full));
+    d->w_at = em_ptr(e, d->w.base, em_mul(e, ot, em_i64(e, d->w.tile)));
+    d->bias_at = d->bias ? em_ptr(e, d->bias, em_mul(e, d->cb, em_i64(e, width))) : NULL;
+    Loop block = em_for(e, zero, em_i64(e, d->oc), 1, "band", NULL, 0);
+    Val first = em_ptr(e, b->rows.base, em_mul(e, block.i, em_i64(e, b->rows.cblock)));
+    zero_band(b, first, zero, em_sub(e, from, y), true);
+    zero_band(b, first, em_sub(e, from, y), em_sub(e, to, y), false);
+    zero_band(b, first, em_sub(e, to, y), rows, true);
+    em_for_end(e, &block, NULL, 0);
+    d->ep.has_sink = true;
+    d->ep.sink = b->rows;
+    d->ep.sink_cb = d->cb;
+    d->ep.sink_y = y;
+    emit_range(d, zero, from, to, true);
+    View shifted = b->rows;
+    Val origin = em_add(e, em_mul(e, d->cb, em_i64(e, shifted.cblock)),
+                        em_mul(e, y, em_i64(e, shifted.row)));
+    shifted.base = em_ptr(e, shifted.base, em_sub(e, zero, origin));
+    use(user, &shifted, d->cb, em_add(e, d->cb, em_i64(e, d->oc)));
+}
+
+void conv_band(ConvBand *b, Val n, Val y, BandFn use, void *user) {
+    Direct *d = &b->d;
+    Emit *e = d->e;
+    int width = em_width(e), full = d->w.layout.o_tile / width;
+    int64_t blocks = ceil_div(d->produced, width), whole = blocks / full;
+    int last = (int)(blocks % full);
+    d->n = n;
+    d->group = em_i64(e, 0);
+    d->src_at = view_at(&b->ctx, &d->src, n, em_i64(e, 0), em_i64(e, 0), em_i64(e, 0));
+    if (whole) {
+        Loop tile;
+        Val ot = loop_begin(e, &tile, 0, whole, 1, "band.tile");
+        d->oc = full;
+        emit_band_tile(b, ot, y, use, user);
+        loop_end(e, &tile);
+    }
+    if (last) {
+        d->oc = last;
+        emit_band_tile(b, em_i64(e, whole), y, use, user);
+    }
 }
 
 void lower_conv(KernelCtx *k) {

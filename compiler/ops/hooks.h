@@ -85,6 +85,11 @@ SCALAR(scale_shift); SCALAR(channel_mul); SCALAR(bn_bwd_data);
  * Kernel.tail)? */
 WEAK bool conv_accepts_tail(const Graph *g, const struct Kernel *k, NodeId pool);
 
+/* conv_band.c: can kernel k make its source, which only it reads, in place of kernel `source`, and
+ * does that pay?  *fused: kernel k with that (band asks; absent or false: no). */
+WEAK bool conv_takes_source(const Graph *g, const struct Kernel *k, const struct Kernel *source,
+                            const Target *t, struct Kernel *fused);
+
 /* Can this kernel (a weights' gradient, with what it has already) apply the update, or compute the
  * bias' gradient beside it, or apply that one's update (fuse asks; absent or false: no)? */
 WEAK bool bww_accepts(const Graph *g, const struct Kernel *k, NodeId next);

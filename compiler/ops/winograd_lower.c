@@ -23,6 +23,7 @@ typedef struct Wino {
     Epi ep;
     ConvTail tail;
     PoolTail *pool;
+    ConvBand *band; /* makes the source, or NULL: it is stored */
     Val bias;       /* NULL: none */
     Val v, u, sums; /* places in scratch */
     /* of the task at hand */
@@ -131,11 +132,22 @@ static void input_row(Wino *w, const TileAt *at, void *user) {
     row_of_tiles(w, *at, input_tile, user);
 }
 
+static void transform_blocks(void *user, const View *source, Val from, Val to) {
+    Wino *w = user;
+    w->src = *source;
+    Loop block = em_for(w->e, from, to, 1, "block", NULL, 0);
+    rows_of_block(w, input_row, &block.i);
+    em_for_end(w->e, &block, NULL, 0);
+}
+
 static void transform_inputs(Wino *w) {
     Emit *e = w->e;
-    Loop block = em_for(e, em_i64(e, 0), em_i64(e, w->p.blocks), 1, "block", NULL, 0);
-    rows_of_block(w, input_row, &block.i);
-    em_for_end(e, &block, NULL, 0);
+    const WinoPlan *p = &w->p;
+    View stored = w->src;
+    if (w->band)
+        conv_band(w->band, w->n, mul_add(e, w->y, p->m, em_i64(e, -p->pad[0])), transform_blocks, w);
+    else
+        transform_blocks(w, &stored, em_i64(e, 0), em_i64(e, p->blocks));
 }
 
 /* ---- weights ---- */
@@ -419,7 +431,6 @@ static void open_tail(Wino *w) {
 void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward) {
     Emit *e = k->e;
     Wino w = {.k = k, .e = e, .turned = backward};
-    w.src = view_of(k, k->node->in[0]);
     w.w = weights_of(k, k->node->in[1]);
     w.p = wino_plan(k->g, p, k->k, k->t, backward, w.w.layout.o_tile);
     w.x = wino_matrices(w.p.m, w.p.r);
@@ -427,7 +438,11 @@ void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward) {
     w.v = em_ptr(e, k->a.scratch, em_i64(e, WINO_HEAD));
     w.u = em_ptr(e, k->a.scratch, em_i64(e, w.p.at_u));
     w.sums = em_ptr(e, k->a.scratch, em_i64(e, w.p.at_m));
-    BUG_IF(w.src.block != em_width(e) || w.w.layout.i_block != em_width(e),
+    /* The band lies where weights and sums will. */
+    w.band = conv_band_open(k, w.u, wino_band_rows(&w.p));
+    if (!w.band)
+        w.src = view_of(k, k->node->in[0]);
+    BUG_IF((!w.band && w.src.block != em_width(e)) || w.w.layout.i_block != em_width(e),
            "Winograd over data that are not blocked by vectors");
     epi_open(k, &w.ep);
     w.tail = conv_tail(k->g, k->k);

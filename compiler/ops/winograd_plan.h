@@ -47,4 +47,9 @@ typedef struct WinoPlan {
 WinoPlan wino_plan(const Graph *g, const ConvProblem *p, const Kernel *k, const Target *t,
                    bool backward, int64_t o_tile);
 
+/* Rows of the source that a block reads. */
+static inline int64_t wino_band_rows(const WinoPlan *w) {
+    return w->rows * w->m + w->r - 1;
+}
+
 #endif

@@ -130,7 +130,7 @@ int kernel_overwrites(const Graph *g, const Kernel *k, ValueId *out, ValueId *in
     ValueId all[MOST];
     int n = 0;
     *out = 0;
-    if (k->tail || k->update || !(map || (gathers_once(anchor->op) && k->nchain > 0)))
+    if (k->tail || k->update || k->nsource || !(map || (gathers_once(anchor->op) && k->nchain > 0)))
         return 0;
     for (int i = map ? 0 : 1; i < 1 + k->nchain; i++)
         if (!op_is(graph_n(g, i ? k->chain[i - 1] : k->anchor)->op, OPF_I))
