@@ -136,6 +136,14 @@ static double uneven(double threads, double tasks) {
     return (1 + 0.04 * threads / tasks) * (1 + 0.003 * (16 * rounds / tasks - 1));
 }
 
+/* Each thread has its own scratch, beside a slab that grows with the images: what exceeds some
+ * megabytes per image is worth a few percent of time, no more. */
+static double roomy(const Search *s, int64_t scratch) {
+    enum { MODEST = 3000000 };
+    double more = (double)scratch / s->n - MODEST;
+    return more > 0 ? 1 + 0.03e-6 * more : 1;
+}
+
 static double predict(const Search *s, const Kernel *k, double group_cycles) {
     WinoPlan w = wino_plan(s->g, s->p, k, s->t, s->backward, s->o_tile);
     WinoMatrices x = wino_matrices(w.m, w.r);
@@ -165,7 +173,7 @@ static double predict(const Search *s, const Kernel *k, double group_cycles) {
               .l3_bytes = (near ? 0 : moved) + work.tasks / (double)w.parts * taps,
               .dram_bytes = taps + 4 * s->n * data,
               .tasks = work.tasks};
-    return cost_seconds(s->t, &c) * uneven(threads, work.tasks);
+    return cost_seconds(s->t, &c) * uneven(threads, work.tasks) * roomy(s, 4 * w.floats);
 }
 
 /* Keeps the best `cap` in order of time. */

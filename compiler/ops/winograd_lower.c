@@ -145,7 +145,8 @@ static void transform_inputs(Wino *w) {
     const WinoPlan *p = &w->p;
     View stored = w->src;
     if (w->band)
-        conv_band(w->band, w->n, mul_add(e, w->y, p->m, em_i64(e, -p->pad[0])), transform_blocks, w);
+        conv_band(w->band, w->n, mul_add(e, w->y, p->m, em_i64(e, -p->pad[0])), transform_blocks,
+                  w);
     else
         transform_blocks(w, &stored, em_i64(e, 0), em_i64(e, p->blocks));
 }

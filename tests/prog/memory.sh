@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # memory.sh: --memory makes training fit by making results again, with the bits of a run that keeps
 # them, whatever the number of threads; what cannot fit is refused with the least that would.
+# VGG-16 looks at one picture in little more than its weights.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
 
@@ -77,4 +78,15 @@ for net in deep mixed; do
     run 0 -- netc build --memory=1G $net.net -o roomy
     hold_not "$net: nothing to report when it fits" grep -q 'instead of' stderr
 done
+
+# On two threads: weights, 10 MB of slab, scratch, and what any program takes.
+free_mb=$(awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+if [ -z "${flags:-}" ] && [ "${free_mb:-9999}" -ge 1500 ]; then
+    run 0 -- netc build -q "$src/specs/vgg.net" -o vgg
+    run 0 -- ./vgg bench --json --batch=1 --runs=1 --threads=2
+    peak=$(grep -oE '"peak_rss_mb":[0-9.]+' stdout | cut -d: -f2)
+    weights=$(grep -oE '"parameters":[0-9]+' stdout | cut -d: -f2)
+    hold "VGG-16: $peak MiB for $weights bytes of weights and 20 MB" \
+        awk -v p="$peak" -v w="$weights" 'BEGIN { exit !(w > 5e8 && p * 1048576 <= w + 20e6) }'
+fi
 finish
