@@ -54,8 +54,8 @@ static bool reads_bands(const Graph *g, const Kernel *k, const Kernel *s) {
 static double rows_made(const WinoPlan *w, int64_t height, double threads) {
     int64_t rows = 0;
     for (int64_t band = 0; band < w->bands; ++band) {
-        int64_t y = band * w->rows * w->m - w->pad[0];
-        rows += min64(height, y + wino_band_rows(w)) - max64(0, y);
+        int64_t y = wino_band_start(w, band) * w->m - w->pad[0];
+        rows += min64(height, y + wino_band_rows(w)) - max64(0, y); /* whole blocks are made */
     }
     double bands = (double)w->bands, again = w->parts > 1 ? (threads - 1) / bands : 0;
     double most = (double)w->parts - 1;

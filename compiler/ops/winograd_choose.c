@@ -7,6 +7,8 @@
  * requires: stride 1, dilation 1, 3x3 or 5x5 taps, at least a vector of channels on both sides, a
  * source blocked by the vector; a fused pool's windows must divide the tile rows.
  */
+#include <math.h>
+
 #include "ops/winograd_plan.h"
 
 static int64_t odd_lines(int64_t floats) {
@@ -110,10 +112,12 @@ static Work count_work(const Search *s, const WinoPlan *w) {
     double threads = s->t->speed.threads > 1 ? s->t->speed.threads : 1;
     double tiles = n * (double)(w->th * w->tw) * groups, channels = (double)w->blocks;
     Work k = {.calls = blocks * groups * o_tiles, .tasks = blocks * groups * parts};
-    /* Parts of a block share its inputs within a thread; at most its first and last block are
-     * another's as well. */
-    double sets = blocks * groups + (parts > 1 ? threads - 1 : 0);
-    sets = sets < k.tasks ? sets : k.tasks;
+    /* Parts of a block share its inputs within a thread.  A block is transformed again where a
+     * thread takes what another has left, and where the threads' shares of the tasks cut it. */
+    double sets = blocks * groups, again = parts > 1 ? threads - 1 : 0;
+    for (double i = 1; i < threads; i++)
+        again += fmod(floor(k.tasks * i / threads), parts) > 0;
+    sets = sets + again < k.tasks ? sets + again : k.tasks;
     k.inputs = tiles * channels * sets / (blocks * groups);
     k.weights = k.calls * channels * width * oc;
     k.outputs = tiles * o_tiles * oc;

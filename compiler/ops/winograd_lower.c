@@ -347,6 +347,16 @@ static void output_channels(Wino *w, Val group, Val tile) {
     em_endif(e, &f);
 }
 
+/* wino_band_start */
+static Val band_start(const Wino *w, Val band) {
+    Emit *e = w->e;
+    const WinoPlan *p = &w->p;
+    if (p->th % p->rows == 0)
+        return em_mul(e, band, em_i64(e, p->rows));
+    Val at = mul_add(e, band, p->th, em_i64(e, p->bands / 2));
+    return em_div(e, at, em_i64(e, p->bands));
+}
+
 /* task -> block, group, part; how many images and rows the block really has */
 static void decode_task(Wino *w, Val task, Val *group, Val *part) {
     Emit *e = w->e;
@@ -356,14 +366,14 @@ static void decode_task(Wino *w, Val task, Val *group, Val *part) {
     split_index(e, rest, p->groups, &block, group);
     split_index(e, block, p->bands, &block, &band);
     w->n = em_mul(e, block, em_i64(e, p->images));
-    w->y = em_mul(e, band, em_i64(e, p->rows));
+    w->y = band_start(w, band);
     w->images = w->rows = NULL;
     w->tiles = em_i64(e, p->tiles);
     if (p->images > 1) {
         w->images = em_imin(e, em_i64(e, p->images), em_sub(e, w->k->n, w->n));
         w->tiles = em_mul(e, w->images, em_i64(e, p->rows * p->tw));
     } else if (p->th % p->rows) {
-        w->rows = em_imin(e, em_i64(e, p->rows), em_sub(e, em_i64(e, p->th), w->y));
+        w->rows = em_sub(e, band_start(w, em_add(e, band, em_i64(e, 1))), w->y);
         w->tiles = em_mul(e, w->rows, em_i64(e, p->tw));
     }
     w->first_cb = em_mul(e, *group, em_i64(e, ceil_div(p->channels, em_width(e))));

@@ -47,7 +47,13 @@ typedef struct WinoPlan {
 WinoPlan wino_plan(const Graph *g, const ConvProblem *p, const Kernel *k, const Target *t,
                    bool backward, int64_t o_tile);
 
-/* Rows of the source that a block reads. */
+/* The first tile row of a block whose number within its image is `band`: blocks differ by one row
+ * at most, the same way from both ends, so that threads have equal work. */
+static inline int64_t wino_band_start(const WinoPlan *w, int64_t band) {
+    return (band * w->th + w->bands / 2) / w->bands;
+}
+
+/* Rows of the source that a block reads, at most. */
 static inline int64_t wino_band_rows(const WinoPlan *w) {
     return w->rows * w->m + w->r - 1;
 }
