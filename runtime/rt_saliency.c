@@ -16,8 +16,7 @@
 #define PAPER 0xffffffu
 #define INK 0x222222u
 
-/* The unit to project: of --layer the strongest one (of the maps wanted), else the class. */
-static int choose_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err) {
+int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err) {
     const rt_model *model = v->m->model;
     const char *list = v->layers;
     if (list && rt_viz_next_layer(v, &list, seed, err) != 1)
@@ -112,7 +111,7 @@ int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *er
     float value = 0, one = 1;
     if (rt_feed_load(feed, &at, 1, -1, rt_cli_skipped, &v->cli) != 1)
         return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
-    if (rt_look_record(&v->look, 1, err) || choose_unit(v, &seed, &unit, &value, err))
+    if (rt_look_record(&v->look, 1, err) || rt_viz_unit(v, &seed, &unit, &value, err))
         return err->code;
     float *diff = rt_alloc(pixels, sizeof *diff, "a projection", err);
     if (!diff)

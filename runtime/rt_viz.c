@@ -1,6 +1,7 @@
 /* rt_viz.c: the program NAME-viz: command line, layer and map lists, files written. */
 #include "rt_viz.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,8 +197,7 @@ int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
 
 /* ---- verbs ---- */
 
-/* Opens the pictures to work on: files and folders named, else the spec's test data. */
-static int open_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
+int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
     if (n > 1)
         return rt_fail(err, NETRT_EUSAGE, "one picture or folder at a time\nhelp: put several into a folder");
     if (n == 1)
@@ -208,7 +208,7 @@ static int open_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_
     return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, 0, 0, err);
 }
 
-static void close_feed(rt_viz *v, rt_feed *feed) {
+void rt_viz_feed_close(rt_viz *v, rt_feed *feed) {
     if (feed->m)
         rt_feed_close(feed);
     if (v->cli.ds)
@@ -234,17 +234,53 @@ static int check_sample(const rt_viz *v, rt_error *err) {
 
 static int run_activations(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
-    if (rt_viz_open(v, 0, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
+    if (rt_viz_open(v, 0, err) == 0 && rt_viz_feed(v, operands, n, &feed, err) == 0 &&
         check_sample(v, err) == 0)
         rt_viz_activations(v, &feed, v->sample < 0 ? 0 : v->sample, err);
-    close_feed(v, &feed);
+    rt_viz_feed_close(v, &feed);
     return err->code;
+}
+
+int rt_viz_one(rt_viz *v, rt_feed *feed, int64_t *at, rt_error *err) {
+    if (check_sample(v, err))
+        return err->code;
+    *at = v->sample < 0 ? 0 : v->sample;
+    if (rt_feed_load(feed, at, 1, -1, rt_cli_skipped, &v->cli) != 1)
+        return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
+    return rt_look_record(&v->look, 1, err);
+}
+
+/* The look program ends at the score: softmax is made here where the network declares one. */
+int rt_viz_answer(const rt_viz *v, int64_t image, float *out) {
+    const rt_model *model = v->m->model;
+    const rt_program *look = &model->program[RT_LOOK], *full = &model->program[RT_FORWARD];
+    if (look->output < 0 || model->classes < 2 ||
+        rt_tensor_count(&look->tensor[look->output]) != model->classes)
+        return 0;
+    rt_tensor_read(v->m, RT_LOOK, look->output, image, out);
+    if (full->prob < 0 || strcmp(full->tensor[full->prob].op, "softmax") != 0)
+        return 1;
+    double top = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < model->classes; i++)
+        top = (double)out[i] > top ? (double)out[i] : top;
+    for (int64_t i = 0; i < model->classes; i++)
+        sum += exp((double)out[i] - top);
+    for (int64_t i = 0; i < model->classes; i++)
+        out[i] = (float)(exp((double)out[i] - top) / sum);
+    return 1;
+}
+
+void rt_viz_sample_name(const rt_viz *v, const rt_feed *feed, int64_t at, char *name, size_t size) {
+    char raw[256];
+    (void)v;
+    rt_data_name(feed->ds, at, raw, sizeof raw);
+    rt_clean_name(name, size, raw);
 }
 
 /* One picture, or every picture of a folder named on the command line. */
 static int run_project(rt_viz *v, const char **operands, int n, int rule, rt_error *err) {
     rt_feed feed = {0};
-    if (rt_viz_open(v, 0, err) == 0 && open_feed(v, operands, n, &feed, err) == 0 &&
+    if (rt_viz_open(v, 0, err) == 0 && rt_viz_feed(v, operands, n, &feed, err) == 0 &&
         check_sample(v, err) == 0) {
         int64_t first = v->sample < 0 ? 0 : v->sample;
         int64_t last = n && v->sample < 0 ? rt_data_count(v->cli.ds) - 1 : first;
@@ -254,7 +290,7 @@ static int run_project(rt_viz *v, const char **operands, int n, int rule, rt_err
             else
                 rt_viz_saliency(v, &feed, i, rule, err);
     }
-    close_feed(v, &feed);
+    rt_viz_feed_close(v, &feed);
     return err->code;
 }
 
@@ -281,9 +317,9 @@ static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
                     "help: `%s saliency` shows the true gradient, which every network has",
                     v->m->model->name, no, v->cli.program);
     }
-    if (!err->code && open_feed(v, operands, n, &feed, err) == 0)
+    if (!err->code && rt_viz_feed(v, operands, n, &feed, err) == 0)
         rt_viz_deconv(v, &feed, RT_RULE_DECONVNET, seed, nseeds, err);
-    close_feed(v, &feed);
+    rt_viz_feed_close(v, &feed);
     return err->code;
 }
 
@@ -317,7 +353,8 @@ static const rt_technique
 
 /* In the order of the overview. */
 static const rt_technique *const techniques[] = {&filters,  &activations, &deconv,
-                                                 &guided,   &saliency,    &rt_technique_maximize,
+                                                 &guided,   &saliency,    &rt_technique_occlude,
+                                                 &rt_technique_maximize,
                                                  &report};
 enum { TECHNIQUES = sizeof techniques / sizeof *techniques, ARGS_MAX = 64 };
 

@@ -39,12 +39,27 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
-extern const rt_technique rt_technique_maximize;
+extern const rt_technique rt_technique_maximize, rt_technique_occlude;
 
 /* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
  * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */
 int rt_viz_open(rt_viz *v, int many, rt_error *err);
 void rt_viz_close(rt_viz *v);
+
+/* The pictures to work on: operands (a file or folder), else --data, else the spec's test data;
+ * cap: images at a time.  Closing is allowed whatever opening said. */
+int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err);
+void rt_viz_feed_close(rt_viz *v, rt_feed *feed);
+/* Loads picture --image (default: the first) and records it: *at is its number. */
+int rt_viz_one(rt_viz *v, rt_feed *feed, int64_t *at, rt_error *err);
+/* Name of a sample, fit for a caption. */
+void rt_viz_sample_name(const rt_viz *v, const rt_feed *feed, int64_t at, char *name, size_t size);
+/* Probabilities of recorded image `image`, or the scores where the network declares none; 0: the
+ * network has no classes.  out: model->classes numbers. */
+int rt_viz_answer(const rt_viz *v, int64_t image, float *out);
+/* What to explain about the picture just recorded: of --layer the strongest unit of the --maps, else
+ * --class, else the class predicted. */
+int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err);
 
 /* Writes img as DIR/name.png and remembers it. */
 int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,

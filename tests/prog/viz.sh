@@ -110,6 +110,23 @@ run 2 "did you mean 'yosinski1'" -- ./lenet-viz maximize --preset=yosinsky1
 run 2 'takes no picture' -- ./lenet-viz maximize cat.png
 run 2 'no class 10' -- ./lenet-viz maximize --class=10
 
+# --- occlusion ---
+for t in 1 2; do
+    run 0 -- ./lenet-viz occlude -q --image=5 "$data" --threads=$t --out=oc$t
+done
+same "1 and 2 threads" oc1/occlusion-5.png oc2/occlusion-5.png
+same "1 and 2 threads" oc1/occlusion-5.csv oc2/occlusion-5.csv
+hold "28 x 28 anchors, probabilities between 0 and 1, some of them far apart" awk -F, '
+    NR == 1 { next } $4 < 0 || $4 > 1 || NF != 5 { exit 1 }
+    { lo = NR == 2 || $3 < lo ? $3 : lo; hi = NR == 2 || $3 > hi ? $3 : hi }
+    END { exit !(NR == 785 && hi > lo + 1) }' oc1/occlusion-5.csv
+{ printf 'P5\n28 28\n255\n' && head -c 784 /dev/zero; } >blank.pgm
+run 0 -- ./lenet-viz occlude -q blank.pgm --out=blank
+hold "a square like the picture changes nothing, exactly" awk -F, '
+    NR == 2 { a = $3; b = $4 } NR > 2 && ($3 != a || $4 != b) { exit 1 }' blank/occlusion-0.csv
+run 2 'leaves gaps' -- ./lenet-viz occlude "$data" --side=3 --stride=4
+run 2 'no class 10' -- ./lenet-viz occlude "$data" --class=10
+
 # --- what does not exist ---
 run 2 "no layer is called 'c2'" 'layers are c1 s2 c3' -- ./lenet-viz saliency --layer=c2 "$data"
 run 2 "no layer is called 'cc1'" -- ./lenet-viz activations --layer=c1,cc1 "$data"
