@@ -13,6 +13,7 @@ static const Verb verbs[] = {
     {"train", "train the network; without options as the spec says", rt_verb_train},
     {"eval", "loss, errors and the confusion table on labelled data", rt_verb_eval},
     {"predict", "classify pictures", rt_verb_predict},
+    {"features", "classifiers on each layer's values, or the values", rt_verb_features},
     {"data", "check or show a source of data: classes, copies, broken samples, a sheet", rt_verb_data},
     {"info", "layers, parameters, preprocessing, how it was built", rt_verb_info},
     {"gradcheck", "compare gradients with differences of the loss", rt_verb_gradcheck},

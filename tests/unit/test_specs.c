@@ -44,6 +44,7 @@ static const Row table[] = {
     {"lstm.net", "Strands", 32 * 37 + 2 * 64 * (32 + 16 + 2) + 66, 0,
      57 * 32 * 36 + 2 * 19 * 64 * (32 + 16) + 64},
     {"motif.net", NULL, 32 * 37 + 66, 0, 57 * 32 * 36 + 64},
+    {"lenet5_sdlm.net", NULL, 60000, 840, 0},
     {"multistage.net", "Stages.both", 582886, 0, 0},
     {"multistage.net", "Stages.second", 567206, 0, 0},
     {"papyan.net", "Soft", 16874, 0, 0},
