@@ -22,7 +22,7 @@ help_of() { # help_of PROGRAM VERB: 0, on stdout, examples first, at most 80 col
     done
 }
 for verb in check describe build run emit import explain help; do help_of netc $verb; done
-for verb in train eval predict info gradcheck bench; do help_of ./tiny $verb; done
+for verb in train eval predict info gradcheck bench data; do help_of ./tiny $verb; done
 for verb in filters activations deconv guided saliency report; do help_of ./tiny-viz $verb; done
 for program in netc ./tiny ./tiny-viz; do
     for flag in --help -h --version; do

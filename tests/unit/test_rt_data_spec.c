@@ -45,6 +45,38 @@ static void augment(void) {
               amounts[RT_AUGMENT_SCALE_HI] == 1.1f && amounts[RT_AUGMENT_ROTATE] == 15 &&
               amounts[RT_AUGMENT_SHEAR] == 5 && amounts[RT_AUGMENT_CONTRAST] == 0.2f &&
               amounts[RT_AUGMENT_COLOUR] == 0.1f && amounts[RT_AUGMENT_BRIGHTNESS] == 0);
+    source("ts(\"a\"); augment = [random_crop(4), elastic(34, 4), time_shift(0.1), gain(6), "
+           "pca_colour(0.1, values = [2, 3, 4], vectors = [1, 2, 3, 4, 5, 6, 7, 8, 9])]",
+           &code);
+    CU_ASSERT(amounts[RT_AUGMENT_CROP] == 5 && amounts[RT_AUGMENT_ELASTIC] == 34 &&
+              amounts[RT_AUGMENT_SIGMA] == 4 && amounts[RT_AUGMENT_SHIFT] == 0.1f &&
+              amounts[RT_AUGMENT_GAIN] == 6 && amounts[RT_AUGMENT_PCA] == 0.1f &&
+              amounts[RT_AUGMENT_PCA_MATRIX] == 2 && amounts[RT_AUGMENT_PCA_MATRIX + 5] == 24);
+    source("ts(\"a\"); augment = [scale_jitter(256, 512), random_crop(0)]", &code);
+    CU_ASSERT(!*code && amounts[RT_AUGMENT_SHORT_LO] == 256 &&
+              amounts[RT_AUGMENT_SHORT_HI] == 512 && amounts[RT_AUGMENT_CROP] == 1);
+    source("ts(\"a\"); augment = [random_area(8%, 100%), pca_colour(0.1)]", &code);
+    CU_ASSERT(!*code && amounts[RT_AUGMENT_AREA_LO] == 0.08f && amounts[RT_AUGMENT_AREA_HI] == 1 &&
+              amounts[RT_AUGMENT_PCA_MATRIX] == 0);
+    static const char *const wrong[][2] = {{"random_crop(-1)", "E0303"},
+                                           {"random_crop(1.5)", "E0303"},
+                                           {"random_area(50%, 150%)", "E0303"},
+                                           {"random_area(0, 50%)", "E0303"},
+                                           {"[random_area(8%, 1), random_crop(4)]", "E0303"},
+                                           {"scale_jitter(512, 256)", "E0303"},
+                                           {"scale_jitter(20.5, 30)", "E0303"},
+                                           {"elastic(34, 65)", "E0303"},
+                                           {"pca_colour(0.1, values = [1, 2, 3])", "E0111"},
+                                           {"pca_colour(-1)", "E0303"},
+                                           {"gain(100)", "E0303"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "ts(\"a\"); augment = %s", wrong[i][0]);
+        source(text, &code);
+        if (strcmp(code, wrong[i][1]) != 0)
+            printf("%s: %s\n", text, code);
+        CU_ASSERT_STRING_EQUAL(code, wrong[i][1]);
+    }
     source("ts(\"a\"); augment = rotate(200)", &code);
     CU_ASSERT_STRING_EQUAL(code, "E0303");
     source("ts(\"a\"); augment = zoom(1.1, 0.9)", &code);
@@ -66,6 +98,13 @@ static void named(void) {
         {"wav(\"d\", window = 400, hop = 160, hold = \"*_theo_*\")",
          "wav:d?hold=*_theo_*&window=400&hop=160"},
         {"text(\"p.data\", alphabet = \"acgu\")", "text:p.data?alphabet=acgu"},
+        {"wav(\"d\", scale = linear, low = 50, high = 4000)",
+         "wav:d?scale=linear&low=50&high=4000"},
+        {"cifar100(\"d\")", "cifar100:d"},
+        {"cifar100(\"d\", labels = coarse)", "cifar100:d?labels=coarse"},
+        {"maps(\"d\", ignore = 0, hold = 10%)", "maps:d?hold=10&ignore=0"},
+        {"\"a\"; mean = per_pixel", "a"},
+        {"\"a\"; mean = \"m.npy\"", "a"},
         {"\"a?b=c\"", "a?b=c"}};
     const char *code;
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
@@ -84,10 +123,16 @@ static void refused(void) {
                                            {"csv(3)", "E0111"},
                                            {"ts(\"a\", fold = 3, folds = 2)", "E0303"},
                                            {"wav(\"a\", window = 8)", "E0303"},
+                                           {"wav(\"a\", scale = bark)", "E0106"},
+                                           {"cifar100(\"a\", labels = all)", "E0106"},
+                                           {"maps(\"a\", ignore = 256)", "E0303"},
+                                           {"\"a\"; mean = \"\"", "E0111"},
+                                           {"\"a\"; mean = per_picture", "E0103"},
                                            {"wave(\"a\")", "E0106"}};
     const char *code;
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        CU_ASSERT_STRING_EQUAL(source(pairs[i][0], &code), "");
+        const char *got = source(pairs[i][0], &code);
+        CU_ASSERT_STRING_EQUAL(got, "");
         if (strcmp(code, pairs[i][1]) != 0)
             printf("%s: %s\n", pairs[i][0], code);
         CU_ASSERT_STRING_EQUAL(code, pairs[i][1]);
