@@ -343,9 +343,7 @@ int rt_verb_data(rt_cli *cli, int argc, char **argv) {
         RT_OPT_THREADS(cli),
         RT_OPT_PROGRESS(cli),
         RT_OPT_QUIET(cli)};
-    static const rt_verb verb = {"data",
-                                 "check tells what is wrong with a source of data, show draws "
-                                 "samples as in training",
+    static const rt_verb verb = {"data", "checks a source of data, or shows samples of it",
                                  "check|show [OPTIONS] [URI]",
                                  "data check\ndata check DIR\ndata show -o sheet.png"};
     const char *operands[argc + 1];
