@@ -107,6 +107,7 @@ typedef struct rt_score {
     int64_t images, wrong, beyond5;
     int64_t counted;    /* what `wrong` is out of: images, or pixels */
     double loss;        /* mean */
+    double part[8];     /* of each of the program's losses; with several crops: 0 */
     int64_t *confusion; /* classes * classes, true class major; NULL: not wanted */
 } rt_score;
 int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *score, const char *what, rt_error *err);

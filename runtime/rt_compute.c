@@ -31,6 +31,19 @@ double rt_losses(const netrt *m, int program, int64_t n, double *per_image) {
     return n > 0 ? total / (double)n : 0;
 }
 
+double rt_loss_part(const netrt *m, int program, int64_t n, int k) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)*(const float *)rt_tensor_at(m, program, m->model->program[program].loss[k], i);
+    return sum;
+}
+
+const char *rt_loss_name(const rt_model *model, int program, int k) {
+    const rt_program *p = &model->program[program];
+    const char *name = p->tensor[p->loss[k]].name;
+    return strncmp(name, "loss.", 5) == 0 ? name + 5 : name;
+}
+
 /* A net that scores every pixel: of a picture the mean over its pixels. */
 static int mean_rows(const netrt *m, int program, int tensor, int64_t n, float *rows) {
     int64_t classes = m->model->classes;

@@ -53,6 +53,8 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
         if (good < 1)
             continue;
         loss += part * (double)good;
+        for (int k = 0; k < m->model->program[RT_FORWARD].nlosses && cli->crops <= 1; k++)
+            s->part[k] += rt_loss_part(m, RT_FORWARD, good, k);
         const float *vote = has_probs ? probs : scores;
         for (int64_t k = 0; k < good && !feed->mapped; k++)
             count(m->model, s, vote + k * classes, feed->label[k]);
@@ -66,6 +68,8 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
     rt_free(probs);
     cli->ds = before;
     s->loss = s->images ? loss / (double)s->images : NAN;
+    for (int k = 0; k < 8; k++)
+        s->part[k] = s->images ? s->part[k] / (double)s->images : NAN;
     return err->code;
 }
 
@@ -85,7 +89,28 @@ static void class_figures(const rt_score *s, int64_t classes, int64_t c, int64_t
     *right = s->confusion[c * classes + c];
 }
 
-static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, int64_t skipped) {
+/* Several losses: each by itself, as it enters the sum. */
+static void loss_parts(rt_text *o, const rt_cli *cli, const rt_score *s) {
+    const rt_model *model = cli->model;
+    int n = cli->crops > 1 ? 0 : model->program[RT_FORWARD].nlosses;
+    if (n < 2)
+        return;
+    rt_text_add(o, cli->json ? ",\"losses\":{" : "   (");
+    for (int k = 0; k < n; k++) {
+        const char *name = rt_loss_name(model, RT_FORWARD, k);
+        if (cli->json) {
+            rt_text_add(o, k ? "," : "");
+            rt_text_json(o, name);
+            rt_text_add(o, ":");
+            rt_text_number(o, s->part[k]);
+        } else {
+            rt_text_printf(o, "%s%s %.4f", k ? " + " : "", name, s->part[k]);
+        }
+    }
+    rt_text_add(o, cli->json ? "}" : ")");
+}
+
+static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s, rt_dataset *ds) {
     int64_t classes = m->model->classes;
     char buf[24];
     rt_text_add(o, "{\"model\":");
@@ -93,8 +118,9 @@ static void print_json(rt_text *o, netrt *m, const rt_score *s, rt_dataset *ds, 
     rt_text_add(o, ",\"data\":");
     rt_text_json(o, rt_data_uri(ds));
     rt_text_printf(o, ",\"images\":%lld,\"skipped\":%lld,\"loss\":", (long long)s->images,
-                   (long long)skipped);
+                   (long long)cli->skipped);
     rt_text_number(o, s->loss);
+    loss_parts(o, cli, s);
     rt_text_add(o, ",\"error\":");
     rt_text_number(o, percent(s->wrong, s->counted) / 100);
     if (s->counted != s->images) {
@@ -128,14 +154,16 @@ static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size) {
     return rt_clean_name(buf, size, netrt_class_name(m, c, number));
 }
 
-static void print_text(rt_text *o, netrt *m, const rt_score *s, int64_t skipped) {
+static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s) {
     int64_t classes = m->model->classes;
     char name[40], number[32];
     rt_text_printf(o, "%s images", rt_text_count(s->images, number));
-    if (skipped)
-        rt_text_printf(o, " (%lld skipped)", (long long)skipped);
-    rt_text_printf(o, "   loss %.4f   error %.2f%% (%lld wrong)", s->loss,
-                   percent(s->wrong, s->counted), (long long)s->wrong);
+    if (cli->skipped)
+        rt_text_printf(o, " (%lld skipped)", (long long)cli->skipped);
+    rt_text_printf(o, "   loss %.4f", s->loss);
+    loss_parts(o, cli, s);
+    rt_text_printf(o, "   error %.2f%% (%lld wrong)", percent(s->wrong, s->counted),
+                   (long long)s->wrong);
     if (s->counted != s->images)
         rt_text_printf(o, " of %s pixels   mean IU %.2f%%", rt_text_count(s->counted, number),
                        100 * rt_cells_iu(s->confusion, classes));
@@ -200,9 +228,9 @@ static int run(rt_cli *cli, const char *confusion) {
         if (s.confusion && !rt_evaluate(cli, &feed, &s, "evaluating", &err)) {
             rt_progress_clear(&cli->progress);
             if (cli->json)
-                print_json(&out, m, &s, ds, cli->skipped);
+                print_json(&out, m, cli, &s, ds);
             else
-                print_text(&out, m, &s, cli->skipped);
+                print_text(&out, m, cli, &s);
             rt_cli_print(&out, &err);
             if (confusion && !err.code)
                 write_confusion(m, &s, confusion, &err);

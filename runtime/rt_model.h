@@ -123,6 +123,9 @@ void rt_clear_missing(const rt_param *p, float *w, int64_t first, int64_t rows);
 
 /* Mean over n images of the sum of the program's losses, after a run; and per image (or NULL). */
 double rt_losses(const netrt *m, int program, int64_t n, double *per_image);
+/* The sum over n images of the program's loss number k, and what it is called ("ce"). */
+double rt_loss_part(const netrt *m, int program, int64_t n, int k);
+const char *rt_loss_name(const rt_model *model, int program, int k);
 /* Scores / declared output of n images after a run, n * classes floats. */
 int rt_scores(const netrt *m, int program, int64_t n, float *scores);
 int rt_probs(const netrt *m, int program, int64_t n, float *probs);

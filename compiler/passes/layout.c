@@ -397,6 +397,10 @@ void params_place(ParamList *params) {
     params->bytes = params->state_bytes = 0;
     for (int i = 0; i < params->count; i++) {
         Param *p = &params->at[i];
+        if (p->layout.kind == LAYOUT_UNSET) { /* of a layer that no program computes */
+            p->layout = (Layout){.kind = LAYOUT_PLAIN};
+            p->bytes = align(layout_elems(&p->layout, &p->split) * 4);
+        }
         p->offset = params->bytes;
         params->bytes += align(p->bytes);
         if (p->frozen || p->constant)
