@@ -9,6 +9,7 @@
 #include "rt_alloc.h"
 #include "rt_io.h"
 
+#include <math.h>
 #include <string.h>
 
 int rt_image_reserve(rt_image *img, int width, int height, int channels, rt_error *err) {
@@ -337,6 +338,20 @@ int rt_prep_apply_at(const struct rt_prep *prep, const struct rt_place *place, c
     return code;
 }
 
+/* Numbers that are no pixels: one plane, black to white between its extremes. */
+static int stretched(const float *x, size_t n, rt_image *out) {
+    float lo = INFINITY, hi = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        lo = fminf(lo, x[i]); /* a NaN counts for neither */
+        hi = fmaxf(hi, x[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        float v = hi > lo ? 255.0f * ((x[i] - lo) / (hi - lo)) : 0.0f;
+        out->data[i] = (unsigned char)(v > 0.0f ? fminf(v, 255.0f) : 0.0f);
+    }
+    return NETRT_OK;
+}
+
 int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, rt_error *err) {
     int code = valid_prep(prep, err);
     if (code == NETRT_OK)
@@ -344,6 +359,8 @@ int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, 
     if (code != NETRT_OK)
         return code;
     size_t ch = (size_t)prep->channels, n = (size_t)prep->width * (size_t)prep->height;
+    if (prep->stretch)
+        return stretched(chw, ch * n, out);
     float range = prep->hi != prep->lo ? 255.0f / (prep->hi - prep->lo) : 1.0f;
     for (size_t c = 0; c < ch; c++) {
         size_t at = (prep->bgr && ch == 3 ? 2 - c : c) * n;

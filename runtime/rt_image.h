@@ -91,6 +91,7 @@ struct rt_prep {
     float mean[4], std[4]; /* then (v - mean[c]) / std[c], c in RGB order; std 0 counts as 1 */
     int bgr;               /* channel planes in the order blue, green, red */
     int flip;              /* mirrored left-right (augmentation, set per sample) */
+    int stretch;           /* rt_prep_invert: the least number is black, the largest white */
     const float *mean_image; /* at last this much is subtracted from every pixel, before the division
                                 by std; channels * height * width numbers in planes, or NULL */
 };

@@ -169,6 +169,10 @@ rt_rect rt_unit_field(const rt_model *model, int seed, int64_t y, int64_t x) {
     rt_rect r = {s->rf_start[0] + y * s->rf_jump[0], s->rf_start[1] + x * s->rf_jump[1],
                  s->rf_size[0], s->rf_size[1]};
     int64_t h = model->input[0].h, w = model->input[0].w;
+    if (h == 1) { /* a sequence is drawn with its channels as rows */
+        h = r.h = model->input[0].c;
+        r.y = 0;
+    }
     if (r.h <= 0 || r.h > 3 * h || r.w <= 0 || r.w > 3 * w) /* sees everything */
         r = (rt_rect){0, 0, h, w};
     return r;

@@ -67,7 +67,9 @@ static int columns_for(int64_t n) {
 /* ---- filters ---- */
 
 static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
-    int64_t o = p->dim[0], ic = p->dim[1], kh = p->dim[2], kw = p->dim[3], one = ic * kh * kw;
+    int line = p->rank == 3; /* of a sequence: a row for each channel */
+    int64_t o = p->dim[0], ic = line ? 1 : p->dim[1], kh = line ? p->dim[1] : p->dim[2];
+    int64_t kw = p->dim[line ? 2 : 3], one = ic * kh * kw;
     int64_t shown = rt_viz_count_maps(v, o);
     float scale = rt_max_abs(w, o * one);
     Grid g = {.columns = columns_for(shown), .tile_w = (int)kw, .tile_h = (int)kh,
@@ -141,19 +143,30 @@ static int nothing(const rt_viz *v, const char *what, rt_error *err) {
                    v->layers ? v->layers : "(all)", v->maps ? v->maps : "(all)", what);
 }
 
+static int is_filter(const rt_viz *v, const rt_param *p) {
+    return (p->rank == 4 || p->rank == 3) && !(p->flags & RT_PARAM_CONSTANT) &&
+           listed(v->layers, p->label) && rt_viz_count_maps(v, p->dim[0]) > 0;
+}
+
+int rt_viz_any_filters(const rt_viz *v) {
+    int any = 0;
+    for (int i = 0; i < v->m->model->nparams; i++)
+        any |= is_filter(v, &v->m->model->param[i]);
+    return any;
+}
+
 int rt_viz_filters(rt_viz *v, rt_error *err) {
     const rt_model *model = v->m->model;
     int shown = 0;
     for (int i = 0; i < model->nparams && !err->code; i++) {
         const rt_param *p = &model->param[i];
-        if (p->rank != 4 || (p->flags & RT_PARAM_CONSTANT) || !listed(v->layers, p->label) ||
-            rt_viz_count_maps(v, p->dim[0]) == 0)
+        if (!is_filter(v, p))
             continue;
         float *w = rt_alloc((size_t)rt_param_count(p), sizeof *w, "filters", err);
         if (!w)
             break;
         rt_param_read(v->m, i, w);
-        if (p->dim[1] == 1 || p->dim[1] == 3)
+        if (p->rank == 3 || p->dim[1] == 1 || p->dim[1] == 3)
             filters_image(v, p, w, err);
         else
             filters_matrix(v, p, w, err);

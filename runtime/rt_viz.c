@@ -49,6 +49,11 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
         return err->code;
     rt_input_prep(v->m->model, 0, &v->prep);
     v->prep.mean_image = v->m->data_mean;
+    if (v->prep.height == 1 && v->prep.channels > 1) { /* a sequence: a row for each channel */
+        v->prep.height = v->prep.channels;
+        v->prep.channels = 1;
+        v->prep.stretch = 1;
+    }
     if (v->m->model->program[RT_LOOK].nkernels == 0)
         return rt_fail(err, NETRT_EUSAGE, "%s was compiled without its look program",
                        v->m->model->name);
@@ -186,7 +191,8 @@ int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
     for (int i = 0; i < model->program[RT_LOOK].nseeds && n < max; i++) {
         const char *label = model->program[RT_LOOK].seed[i].label;
         for (int p = 0; p < model->nparams; p++)
-            if (model->param[p].rank == 4 && !(model->param[p].flags & RT_PARAM_CONSTANT) &&
+            if ((model->param[p].rank == 4 || model->param[p].rank == 3) &&
+                !(model->param[p].flags & RT_PARAM_CONSTANT) &&
                 strcmp(model->param[p].label, label) == 0) {
                 seed[n++] = i;
                 break;

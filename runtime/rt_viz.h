@@ -84,6 +84,7 @@ enum { RT_SHEET_HEADER = 44, RT_SHEET_MIN_WIDTH = 520 };
 
 /* Techniques.  Each may be called by its verb and by the report. */
 int rt_viz_filters(rt_viz *v, rt_error *err);
+int rt_viz_any_filters(const rt_viz *v); /* has it weights of convolutions to show? */
 int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
 int rt_viz_deconv(rt_viz *v, rt_feed *feed, int rule, const int *seed, int nseeds, rt_error *err);
 int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *err);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # sequence.sh: sequences learn.  A class that the first of 30 steps tells is remembered to the end by an
 # lstm, which then names nearly every sequence; the same bits for 1 and 2 threads; weights of convolutions
-# are saved as [maps, maps, kernel].  With real data in NETC_DATA_DIR: the motif detector misses at most 8
+# are saved as [maps, maps, kernel]; NAME-viz draws them.  With real data in NETC_DATA_DIR: the motif detector misses at most 8
 # of the 106 promoters in ten folds; ItalyPowerDemand in 40 epochs errs less often than its nearest
 # neighbour (4.5 %).
 # ctest-labels: slow
@@ -41,6 +41,7 @@ run 0 -- ./memory gradcheck
 run 0 -- ./memory train -q --threads=1 --out=one
 run 0 -- ./memory train -q --threads=2 --out=two
 same "lstm with 1 and 2 threads" one/last.safetensors two/last.safetensors
+run 0 -- ./memory-viz report --weights=one/last.safetensors --out=viz
 run 0 -- ./memory eval -q --json --weights=one/last.safetensors
 hold "an lstm remembers the first of 30 steps" [ "$(wrong | cut -d. -f1)" -le 6 ]
 
@@ -53,6 +54,8 @@ if [ -n "${NETC_DATA_DIR:-}" ] && [ -d "$NETC_DATA_DIR/dna-promoters" ]; then
         run 0 -- ./motif eval -q --json --data="$data" --weights=run/last.safetensors
         misses=$(awk -v a="$misses" -v b="$(wrong)" 'BEGIN { print a + b }')
     done
+    run 0 -- ./motif-viz report --data="$data" --weights=run/last.safetensors --out=viz2
+    run 0 -- ./motif-viz filters --data="$data" --weights=run/last.safetensors --out=viz2
     hold "motif.net misses $misses of 106 promoters" awk -v m="$misses" 'BEGIN { exit !(m < 8.5) }'
     hold "weights of a sequence have three extents" grep -aq '"c1.weight":{[^}]*"shape":\[32,4,9\]' \
         run/last.safetensors
