@@ -358,10 +358,20 @@ static const rt_technique
               run_report, NULL, 0};
 
 /* In the order of the overview. */
-static const rt_technique *const techniques[] = {&filters,  &activations, &deconv,
-                                                 &guided,   &saliency,    &rt_technique_occlude,
-                                                 &rt_technique_maximize,
-                                                 &report};
+static const rt_technique *const techniques[] = {
+    &filters,
+    &activations,
+    &deconv,
+    &guided,
+    &saliency,
+    &rt_technique_smoothgrad,
+    &rt_technique_integrated,
+    &rt_technique_gradxinput,
+    &rt_technique_gradcam,
+    &rt_technique_occlude,
+    &rt_technique_maximize,
+    &report,
+};
 enum { TECHNIQUES = sizeof techniques / sizeof *techniques, ARGS_MAX = 64 };
 
 static void overview(FILE *out, const rt_viz *v) {

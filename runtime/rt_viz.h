@@ -39,7 +39,8 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
-extern const rt_technique rt_technique_maximize, rt_technique_occlude;
+extern const rt_technique rt_technique_smoothgrad, rt_technique_integrated, rt_technique_gradxinput,
+    rt_technique_gradcam, rt_technique_occlude, rt_technique_maximize;
 
 /* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
  * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */

@@ -356,6 +356,26 @@ static void keep_as(Graph *g, ValueId v, Rule rule, const char *name) {
         graph_set_name(g, v, full);
 }
 
+/* Class activation mapping (Selvaraju et al. 2017) asks for the gradient at the last layer of maps
+ * that is no pooling, behind its rectifier; projections keep the one in front of it.  cam:LABEL. */
+static void keep_cam(Graph *g, PassCtx *ctx, const Reverse *r) {
+    for (int i = ctx->nseeds; i-- > 0;) {
+        const Value *v = graph_v(g, ctx->seeds[i]);
+        const Shape *shape = &v->shape;
+        ValueId diff = r->diff[ctx->seeds[i]];
+        if (!diff || ctx->seeds[i] == ctx->project_from || shape->rank != 3 ||
+            shape->dim[1] * shape->dim[2] == 1 || v->kind != VK_RESULT)
+            continue;
+        int op = graph_n(g, v->def)->op;
+        if (op == OP_MAXPOOL || op == OP_AVGPOOL)
+            continue;
+        graph_v(g, diff)->keep = true;
+        if (!graph_v(g, diff)->name)
+            graph_set_name(g, diff, arena_printf(g->keep, "cam:%s", ctx->seed_label[i]));
+        return;
+    }
+}
+
 static void project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint32_t nforward,
                     uint32_t nvalue) {
     uint32_t first_node = g->nnode, first_value = g->nvalue;
@@ -391,6 +411,8 @@ static void project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint
         if (r.seed_diff[i])
             keep_as(g, r.seed_diff[i], rule, ctx->seed_label[i]);
     keep_as(g, root, rule, "score");
+    if (rule == RULE_GRADIENT)
+        keep_cam(g, ctx, &r);
 }
 
 static void grad_look(Graph *g, PassCtx *ctx) {

@@ -92,6 +92,51 @@ hold "names are escaped" grep -q '&lt;b&gt;&amp;' page2/report.html
 run 0 -- ./lenet-viz report -q "$data" --threads=2 --out=page3
 same "the page again" page/report.html page3/report.html
 
+# --- which pixels speak for a class ---
+for t in 1 2; do
+    for verb in smoothgrad integrated gradxinput gradcam; do
+        run 0 -- ./lenet-viz $verb --image=3 "$data" --threads=$t --out=at$t
+        cp stderr $verb.said
+    done
+done
+for verb in smoothgrad integrated gradxinput gradcam; do
+    same "$verb: 1 and 2 threads" at1/$verb-3.png at2/$verb-3.png
+done
+hold "integrated gradients are complete to 1 %" \
+    awk '/off by/ { sub(/.*off by /, ""); good = $1 + 0 < 1 } END { exit !good }' integrated.said
+run 0 -- ./lenet-viz integrated --steps=1 --image=3 "$data" --out=at1
+hold "with one step they are not" \
+    awk '/off by/ { sub(/.*off by /, ""); good = $1 + 0 > 1 } END { exit !good }' stderr
+run 0 -- ./lenet-viz smoothgrad --noise=0 --samples=4 --image=3 "$data" --out=at1
+run 2 'no such class' -- ./lenet-viz gradcam --class=10 "$data"
+
+# --- exactly known: without biases, gradient x input sums to the score, integrated gradients are the
+# --- same at any number of steps, and a linear head on mean maps is its own activation map ---
+cat >bare.net <<'N'
+net Bare {
+  input image: f32[1, 28, 28]
+  input digit: class[10]
+  c1: conv(8, 5x5, bias = false) -> relu
+  s2: maxpool(2x2)
+  c3: conv(12, 3x3, bias = false) -> relu
+  g:  global_avgpool
+  f:  dense(10, bias = false)
+  output prob = softmax(f)
+  loss ce: cross_entropy(f, digit)
+  data  { train = digits(600, seed = 1); test = digits(50, seed = 2); pixels = range(0, 1) }
+  train { optimizer = sgd(lr = 0.1); batch = 16; epochs = 1 }
+}
+N
+run 0 -- netc build -q bare.net
+run 0 -- ./bare train -q --out=runb
+for verb in gradxinput "integrated --steps=1" "integrated --steps=7"; do
+    # shellcheck disable=SC2086
+    run 0 -- ./bare-viz $verb --image=4 --weights=runb/last.safetensors --out=ob
+    hold "$verb: the sum is the score" awk '/score/ {
+        score = $0; sub(/.*score /, "", score); sum = $0; sub(/.*sum /, "", sum)
+        d = score + 0 - (sum + 0); good = d * d < 1e-6 * (1 + score * score) } END { exit !good }' stderr
+done
+
 # --- pictures by climbing ---
 for t in 1 2; do
     run 0 -- ./lenet-viz maximize -q --steps=60 --threads=$t --out=m$t
