@@ -65,7 +65,8 @@ typedef struct rt_tensor {  /* an inspectable value of a program */
     const char *op;         /* what made it: "conv", "relu", ... */
     int32_t dtype, pool;
     int64_t offset;         /* bytes (ACT: per image of capacity) */
-    int64_t image_bytes;    /* ACT: distance between images */
+    int64_t image_bytes;    /* ACT: distance between images, with all their frames */
+    int64_t frames;         /* of a clip, one behind the other, each as layout says; 0, 1: an image */
     rt_layout layout;
 } rt_tensor;
 
@@ -74,7 +75,8 @@ typedef struct rt_kernel {
     const char *name;       /* "conv1+relu" */
     const char *label;      /* "conv1" */
     const char *algorithm;  /* "direct 14x2" */
-    int64_t tasks_per, tasks_block; /* tasks = per * ceil(n / block); block 0: per */
+    int64_t tasks_per, tasks_block; /* tasks = per * ceil(n * frames / block); block 0: per */
+    int64_t frames;         /* frames of a clip; 0, 1: images */
     double flops_image, flops_fixed, bytes_image, bytes_fixed;
     double seconds_image, seconds_fixed; /* predicted for n images: the larger of
                                seconds_image * n and seconds_fixed, which no batch undercuts */
@@ -167,6 +169,8 @@ typedef struct rt_input_spec {
     float mean[4], std[4];
     int32_t resize_short, crop, pad, bgr, flip;
     int32_t mean_image;     /* RT_MEAN_..: a mean of its own for every pixel */
+    int32_t frames;         /* 2 or more: a clip, whose frames stand below each other: h is all of
+                               their heights */
     float augment[RT_AUGMENT_COUNT];
     const char *mean_file;  /* RT_MEAN_FILE: an array of NumPy; else "" or NULL */
 } rt_input_spec;

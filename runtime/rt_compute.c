@@ -286,6 +286,8 @@ int rt_find_nonfinite(netrt *m, int program, int64_t n, char *buf, size_t size) 
     for (int i = 0; i < p->ntensors; i++) {
         const rt_tensor *t = &p->tensor[i];
         int64_t count = rt_layout_physical(&t->layout);
+        if (rt_tensor_frames(t) > 1)
+            count = t->image_bytes / 4;
         if (t->dtype != RT_F32 || (t->pool != RT_POOL_ACT && t->pool != RT_POOL_FIX))
             continue;
         for (int64_t k = 0; k < (t->pool == RT_POOL_ACT ? n : 1); k++) {

@@ -114,6 +114,12 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
         return rt_fail(err, NETRT_EDATA, "%s holds no samples", rt_data_uri(ds));
     for (int s = 0; s < m->model->ninputs; s++) {
         const rt_input_spec *in = &m->model->input[s];
+        if (in->frames > 1 && !rt_data_real(ds))
+            return rt_fail(err, NETRT_EDATA,
+                           "%s holds pictures, %s reads clips of %d frames\n"
+                           "help: an array [N, %lld, %d, %lld, %lld] of floats in a .npy or .npz file",
+                           rt_data_uri(ds), m->model->name, in->frames, (long long)in->c,
+                           in->frames, (long long)(in->h / in->frames), (long long)in->w);
         if (rt_data_real(ds) &&
             rt_data_fit(ds, (int)in->c, (int)in->h, (int)in->w, m->model->train.train_data, err))
             break;

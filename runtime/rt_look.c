@@ -25,6 +25,7 @@ void rt_seed_shape(const rt_model *model, int seed, int64_t chw[3]) {
     const rt_layout *l = &p->tensor[p->seed[seed].tensor].layout;
     for (int i = 0; i < 3; i++)
         chw[i] = i < l->rank ? l->dim[i] : 1;
+    chw[1] *= rt_tensor_frames(&p->tensor[p->seed[seed].tensor]); /* below each other */
 }
 
 int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err) {

@@ -269,8 +269,11 @@ int rt_find_param(const rt_model *model, const char *name) {
 /* ---- tensors ---- */
 
 int64_t rt_tensor_count(const rt_tensor *t) {
-    return rt_layout_count(&t->layout);
+    int64_t n = rt_layout_count(&t->layout);
+    return n < 0 || __builtin_mul_overflow(n, rt_tensor_frames(t), &n) ? -1 : n;
 }
+
+int64_t rt_tensor_frames(const rt_tensor *t) { return t->frames > 1 ? t->frames : 1; }
 
 void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
@@ -289,17 +292,41 @@ void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image) {
 
 void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, float *logical) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
-    rt_layout_read(&t->layout, t->dtype, rt_tensor_at(m, program, tensor, image), logical);
+    char *at = rt_tensor_at(m, program, tensor, image);
+    int64_t frames = rt_tensor_frames(t), rows = t->layout.rank > 0 ? t->layout.dim[0] : 1;
+    if (frames == 1 || t->dtype != RT_F32) {
+        rt_layout_read(&t->layout, t->dtype, at, logical);
+        return;
+    }
+    int64_t size = rt_layout_count(&t->layout) / rows;
+    for (int64_t f = 0; f < frames; f++)
+        for (int64_t c = 0; c < rows; c++)
+            rt_layout_unpack_rows(&t->layout,
+                                  (const float *)(void *)(at + f * (t->image_bytes / frames)),
+                                  logical + (c * frames + f) * size, c, 1, 1);
 }
 
 void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
-    rt_layout_pack(&t->layout, logical, rt_tensor_at(m, program, tensor, image), 1);
+    char *at = rt_tensor_at(m, program, tensor, image);
+    int64_t frames = rt_tensor_frames(t), rows = t->layout.rank > 0 ? t->layout.dim[0] : 1;
+    if (frames == 1) {
+        rt_layout_pack(&t->layout, logical, (float *)(void *)at, 1);
+        return;
+    }
+    int64_t size = rt_layout_count(&t->layout) / rows;
+    memset(at, 0, (size_t)t->image_bytes);
+    for (int64_t f = 0; f < frames; f++)
+        for (int64_t c = 0; c < rows; c++)
+            rt_layout_pack_rows(&t->layout, logical + (c * frames + f) * size,
+                                (float *)(void *)(at + f * (t->image_bytes / frames)), c, 1, 1);
 }
 
 void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
     int64_t bytes = rt_layout_physical(&t->layout) * (t->dtype == RT_U8 ? 1 : 4);
+    if (rt_tensor_frames(t) > 1)
+        bytes = t->image_bytes;
     if (t->pool != RT_POOL_ACT)
         images = 1;
     for (int64_t i = 0; i < images; i++)

@@ -82,7 +82,8 @@ int rt_find_param(const rt_model *model, const char *name);           /* index, 
 
 /* Inspectable tensors of a program that is ready.  image: index in the batch (FIX tensors: 0).
  * Logical order, rt_tensor_count() numbers. */
-int64_t rt_tensor_count(const rt_tensor *t);
+int64_t rt_tensor_count(const rt_tensor *t); /* of all frames: [channels][frames][height][width] */
+int64_t rt_tensor_frames(const rt_tensor *t);
 void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image);
 void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, float *logical);
 void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical);

@@ -42,6 +42,7 @@ void rt_turn_free(struct rt_turn *turn, const rt_model *model, int threads) {
 }
 
 static int64_t kernel_tasks(const rt_kernel *k, int64_t n) {
+    n *= k->frames > 1 ? k->frames : 1;
     return k->tasks_block > 0 ? k->tasks_per * ((n + k->tasks_block - 1) / k->tasks_block)
                               : k->tasks_per;
 }

@@ -50,6 +50,7 @@ enum { WHOLE = -1 };
 /* The kernel's code, or that of one step of a block kernel. */
 static void write_code(KernelCtx *k, int step) {
     k->n = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, n));
+    k->n = em_mul(k->e, k->n, em_i64(k->e, kernel_frames(k->k)));
     k->cap = em_load_i64(k->e, k->a.frame, (int64_t)offsetof(rt_frame, cap));
     void (*lower)(KernelCtx *) = op_is(k->node->op, OPF_E) ? lower_map : op_def[k->node->op]->lower;
     if (k->k->lanes)

@@ -14,7 +14,7 @@
 
 _Static_assert(sizeof(rt_axis) == 32, "rt_axis");
 _Static_assert(sizeof(rt_layout) == 8 + 8 * RT_MAX_DIMS + 32 * RT_MAX_AXES, "rt_layout");
-_Static_assert(sizeof(rt_kernel) == 16 * 8, "rt_kernel: kernel_array writes every field");
+_Static_assert(sizeof(rt_kernel) == 17 * 8, "rt_kernel: kernel_array writes every field");
 _Static_assert((int)RT_MAX_AXES == (int)LAYOUT_MAX_AXES && (int)RT_MAX_DIMS == (int)SHAPE_MAX_RANK,
                "layout sizes");
 _Static_assert((int)RT_F32 == (int)DT_F32 && (int)RT_I32 == (int)DT_I32 && (int)RT_U8 == (int)DT_U8,
@@ -121,6 +121,7 @@ static Val tensor_struct(Program *p, const Value *v) {
     put_i32(&f, pool_code(v->pool));
     put_i64(&f, v->offset);
     put_i64(&f, v->batched ? v->bytes : 0);
+    put_i64(&f, shape_frames(&v->shape));
     put(&f, layout_struct(p->e, &v->layout, &v->shape));
     return done(&f);
 }
@@ -158,6 +159,7 @@ static Val kernel_array(Program *p) {
         put_text(&f, k->algorithm ? k->algorithm : "");
         put_i64(&f, k->tasks_per);
         put_i64(&f, k->tasks_block);
+        put_i64(&f, kernel_frames(k));
         put_f64(&f, k->flops_image);
         put_f64(&f, k->flops_fixed);
         put_f64(&f, k->bytes_image);
@@ -335,6 +337,7 @@ static Val input_array(Emit *e, Arena *keep, const Model *m) {
         put_i32(&f, s->bgr);
         put_i32(&f, s->flip);
         put_i32(&f, s->mean_image);
+        put_i32(&f, s->frames);
         Val augment[RT_AUGMENT_COUNT];
         for (int k = 0; k < RT_AUGMENT_COUNT; k++)
             augment[k] = em_c_f32(e, (double)s->augment[k]);

@@ -313,6 +313,7 @@ typedef struct Entrant {
 } Entrant;
 
 static int64_t tasks_of(const Kernel *k, int64_t n) {
+    n *= kernel_frames(k);
     return k->tasks_block > 0 ? k->tasks_per * ((n + k->tasks_block - 1) / k->tasks_block)
                               : k->tasks_per;
 }

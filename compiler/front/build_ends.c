@@ -68,22 +68,18 @@ static bool dim_value(Build *b, Scope *s, const Ast *e, int64_t *out) {
 }
 
 static bool shape_rank(Build *b, const Ast *type, int rank) {
-    static const char *const why[6] = {
-        NULL, NULL, NULL, NULL, "inputs of rank 4 (volumes and video)", "inputs of rank 5"};
-    if (rank >= 1 && rank <= 3)
+    if (rank >= 1 && rank <= 4)
         return true;
-    if (rank < 1 || rank > 5) {
-        diag_error(b->diag, type->loc, "E0304",
-                   "an input has 1 to 4 extents, as in f32[channels, height, width], got %d", rank);
-        return false;
-    }
-    diag_help(diag_error(b->diag, type->loc, "E0801", "not built yet: %s", why[rank]),
-              "images are f32[channels, height, width], sequences f32[channels, length]; the batch "
-              "is never written");
+    Diag *d = diag_error(b->diag, type->loc, "E0304",
+                         "an input has 1 to 4 extents, as in f32[channels, height, width], got %d",
+                         rank);
+    diag_help(d, "images are f32[channels, height, width], sequences f32[channels, length], clips "
+                 "f32[channels, frames, height, width]; the batch is never written");
     return false;
 }
 
-/* [C, H, W] of an input, from its type or from `set image.shape = [..]`; *line: it was [C, L]. */
+/* [C, H, W] or [C, D, H, W] of an input, from its type or from `set image.shape = [..]`; *line: it
+ * was [C, L]. */
 static bool input_shape(Build *b, const Member *m, Shape *shape, bool *line) {
     const Ast *type = m->ast->input.type;
     const AstList *dims = &type->type.dims;
@@ -114,6 +110,9 @@ static bool input_shape(Build *b, const Member *m, Shape *shape, bool *line) {
             return false;
         }
     }
+    if (shape->rank == 4) /* [C, D, H, W]: a clip of D images */
+        *shape = shape_clip(
+            (Shape){3, {shape->dim[0], shape->dim[2], shape->dim[3]}}, shape->dim[1]);
     return true;
 }
 
@@ -540,7 +539,9 @@ static void collect_seeds(Build *b) {
             twice |= seeds.data[k].value == t->v;
         if (twice)
             continue;
-        vec_push(b->arena, &seeds, ((ModelSeed){l->name, t->v, t->field}));
+        Field field = t->field;
+        field.all |= shape_frames(&graph_v(b->g, b->mg->image)->shape) > 1; /* of which frame? */
+        vec_push(b->arena, &seeds, ((ModelSeed){l->name, t->v, field}));
         graph_v(b->g, t->v)->keep = true;
     }
     b->mg->seed = seeds.data;

@@ -23,7 +23,11 @@ typedef struct OpCall {
     Bound bound;
     Tensor **in;
     int nin;
+    FramesAttrs time; /* conv and pools: the window over frames */
+    bool deep;        /* ... which has something to say */
 } OpCall;
+
+static Tensor *result(OpCall *o, ValueId v);
 
 static const char *op_title(const OpCall *o) {
     if (o->naming->anonymous)
@@ -109,6 +113,136 @@ static bool gather_inputs(OpCall *o, Flow flow) {
         return false;
     }
     return has_images(o);
+}
+
+/* ---- clips ---- */
+
+/* Operands for all frames, if the operation repeats what is smaller (flag K). */
+static bool equal_frames(OpCall *o) {
+    int64_t frames = 1;
+    int op = o->bound.op;
+    if (op == OP_CONCAT && ((const ConcatAttrs *)o->bound.attrs)->axis == CONCAT_FRAMES)
+        return true;
+    for (int i = 0; i < o->nin; i++)
+        if (shape_frames(&o->in[i]->shape) > frames)
+            frames = shape_frames(&o->in[i]->shape);
+    for (int i = 0; i < o->nin && frames > 1; i++) {
+        Tensor *t = o->in[i];
+        int64_t own = shape_frames(&t->shape);
+        if (own == frames || t->kind == TENSOR_CLASS || !graph_v(o->b->g, t->v)->batched)
+            continue;
+        if (own == 1 && op_is(op, OPF_K) && t->shape.rank == 3) {
+            o->in[i] = clip_repeat(o->b, o->at, t, frames, o->naming);
+            continue;
+        }
+        Diag *d = diag_error(o->b->diag, o->at->loc, "E0332",
+                             "%s: clips of %lld and of %lld frames", op_title(o),
+                             (long long)frames, (long long)own);
+        note_derivation(o->b, d, t, "input");
+        return false;
+    }
+    return true;
+}
+
+/* Weights that are made otherwise know nothing of frames. */
+static bool plain_weights(OpCall *o) {
+    const Bound *bound = &o->bound;
+    const ConvAttrs *a = bound->op == OP_CONV2D && o->deep ? bound->attrs : NULL;
+    if (!a)
+        return true;
+    bool whole = a->groups < 2 || (o->in[0]->shape.dim[0] / a->groups % GROUP_UNIT == 0 &&
+                                   a->maps / a->groups % GROUP_UNIT == 0);
+    if (whole && !bound->connect && !bound->flip && !bound->weight && !bound->reuse)
+        return true;
+    diag_help(diag_error(o->b->diag, o->at->loc, "E0801",
+                         "not built yet: %s over frames with connect, flip, weight, reuse or "
+                         "narrow groups",
+                         op_title(o)),
+              "a kernel HxW works on each frame and takes all of them");
+    return false;
+}
+
+/* What the operation reads of a clip: a window's frames as maps, or all frames as one image. */
+static bool clip_inputs(OpCall *o) {
+    int op = o->bound.op;
+    Tensor *src = o->in[0];
+    if (!equal_frames(o))
+        return false;
+    if (op == OP_FRAMES) {
+        FramesAttrs *a = o->bound.attrs;
+        a->taps = a->apart = 1;
+    }
+    if (op == OP_DENSE || op == OP_FLATTEN || op == OP_RBF)
+        o->in[0] = clip_whole(o->b, o->at, src, o->naming);
+    if (!clip_takes_depth(op) || src->kind == TENSOR_CLASS || src->shape.rank != 3)
+        return true;
+    if (!clip_window(o->b, o->at, &o->bound, op_title(o), src, &o->time))
+        return false;
+    o->deep = clip_boxed(&o->bound, shape_frames(&src->shape)) || !clip_trivial(&o->time);
+    if (!plain_weights(o))
+        return false;
+    if (op != OP_CONV2D || !o->deep)
+        return true;
+    ConvAttrs *a = o->bound.attrs;
+    a->depth = clip_boxed(&o->bound, shape_frames(&src->shape)) ? o->time.taps : 0;
+    if (!clip_trivial(&o->time))
+        o->in[0] = clip_frames(o->b, o->at, src, OP_FRAMES, &o->time, o->naming);
+    return true;
+}
+
+/* The same layer's part along time: a pool's window, or all frames. */
+static Tensor *clip_outputs(OpCall *o, Tensor *t) {
+    Build *b = o->b;
+    int op = o->bound.op, row = t->row;
+    bool all = op == OP_GLOBAL_AVGPOOL || op == OP_GLOBAL_MAXPOOL;
+    Tensor *last = t;
+    if (o->deep)
+        clip_detail(b, row, &o->bound, &o->time);
+    if (all) {
+        last = clip_over_time(b, o->at, t, op == OP_GLOBAL_MAXPOOL, o->naming);
+    } else if (o->deep && op != OP_CONV2D && !clip_trivial(&o->time)) {
+        FramesAttrs a = o->time;
+        a.mode = op == OP_AVGPOOL ? FRAMES_MEAN : FRAMES_MAPS;
+        a.whole = op == OP_AVGPOOL && ((const PoolAttrs *)o->bound.attrs)->count_pad;
+        last = clip_frames(b, o->at, t, op == OP_AVGPOOL ? OP_FRAMES : OP_FRAMES_MAX, &a,
+                           o->naming);
+    }
+    if (last != t) {
+        last->name = last->text = t->text;
+        last->from = t->from;
+        if (row > 0)
+            b->rows.data[row - 1].out = last->shape;
+    }
+    return last;
+}
+
+/* mean, max along time, concat of frames: nodes of their own; NULL: it is none of these. */
+static Tensor *clip_alone(OpCall *o) {
+    int op = o->bound.op;
+    Tensor *t = NULL;
+    bool along = (op == OP_MEAN || op == OP_MAX) &&
+                 ((const AxisAttrs *)o->bound.attrs)->axis == AXIS_TIME;
+    if (along && shape_frames(&o->in[0]->shape) > 1)
+        t = clip_over_time(o->b, o->at, o->in[0], op == OP_MAX, o->naming);
+    if (op == OP_CONCAT && ((const ConcatAttrs *)o->bound.attrs)->axis == CONCAT_FRAMES) {
+        for (int i = 1; i < o->nin; i++) {
+            Shape one = shape_clip(o->in[0]->shape, 1), other = shape_clip(o->in[i]->shape, 1);
+            if (one.rank == 3 && shape_equal(&one, &other))
+                continue;
+            Diag *d = diag_error(o->b->diag, o->at->loc, "E0331",
+                                 "frames of different size: %s and %s",
+                                 shape_text(o->b->arena, &one), shape_text(o->b->arena, &other));
+            note_derivation(o->b, d, o->in[i], "input");
+            return tensor_poison(o->b, o->at->loc);
+        }
+        t = result(o, clip_concat(o->b, o->at, o->in, o->nin, o->naming));
+    }
+    if (t && !t->poison) {
+        t->name = t->text = ast_text(o->b->arena, o->at);
+        if (o->b->mode == MODEL_FORWARD)
+            row_add(o->b, op, t, o->naming, o->bound.attrs, NULL, o->at->loc);
+    }
+    return t;
 }
 
 /* ---- connection tables ---- */
@@ -433,12 +567,17 @@ Tensor *build_op(Build *b, Scope *s, const Ast *at, int op, Flow flow, const Nam
     if (!expand_count(b, at->loc))
         return tensor_poison(b, at->loc);
     bool bound = sema_bind(b, s, at, op, naming->row, &o->bound);
-    if (!bound || !gather_inputs(o, flow) || !line_bind(b, s, &o->bound, o->in, o->nin))
+    if (!bound || !gather_inputs(o, flow) || !line_bind(b, s, &o->bound, o->in, o->nin) ||
+        !clip_inputs(o))
         return tensor_poison(b, at->loc);
+    Tensor *alone = clip_alone(o);
+    if (alone)
+        return alone;
     if (op == OP_CONV2D && !connect_table(o))
         return tensor_poison(b, at->loc);
     if (!infer_all(o) || !mask_groups(o))
         return tensor_poison(b, at->loc);
     set_mode(o);
-    return make(o);
+    Tensor *t = make(o);
+    return t->poison ? t : clip_outputs(o, t);
 }

@@ -464,6 +464,11 @@ static ValueId repack(Build *b, ValueId v, const Shape *want, int how, const Nam
     return out;
 }
 
+/* The form in which a layer reads weights of windows over frames is that of the graph. */
+static const Shape *packed(const ParamSpec *spec) {
+    return spec->shape.rank == 5 ? &spec->split : &spec->shape;
+}
+
 /* The weight of a layer, by the path "enc.weight"; -1: it is none. */
 static int weight_of_layer(Build *b, Scope *s, const Ast *path) {
     const char *text = path_text(b, s, path, NULL), *dot = text ? strrchr(text, '.') : NULL;
@@ -584,7 +589,7 @@ static bool reuse_param(Build *b, Scope *s, const Bound *bound, const ParamSpec 
             return false;
         ValueId v = param_value(b, out->index[i], p->split.rank == 4 ? OP_CONV2D : OP_DENSE);
         out->value[i] =
-            spec->shape.rank > 1 ? repack(b, v, &spec->shape, REPACK_RESHAPE, naming, loc) : v;
+            spec->shape.rank > 1 ? repack(b, v, packed(spec), REPACK_RESHAPE, naming, loc) : v;
         return true;
     }
     if (known && b->mode != MODEL_FORWARD) {
@@ -651,7 +656,7 @@ static bool reads_otherwise(const Build *b, Scope *s, const Bound *bound, const 
 
 /* Weights as the operation reads them. */
 static const Shape *form_of(const Bound *bound, const ParamSpec *spec) {
-    return bound->op == OP_LSTM ? &spec->split : &spec->shape;
+    return bound->op == OP_LSTM ? &spec->split : packed(spec);
 }
 
 bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const Tensor *src,
@@ -691,7 +696,7 @@ bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const T
             out->value[i] =
                 repack(b, out->value[i], form_of(bound, &spec[i]), REPACK_RESHAPE, naming, at->loc);
     if (bound->flip)
-        out->value[0] = repack(b, out->value[0], &spec[0].shape, REPACK_FLIP, naming, at->loc);
+        out->value[0] = repack(b, out->value[0], packed(&spec[0]), REPACK_FLIP, naming, at->loc);
     const ConnTable *links = connections(bound);
     if (links && ok) {
         out->index[out->n] = links_param(b, out->index[0], links);

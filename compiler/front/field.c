@@ -76,7 +76,7 @@ void field_of(Build *b, Tensor *out, int op, const void *attrs) {
 static double pixels(const Shape *s) {
     int64_t c, h, w;
     shape_chw(s, &c, &h, &w);
-    return (double)h * (double)w;
+    return (double)h * (double)w * (double)shape_frames(s);
 }
 
 void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,

@@ -231,8 +231,17 @@ bool glob_match(const char *glob, const char *text);
 
 /* ---- sema_attrs.c: arguments of a call against OpDef.attrs ---- */
 enum { ARG_MAX = 24 };
+/* What an argument says about frames: how many numbers it had (0: not given), and those for frames
+ * (padding: in front, behind); of one number it is that. */
+typedef struct Depth {
+    int given;
+    int64_t at[2];
+} Depth;
+enum { DEPTH_KERNEL, DEPTH_STRIDE, DEPTH_PAD, DEPTH_DILATION, DEPTHS };
 typedef struct Bound {
     int op;
+    Depth depth[DEPTHS];
+    bool rounded; /* round = .. was written */
     void *attrs;
     const Ast *arg[ARG_MAX]; /* per attribute: the ARG that gave it, or NULL */
     const Ast *init, *bias_init, *centers, *share; /* values of common arguments, or NULL */
@@ -292,6 +301,23 @@ Shape line_saved(const Shape *weights, bool line);
 Shape tensor_shape(const Tensor *t);
 /* The same for extents within a text: "kernel 1x25 exceeds 16x1x20" loses its ones. */
 const char *line_text(Arena *arena, const char *text, bool line);
+
+/* ---- build_clip.c: windows over frames ---- */
+bool clip_takes_depth(int op);                         /* conv and pools */
+bool clip_boxed(const Bound *bound, int64_t frames);   /* does the kernel have three extents? */
+/* The window over frames that the arguments describe; false: it does not fit src. */
+bool clip_window(Build *b, const Ast *at, const Bound *bound, const char *title,
+                 const Tensor *src, FramesAttrs *out);
+bool clip_trivial(const FramesAttrs *a); /* every frame alone */
+void clip_detail(Build *b, int row, const Bound *bound, const FramesAttrs *a);
+Tensor *clip_frames(Build *b, const Ast *at, Tensor *src, int op, const FramesAttrs *a,
+                    const Naming *naming);
+/* All frames as maps of one image, map * frames + frame: [C, D, H, W] in its own order. */
+Tensor *clip_whole(Build *b, const Ast *at, Tensor *src, const Naming *naming);
+Tensor *clip_repeat(Build *b, const Ast *at, Tensor *src, int64_t frames, const Naming *naming);
+ValueId clip_concat(Build *b, const Ast *at, Tensor *const *in, int nin, const Naming *naming);
+/* Their mean or maximum. */
+Tensor *clip_over_time(Build *b, const Ast *at, Tensor *src, bool max, const Naming *naming);
 
 /* ---- build_params.c ---- */
 typedef struct LayerParams {

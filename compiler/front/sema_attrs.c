@@ -104,6 +104,26 @@ static bool in_range(Binder *x, const AttrDesc *a, double v, LocRange loc) {
     return false;
 }
 
+/* Where an argument's number for frames goes; NULL: the operation has none. */
+static Depth *depth_of(Binder *x, const AttrDesc *a) {
+    static const char *const name[DEPTHS] = {"kernel", "stride", "pad", "dilation"};
+    for (int i = 0; i < DEPTHS && clip_takes_depth(x->out->op); i++)
+        if (eq(a->name, name[i]))
+            return &x->out->depth[i];
+    return NULL;
+}
+
+/* The first number, or of [front, back, top, bottom, left, right] the first two. */
+static bool take_depth(Binder *x, const AttrDesc *a, const Val *at, int given, Depth *depth) {
+    depth->given = given;
+    for (int i = 0; i < 2; i++)
+        if (!expr_int(x->b, &at[given == 6 ? i : 0], what(x, a), -(INT64_C(1) << 52),
+                      INT64_C(1) << 52, &depth->at[i]) ||
+            !in_range(x, a, (double)depth->at[i], at->loc))
+            return false;
+    return true;
+}
+
 /* N, HxW or a list into n numbers: 2 for extents, 4 for pads (top, bottom, left, right). */
 static bool set_numbers(Binder *x, const AttrDesc *a, const Val *v, int n, int64_t *out) {
     Val one = *v;
@@ -113,14 +133,18 @@ static bool set_numbers(Binder *x, const AttrDesc *a, const Val *v, int n, int64
         given = v->n;
         at = v->at;
     }
-    if (v->kind == V_EXTENT && given == 3) {
-        diag_error(x->b->diag, v->loc, "E0801", "not built yet: three-dimensional %s", a->name);
+    Depth *depth = depth_of(x, a);
+    bool deep = depth && (given == 3 || (n == 4 && given == 6));
+    if (given != 1 && given != 2 && given != n && !deep) {
+        diag_error(x->b->diag, v->loc, "E0111", "%s takes N%s or HxW%s, got %d numbers", what(x, a),
+                   depth ? ", DxHxW" : "", n == 4 ? " or [top, bottom, left, right]" : "", given);
         return false;
     }
-    if (given != 1 && given != 2 && given != n) {
-        diag_error(x->b->diag, v->loc, "E0111", "%s takes N or HxW%s, got %d numbers", what(x, a),
-                   n == 4 ? " or [top, bottom, left, right]" : "", given);
+    if (depth && !take_depth(x, a, at, given, depth))
         return false;
+    if (deep) { /* the rest is about rows and columns */
+        at += given == 3 ? 1 : 2;
+        given -= given == 3 ? 1 : 2;
     }
     for (int i = 0; i < n; i++) {
         int from = given == 1 ? 0 : given == n ? i : i / 2;
@@ -432,6 +456,8 @@ bool sema_bind(Build *b, Scope *s, const Ast *at, int op, const char *label, Bou
         }
     take_sets(&x, label);
     fill_rest(&x);
+    for (int i = 0; i < x.def->nattrs && i < ARG_MAX; i++)
+        out->rounded |= eq(x.def->attrs[i].name, "round") && out->arg[i];
     return x.ok;
 }
 

@@ -754,8 +754,9 @@ static void start(Build *b) {
         bool image = in->shape.rank == 3;
         in->prep = (rt_input_spec){.name = in->name,
                                    .c = in->shape.dim[0],
-                                   .h = image ? in->shape.dim[1] : 1,
+                                   .h = image ? in->shape.dim[1] * shape_frames(&in->shape) : 1,
                                    .w = image ? in->shape.dim[2] : 1,
+                                   .frames = (int32_t)shape_frames(&in->shape),
                                    .lo = 0,
                                    .hi = 1};
         for (int i = 0; i < 4; i++)

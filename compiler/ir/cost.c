@@ -91,6 +91,7 @@ static void add_bytes(const Target *t, Cost *c, double bytes, double distance) {
 
 static double kernel_tasks(const Kernel *k, double n) {
     double block = (double)k->tasks_block;
+    n *= (double)kernel_frames(k);
     return (double)k->tasks_per * (block > 0 ? (double)(int64_t)((n + block - 1) / block) : 1);
 }
 

@@ -26,11 +26,21 @@ typedef enum { DT_F32, DT_I32, DT_U8 } DType;
 enum { SHAPE_MAX_RANK = 5 };
 
 /* Logical extents without the batch.  rank 3: channels, height, width.  rank 1: channels.
- * rank 0: one number per image (batched) or one number (not batched). */
+ * rank 0: one number per image (batched) or one number (not batched).
+ * A clip is a row of `frames` images (2 or more), each of this rank and these extents, one behind
+ * the other in memory: operators that know nothing of frames see a batch of n * frames images. */
 typedef struct Shape {
     int rank;
-    int64_t dim[SHAPE_MAX_RANK];
+    int64_t dim[SHAPE_MAX_RANK + 1]; /* behind the extents: frames, 0 is one image */
 } Shape;
+static inline int64_t shape_frames(const Shape *s) {
+    return s->dim[SHAPE_MAX_RANK] > 1 ? s->dim[SHAPE_MAX_RANK] : 1;
+}
+/* The same image in another number of frames. */
+static inline Shape shape_clip(Shape s, int64_t frames) {
+    s.dim[SHAPE_MAX_RANK] = frames > 1 ? frames : 0;
+    return s;
+}
 
 typedef enum {
     VK_NONE,
@@ -95,7 +105,7 @@ typedef struct Value {
     Layout layout;
     PoolKind pool;
     int64_t offset;   /* bytes; POOL_ACT: bytes per image of capacity (multiple of 64) */
-    int64_t bytes;    /* bytes, per image if batched (multiple of 64) */
+    int64_t bytes;    /* bytes, per image if batched (multiple of 64 for each frame) */
 } Value;
 
 typedef struct Node {
@@ -206,7 +216,7 @@ enum { SECTION_PREPARE, SECTION_RECORD, SECTION_PROJECT /* + Rule */ };
 uint8_t *graph_sections(const Graph *g, Arena *tmp);
 
 /* Shapes and layouts (shape.c, layout math only) */
-int64_t shape_elems(const Shape *s);              /* -1 on overflow */
+int64_t shape_elems(const Shape *s);              /* of all frames; -1 on overflow */
 bool shape_equal(const Shape *a, const Shape *b);
 void shape_print(const Shape *s, char *buf, size_t n); /* "96x55x55", "10", "1" */
 /* "channels, height, width" view of rank 1 and 3 shapes (rank 1: h = w = 1; rank 0: c = 1) */
@@ -215,7 +225,8 @@ void shape_chw(const Shape *s, int64_t *c, int64_t *h, int64_t *w);
 typedef enum { ROUND_FLOOR, ROUND_CEIL, ROUND_EXACT } RoundMode;
 bool window_extent(int64_t in, int64_t k, int64_t s, int64_t pad0, int64_t pad1, int64_t dil,
                    RoundMode round, bool clip, int64_t *out, int64_t *lost);
-/* Physical size in elements, and the axes, of a value with shape s (weights: Param.split). */
+/* Physical size in elements, and the axes, of one frame of a value with shape s (weights:
+ * Param.split). */
 int64_t layout_elems(const Layout *l, const Shape *s);
 int layout_axes(const Layout *l, const Shape *s, Axis axes[LAYOUT_MAX_AXES]);
 

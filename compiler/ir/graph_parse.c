@@ -267,8 +267,11 @@ static void type(Reader *r, Value *v) {
         blanks(r);
         if (*r->at == '"')
             v->name = quoted(r);
-        else if (accept(r, "n"))
+        else if (accept(r, "n")) {
             v->batched = true;
+            if (accept(r, "*"))
+                v->shape = shape_clip(v->shape, small(r, 1 << 24));
+        }
         else if (accept(r, "keep"))
             v->keep = true;
         else if (accept(r, "stored"))

@@ -182,6 +182,8 @@ static void print_type(FILE *out, const Value *v) {
     print_shape(out, &v->shape);
     if (v->batched)
         fputs(" n", out);
+    if (shape_frames(&v->shape) > 1)
+        fprintf(out, "*%lld", (long long)shape_frames(&v->shape));
     if (v->name) {
         fputc(' ', out);
         print_quoted(out, v->name);

@@ -5,6 +5,8 @@
  */
 #include "ir/op.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define OP(NAME, name, nin, nout, flags) extern const OpDef opdef_##name;
@@ -53,10 +55,52 @@ int op_find(const char *name) {
     return OP_NONE;
 }
 
+static bool refuse(Infer *inf, int input, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static bool refuse(Infer *inf, int input, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(inf->bad.text, sizeof inf->bad.text, format, args);
+    va_end(args);
+    inf->bad.code = "E0332";
+    inf->bad.input = input;
+    snprintf(inf->bad.help, sizeof inf->bad.help,
+             "dense reads all frames; mean(axis = time) and max(axis = time) make one image of them");
+    return false;
+}
+
+/* An operator that sees images: what it makes of one frame, for each frame. */
+static bool infer_frames(int op, Infer *inf) {
+    enum { MOST = 256 };
+    Shape image[MOST];
+    const Shape *in = inf->in;
+    int64_t frames = 0;
+    for (int i = 0; i < inf->nin && i < MOST; i++) {
+        image[i] = shape_clip(in[i], 1);
+        int64_t f = shape_frames(&in[i]);
+        if (f > 1 && frames && frames != f)
+            return refuse(inf, i, "clips of %lld and of %lld frames", (long long)frames,
+                          (long long)f);
+        frames = f > 1 ? f : frames;
+    }
+    inf->in = image;
+    bool good = op_def[op]->infer(inf);
+    inf->in = in;
+    for (int k = 0; good && !inf->unbatched && k < op_nout[op]; k++) {
+        if (inf->out[k].rank == 0)
+            return refuse(inf, 0, "takes one image, got a clip of %lld frames", (long long)frames);
+        inf->out[k] = shape_clip(inf->out[k], frames);
+    }
+    return good;
+}
+
 bool op_infer(int op, Infer *inf) {
     memset(&inf->bad, 0, sizeof inf->bad);
     memset(&inf->warn, 0, sizeof inf->warn);
     inf->unbatched = false;
     inf->bad.attr = inf->bad.input = -1;
+    for (int i = 0; i < inf->nin && !op_is(op, OPF_F); i++)
+        if (shape_frames(&inf->in[i]) > 1)
+            return infer_frames(op, inf);
     return op_def[op]->infer(inf);
 }

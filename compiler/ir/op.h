@@ -36,6 +36,7 @@ enum {
                         are repeated there: [C], [C, 1, 1], [1, H, W], [1]; the same for all images
                         (not batched) or one for each */
     OPF_T = 1 << 14, /* a loss that also compares two layers (input 1 is no label) */
+    OPF_F = 1 << 15, /* sees the frames of a clip; all others see each frame as an image */
 };
 
 typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE, AT_STR } AttrType;

@@ -83,6 +83,7 @@ typedef struct Kernel {
     Tile tile;
     bool oc_outer;             /* tasks: output-channel tiles outermost (weights larger than data) */
     int64_t tasks_per, tasks_block; /* tasks per call = per * ceil(n / block); block 0: per */
+    int64_t frames;            /* images that it sees for each of the batch: n counts them; 0: 1 */
     double flops_image, flops_fixed;
     double bytes_image, bytes_fixed; /* read + written */
     int64_t scratch;           /* bytes of per-thread scratch it needs */
@@ -103,6 +104,7 @@ void plan_json(const Graph *g, const Target *t, FILE *out);
 /* Where and how a value lies: "c16+1,1,1,1", "plain", "o32x16". */
 void plan_layout_text(const Value *v, char *buf, size_t n);
 
+static inline int64_t kernel_frames(const Kernel *k) { return k->frames > 1 ? k->frames : 1; }
 /* All nodes of the kernel, in the order of their computation; returns how many. */
 enum { KERNEL_MAX_NODES = KERNEL_MAX_SOURCE + KERNEL_MAX_CHAIN + KERNEL_MAX_BEHIND + 5 };
 int kernel_nodes(const Kernel *k, NodeId out[KERNEL_MAX_NODES]);

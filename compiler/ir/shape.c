@@ -13,7 +13,7 @@
 #include "ir/graph.h"
 
 int64_t shape_elems(const Shape *s) {
-    int64_t n = 1;
+    int64_t n = shape_frames(s);
     for (int d = 0; d < s->rank; d++)
         if (s->dim[d] < 0 || __builtin_mul_overflow(n, s->dim[d], &n))
             return -1;
@@ -21,7 +21,7 @@ int64_t shape_elems(const Shape *s) {
 }
 
 bool shape_equal(const Shape *a, const Shape *b) {
-    if (a->rank != b->rank)
+    if (a->rank != b->rank || shape_frames(a) != shape_frames(b))
         return false;
     for (int d = 0; d < a->rank; d++)
         if (a->dim[d] != b->dim[d])
@@ -36,9 +36,13 @@ void shape_print(const Shape *s, char *buf, size_t n) {
     buf[0] = 0;
     if (s->rank == 0)
         snprintf(buf, n, "1");
-    for (int d = 0; d < s->rank && used < n; d++)
+    for (int d = 0; d < s->rank && used < n; d++) {
         used +=
             (size_t)snprintf(buf + used, n - used, "%s%lld", d ? "x" : "", (long long)s->dim[d]);
+        if (d == 0 && shape_frames(s) > 1 && used < n) /* channels, frames, height, width */
+            used += (size_t)snprintf(buf + used, n - used, "x%lld",
+                                     (long long)shape_frames(s));
+    }
 }
 
 void shape_chw(const Shape *s, int64_t *c, int64_t *h, int64_t *w) {

@@ -24,6 +24,7 @@ typedef struct ConvAttrs { /* CONV2D and its two gradients */
     int64_t src_maps;         /* gradients only */
     int algorithm;            /* CONV_AUTO ... */
     int round;                /* CONV_ROUND_FLOOR ... */
+    int64_t depth;            /* front end: input maps are windows of so many frames; 0: are not */
 } ConvAttrs;
 
 typedef struct DeconvAttrs { /* DECONV: the adjoint of a convolution, forwards */
@@ -125,6 +126,18 @@ typedef struct ResizeAttrs { int64_t factor[2], size[2]; int mode; bool align; }
 typedef struct AxisAttrs { int axis; } AxisAttrs; /* MEAN, MAX: AXIS_.. */
 enum { AXIS_TIME, AXIS_HEIGHT, AXIS_WIDTH, AXIS_MAPS };
 
+/* FRAMES, FRAMES_MAX and its gradient: frame f of the result is made of the frames f * step + from
+ * + k * apart of the source, k < taps; those that do not exist are zeros or left out. */
+enum { FRAMES_MAPS, FRAMES_SUM, FRAMES_MEAN }; /* map c * taps + k; sums; means of those that exist */
+typedef struct FramesAttrs {
+    int64_t from, count, step, taps, apart; /* count: frames of the result; from may be negative */
+    int64_t src;           /* frames of the source; 0: as they come (not for gradients) */
+    int mode;              /* FRAMES_.. */
+    bool whole;            /* means: divide by taps always */
+    bool border;           /* frames outside may be read */
+    bool adjoint;          /* the transposed map, from the result's shape to the source's */
+} FramesAttrs;
+
 typedef struct LpPoolAttrs {
     int64_t kernel[2], stride[2], pad[4];
     double p;
@@ -139,7 +152,8 @@ enum { ORDER_CHW, ORDER_CWH, ORDER_HCW, ORDER_HWC, ORDER_WCH, ORDER_WHC };
 typedef struct ShuffleAttrs { int64_t groups; } ShuffleAttrs;
 typedef struct ReshapeAttrs { int64_t maps, size[2]; } ReshapeAttrs;
 
-typedef struct ConcatAttrs { int64_t unused; } ConcatAttrs;
+typedef struct ConcatAttrs { int axis; } ConcatAttrs;
+enum { CONCAT_MAPS, CONCAT_FRAMES };
 typedef struct SliceAttrs { int64_t from, count; } SliceAttrs;      /* channels */
 typedef struct UnflattenAttrs { int64_t dim[3]; } UnflattenAttrs;
 typedef struct LstmAttrs { /* LSTM, its steps and their gradient */

@@ -171,7 +171,16 @@ static int params_conv(const void *attrs, const Shape *in, ParamSpec out[4]) {
         fan_in = (links * window + a->maps / 2) / a->maps;
         fan_out = (links * window + in[0].dim[0] / 2) / in[0].dim[0];
     }
-    out[0] = param_weight("weight", weight_shape(a, in[0].dim[0]), fan_in, fan_out);
+    int64_t depth = a->depth > 1 ? a->depth : 1;
+    out[0] = param_weight("weight", weight_shape(a, in[0].dim[0]), fan_in, fan_out * depth);
+    if (a->depth) { /* [maps, input maps, depth, height, width]: the same numbers */
+        Shape *s = &out[0].shape;
+        s->rank = 5;
+        s->dim[4] = s->dim[3];
+        s->dim[3] = s->dim[2];
+        s->dim[2] = depth;
+        s->dim[1] /= depth;
+    }
     if (!a->bias)
         return 1;
     out[1] = param_zero("bias", a->maps);

@@ -22,7 +22,7 @@ Shape shape_of3(int64_t c, int64_t h, int64_t w) { return (Shape){3, {c, h, w}};
 Shape shape_of4(int64_t o, int64_t i, int64_t h, int64_t w) { return (Shape){4, {o, i, h, w}}; }
 
 bool shape_product(const Shape *s, int64_t *elems) {
-    int64_t n = 1;
+    int64_t n = shape_frames(s);
     for (int d = 0; d < s->rank; d++)
         if (__builtin_mul_overflow(n, s->dim[d], &n) || n > LIMIT_ELEMENTS)
             return false;

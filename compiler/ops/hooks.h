@@ -72,6 +72,9 @@ WEAK void update_rmsprop(struct UpdateStep *s);
 WEAK void update_sdlm(struct UpdateStep *s);
 WEAK void update_curvature(struct UpdateStep *s);
 
+/* frames_lower.c */
+LOWER(frames); LOWER(frames_max); LOWER(frames_max_bwd); CHOOSE(frames);
+
 /* resample_lower.c */
 LOWER(resample); LOWER(transpose); LOWER(channel_shuffle); /* transpose_maps_lower.c */
 

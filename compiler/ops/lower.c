@@ -76,7 +76,7 @@ View view_of(KernelCtx *k, ValueId id) {
     w.pixel = w.block;
     w.row = (w.w + l->halo[2] + l->halo[3]) * w.block;
     w.cblock = (w.h + l->halo[0] + l->halo[1]) * w.row;
-    w.image = v->batched ? v->bytes / element_size(v->dtype) : 0;
+    w.image = v->batched ? v->bytes / shape_frames(&v->shape) / element_size(v->dtype) : 0;
     w.aligned = l->kind == LAYOUT_BLOCKED;
     int64_t inside = l->halo[0] * w.row + l->halo[2] * w.pixel;
     Val first = storage_of(k, v);

@@ -20,14 +20,15 @@ struct KernelCtx {
     Node *node;          /* the anchor */
     const void *attrs;   /* the anchor's */
     KernelArgs a;        /* frame, lo, hi, scratch */
-    Val n, cap;          /* images in this call; capacity of the slab */
+    Val n, cap;          /* images in this call, each frame one; capacity of the slab */
     Val table;           /* i64 offsets of the values slot[0 .. nslots); NULL: constants */
     const ValueId *slot;
     int nslots;
     const char *const *step; /* block kernels: functions that run the steps; NULL: all in one */
 };
 
-/* A tensor in memory: base points at logical (n=0, c=0, y=0, x=0), inside the halo.
+/* Frame f of clip n is image n * frames + f.
+ * A tensor in memory: base points at logical (n=0, c=0, y=0, x=0), inside the halo.
  * Strides are in elements and compile-time constants.  Element address of (n, c, y, x):
  *   base + n*image + (c / block)*cblock + y*row + x*pixel + c % block      (PLAIN: block = 1)  */
 typedef struct View {

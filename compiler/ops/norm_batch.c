@@ -149,10 +149,12 @@ typedef struct Parts {
     BnAttrs a;
 } Parts;
 
-static int64_t cells_of(const Graph *g, ValueId src) {
+/* Numbers per image and channel; of a batch all frames of a clip count, of images each alone. */
+static int64_t cells_of(const Graph *g, ValueId src, bool batch) {
     int64_t c, h, w;
-    shape_chw(&graph_v(g, src)->shape, &c, &h, &w);
-    return h * w;
+    const Shape *s = &graph_v(g, src)->shape;
+    shape_chw(s, &c, &h, &w);
+    return h * w * (batch ? shape_frames(s) : 1);
 }
 
 static Parts parts_of(Graph *g, const Node *node) {
@@ -167,7 +169,7 @@ static Parts parts_of(Graph *g, const Node *node) {
         return p;
     }
     bool batch = node->op == OP_BN;
-    p.a.cells = cells_of(g, in[SRC]);
+    p.a.cells = cells_of(g, in[SRC], batch);
     NodeId moments = graph_node(g, OP_MOMENTS, NULL, 1, in);
     ValueId each[4] = {graph_n(g, moments)->out[0], graph_n(g, moments)->out[1], in[WEIGHT],
                        in[BIAS]};

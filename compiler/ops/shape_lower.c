@@ -24,12 +24,17 @@ typedef struct LoadInput {
     bool square;
     View dst;
     Epi epi;
+    int64_t frames; /* of a clip: the user has them within each map */
 } LoadInput;
 
 static Val image_row(KernelCtx *k, const LoadInput *in, Val n, Val c, Val y) {
     Emit *e = k->e;
     const View *d = &in->dst;
-    Val index = em_add(e, em_mul(e, n, em_i64(e, d->c)), c);
+    Val clip = n, frame = em_i64(e, 0);
+    if (in->frames > 1)
+        split_index(e, n, in->frames, &clip, &frame);
+    Val index = em_add(e, em_mul(e, clip, em_i64(e, d->c)), c);
+    index = em_add(e, em_mul(e, index, em_i64(e, in->frames)), frame);
     index = em_add(e, em_mul(e, index, em_i64(e, d->h)), y);
     return em_ptr(e, in->images, em_mul(e, index, em_i64(e, d->w)));
 }
@@ -59,7 +64,7 @@ static Val gather_pixel(KernelCtx *k, const LoadInput *in, Val n, Val cb, Val y,
     Emit *e = k->e;
     const View *d = &in->dst;
     int width = em_width(e);
-    Val buffer = em_stack(e, width), plane = em_i64(e, d->h * d->w);
+    Val buffer = em_stack(e, width), plane = em_i64(e, in->frames * d->h * d->w);
     em_store(e, buffer, 0, em_vec(e, 0), true);
     Val first = em_mul(e, cb, em_i64(e, width));
     Val last = em_imin(e, em_add(e, first, em_i64(e, width)), em_i64(e, d->c));
@@ -84,7 +89,9 @@ static void blocked_row(KernelCtx *k, void *user, Val n, Val cb, Val y) {
 
 void lower_load_input(KernelCtx *k) {
     const Value *src = graph_v(k->g, k->node->in[0]), *out = graph_v(k->g, k->node->out[0]);
-    LoadInput in = {.images = frame_input(k, src->slot), .square = k->node->op == OP_LOAD_SQUARE};
+    LoadInput in = {.images = frame_input(k, src->slot),
+                    .square = k->node->op == OP_LOAD_SQUARE,
+                    .frames = shape_frames(&out->shape)};
     if (out->stored && out->layout.kind == LAYOUT_PLAIN) {
         if (k->k->nchain)
             BUG("kernel %s: a chain behind a plain input", k->k->name);

@@ -119,7 +119,7 @@ const OpDef opdef_unflatten = {
 /* ---- concat ---- */
 
 static const AttrDesc concat_attrs[] = {
-    ATTR_HIDDEN(ConcatAttrs, unused, AT_INT, "0"),
+    ATTR_ENUM(ConcatAttrs, axis, "maps", "maps|frames", "what is joined: maps, or frames of clips"),
 };
 
 static bool infer_concat(Infer *inf) {
@@ -162,7 +162,8 @@ static bool vjp_concat(Vjp *v) {
 const OpDef opdef_concat = {
     .title = "concatenation along channels",
     .formula = "dst = src1's channels, then src2's, ...",
-    .doc = "Joins branches of equal height and width: `[a, b] -> concat` or concat(a, b).",
+    .doc = "Joins branches of equal height and width: `[a, b] -> concat` or concat(a, b); "
+           "concat(a, b, axis = frames) puts one clip behind the other.",
     .theory = "Szegedy et al. 2015, figure 2",
     .attr_size = sizeof(ConcatAttrs),
     .attrs = concat_attrs,

@@ -34,6 +34,11 @@ static bool computes_nothing(const Graph *g, const Node *n) {
         return is_one(a->kernel) && is_one(a->stride) && !a->pad[0] && !a->pad[1] && !a->pad[2] &&
                !a->pad[3];
     }
+    if (n->op == OP_MAXPOOL) { /* of a pool over frames alone */
+        const PoolAttrs *a = n->attrs;
+        return is_one(a->kernel) && is_one(a->stride) && !a->pad[0] && !a->pad[1] && !a->pad[2] &&
+               !a->pad[3] && shape_frames(&graph_v(g, n->in[0])->shape) > 1;
+    }
     if (n->op == OP_FLATTEN)
         return graph_v(g, n->in[0])->shape.rank == 1;
     return n->op == OP_CONCAT && n->nin == 1;

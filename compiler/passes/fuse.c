@@ -42,7 +42,8 @@ static bool is_barrier(const Fuse *f, ValueId v) {
 /* Repeated along some axes beside `like`, or the same for all its images? */
 static bool repeated(const Value *a, const Value *like) {
     int64_t x[3], y[3];
-    if ((a->shape.rank != 1 && a->shape.rank != 3) || a->dtype != DT_F32)
+    if ((a->shape.rank != 1 && a->shape.rank != 3) || a->dtype != DT_F32 ||
+        (a->batched && shape_frames(&a->shape) != shape_frames(&like->shape)))
         return false;
     shape_chw(&a->shape, &x[0], &x[1], &x[2]);
     shape_chw(&like->shape, &y[0], &y[1], &y[2]);

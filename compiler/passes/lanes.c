@@ -63,6 +63,11 @@ static bool has_code(const Graph *g, NodeId id) {
     return op_is(n->op, OPF_E) ? op_def[n->op]->scalar != NULL : op_def[n->op]->lanes != NULL;
 }
 
+static bool has_frames(const Graph *g, NodeId id) {
+    const Node *n = graph_n(g, id);
+    return n->out[0] && shape_frames(&graph_v(g, n->out[0])->shape) > 1;
+}
+
 static bool trains(const Graph *g) {
     for (uint32_t i = 0; i < g->norder; i++)
         if (op_is(graph_n(g, g->order[i])->op, OPF_X))
@@ -79,7 +84,7 @@ static bool possible(const Graph *g, const PassCtx *ctx) {
     if (!asked && (!ctx->lanes || (o && o->force)))
         return false;
     for (uint32_t i = 0; i < g->norder; i++)
-        if (!has_code(g, g->order[i]))
+        if (!has_code(g, g->order[i]) || has_frames(g, g->order[i]))
             return false;
     return true;
 }

@@ -206,7 +206,10 @@ static int64_t bytes_of(const Value *x) {
     int64_t elems = layout_elems(&x->layout, &x->shape), bytes;
     BUG_IF(elems < 0 || __builtin_mul_overflow(elems, elem_size(x->dtype), &bytes),
            "'%s' is too large", x->name ? x->name : "?");
-    return align(bytes);
+    bytes = align(bytes);
+    BUG_IF(__builtin_mul_overflow(bytes, shape_frames(&x->shape), &bytes), "'%s' is too large",
+           x->name ? x->name : "?");
+    return bytes;
 }
 
 /* May the parameter be kept as bfloat16?  Weights that only dense layers and their backward data
@@ -280,6 +283,18 @@ static void layout_unbatched(Graph *g, const UseTable *uses, const Target *t, Va
 
 /* ---- kernels ---- */
 
+/* Images that the kernel sees for each of the batch: frames of what it makes, or of what it sums. */
+static int64_t frames_of(const Graph *g, const Node *n) {
+    int64_t frames = 1;
+    for (int k = 0; k < n->nout; k++)
+        if (n->out[k] && graph_v(g, n->out[k])->batched)
+            return shape_frames(&graph_v(g, n->out[k])->shape);
+    for (int i = 0; i < n->nin; i++)
+        if (shape_frames(&graph_v(g, n->in[i])->shape) > frames)
+            frames = shape_frames(&graph_v(g, n->in[i])->shape);
+    return frames;
+}
+
 static void choose(const Graph *g, Kernel *k, const Target *t) {
     const Node *n = graph_n(g, k->anchor);
     k->tasks_per = 1; /* one task per image, or one task in all: what needs no thought */
@@ -295,6 +310,19 @@ static void choose(const Graph *g, Kernel *k, const Target *t) {
     }
 }
 
+/* Frames are images to the one who chooses. */
+static void choose_for_frames(Graph *g, Kernel *k, const Target *t) {
+    const PlanOptions *options = g->options;
+    PlanOptions more = options ? *options : (PlanOptions){0};
+    k->frames = frames_of(g, graph_n(g, k->anchor));
+    if (k->frames > 1 && plan_batch(g) <= INT32_MAX / k->frames) {
+        more.batch = (int)(plan_batch(g) * k->frames);
+        g->options = &more;
+    }
+    choose(g, k, t);
+    g->options = options;
+}
+
 /* A kernel that makes results again must take its twin's algorithm, for the same bits. */
 static void choose_like_twin(Graph *g, Kernel *k, const Target *t) {
     const Kernel *twin = kernel_twin(g, k);
@@ -302,7 +330,7 @@ static void choose_like_twin(Graph *g, Kernel *k, const Target *t) {
     PlanOptions like = options ? *options : (PlanOptions){0};
     like.force = twin->algorithm;
     g->options = &like;
-    choose(g, k, t);
+    choose_for_frames(g, k, t);
     g->options = options;
 }
 
@@ -383,7 +411,7 @@ void pass_layout(Graph *g, PassCtx *ctx) {
         if (graph_n(g, k->anchor)->twin)
             choose_like_twin(g, k, t);
         else
-            choose(g, k, t);
+            choose_for_frames(g, k, t);
         kernel_cost(g, k);
         call_bytes += k->bytes_image * (double)plan_batch(g) + k->bytes_fixed;
         if (k->scratch > g->scratch_bytes)

@@ -7,6 +7,7 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 #include "ref_algebra.h"
+#include "ref_clip.h"
 #include "ref_loss.h"
 #include "ref_lstm.h"
 #include "ref_params.h"
@@ -542,11 +543,14 @@ static const struct {
 
 /* Families of their own file need no rows above. */
 int ref_case_count(int op) {
-    return family_of[op].count ? family_of[op].count : ref_window_count(op);
+    int own = ref_clip_count(op);
+    return family_of[op].count ? family_of[op].count : own ? own : ref_window_count(op);
 }
 
 RefCase ref_case(Arena *keep, int op, int i) {
     BUG_IF(i < 0 || i >= ref_case_count(op), "%s has no case %d", op_name[op], i);
+    if (!family_of[op].count && ref_clip_count(op))
+        return ref_clip_case(keep, op, i);
     if (!family_of[op].count)
         return ref_window_case(keep, op, i);
     return family_of[op].family(keep, op, i);

@@ -11,6 +11,7 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 #include "ref_algebra.h"
+#include "ref_clip.h"
 #include "ref_loss.h"
 #include "ref_lstm.h"
 #include "ref_norm.h"
@@ -19,12 +20,7 @@
 
 /* ---- access ---- */
 
-static int64_t image_elems(const RefTensor *t) {
-    int64_t n = 1;
-    for (int d = 0; d < t->shape.rank; d++)
-        n *= t->shape.dim[d];
-    return n;
-}
+static int64_t image_elems(const RefTensor *t) { return shape_elems(&t->shape); }
 
 int64_t ref_elems(const RefTensor *t) { return t->n * image_elems(t); }
 
@@ -446,9 +442,9 @@ static void ref_lenet_map_bwd(const RefCall *r) {
 
 /* ---- moving numbers ---- */
 
-static void ref_load_input(const RefCall *r) { copy(r); }
 static void ref_load_square(const RefCall *r) {
-    FOR(i, ref_elems(r->out)) r->out->at[i] = r->in[0].at[i] * r->in[0].at[i];
+    ref_load_input(r);
+    FOR(i, ref_elems(r->out)) r->out->at[i] *= r->out->at[i];
 }
 static void ref_flatten(const RefCall *r) { copy(r); }
 static void ref_unflatten(const RefCall *r) { copy(r); }
@@ -624,7 +620,8 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_REPACK] = 0,
     [OP_LSTM] = 5e-6, [OP_LSTM_SCAN] = 5e-6, [OP_LSTM_SCAN_BWD] = 1e-5,
     [OP_GLOBAL_AVGPOOL] = 2e-6, [OP_GLOBAL_MAXPOOL] = 1e-6, [OP_MEAN] = 2e-6,
-    [OP_MAX] = 1e-6, [OP_RESAMPLE] = 2e-6, [OP_CROP] = 1e-6,
+    [OP_MAX] = 1e-6, [OP_RESAMPLE] = 2e-6, [OP_FRAMES] = 1e-6, [OP_FRAMES_MAX] = 1e-6,
+    [OP_FRAMES_MAX_BWD] = 1e-6, [OP_CROP] = 1e-6,
     [OP_PAD] = 1e-6, [OP_DOWNSAMPLE] = 1e-6, [OP_UPSAMPLE] = 2e-6,
     [OP_RESIZE] = 2e-6, [OP_LP_POOL] = 5e-6, [OP_SUBTRACTIVE_NORM] = 2e-6,
     [OP_DIVISIVE_NORM] = 5e-6, [OP_TRANSPOSE] = 1e-6, [OP_CHANNEL_SHUFFLE] = 1e-6,

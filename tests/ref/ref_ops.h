@@ -40,6 +40,10 @@ extern const RefFn ref_op[OP_COUNT];
  * tensor; 0: exact. */
 extern const double ref_tolerance[OP_COUNT];
 
+/* A clip's frames become images, unless op sees frames (flag F). */
+void ref_see(RefTensor *t, int op);
+/* Images that the loop runs over: the batch, or all frames of it. */
+int64_t ref_images(int op, const RefTensor *in, int nin, const RefTensor *out, int64_t batch);
 int64_t ref_elems(const RefTensor *t); /* numbers in all images */
 /* Philox4x32-10 (Salmon et al. 2011), written apart from the runtime's. */
 void ref_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);

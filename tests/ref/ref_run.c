@@ -80,9 +80,12 @@ static bool given(RefRun *r, ValueId v) {
 
 static bool evaluate(RefRun *r, uint8_t *busy, ValueId v);
 
-static RefTensor tensor_of(const RefRun *r, ValueId v) {
+/* To an operator that sees no frames they are images. */
+static RefTensor tensor_of(const RefRun *r, ValueId v, int op) {
     const Value *x = graph_v(r->g, v);
-    return (RefTensor){x->shape, x->batched ? r->n : 1, r->value[v]};
+    RefTensor t = {x->shape, x->batched ? r->n : 1, r->value[v]};
+    ref_see(&t, op);
+    return t;
 }
 
 static void keep_update(RefRun *r, const Node *node, double *new_momentum) {
@@ -105,18 +108,19 @@ static void run_node(RefRun *r, const Node *node) {
     double *spare[4] = {0};
     int nout = op_nout[node->op] > node->nout ? op_nout[node->op] : node->nout;
     for (int i = 0; i < node->nin; i++)
-        in[i] = tensor_of(r, node->in[i]);
+        in[i] = tensor_of(r, node->in[i], node->op);
     for (int k = 0; k < nout; k++) {
         ValueId v = k < node->nout ? node->out[k] : 0;
         if (v) {
             r->value[v] = zeros(ref_value_elems(r, v));
-            out[k] = tensor_of(r, v);
+            out[k] = tensor_of(r, v, node->op);
         } else { /* switches of maxpool, statistics: as large as output 0 */
             out[k] = out[0];
             out[k].at = spare[k] = zeros(ref_elems(&out[0]));
         }
     }
-    RefCall call = {.attrs = node->attrs, .n = r->n, .nin = node->nin, .in = in, .out = out,
+    RefCall call = {.attrs = node->attrs, .n = ref_images(node->op, in, node->nin, out, r->n), .nin = node->nin,
+                    .in = in, .out = out,
                     .lr = r->lr, .momentum = r->momentum, .decay = r->decay, .seed = r->seed,
                     .step = r->step};
     if (op_def[node->op]->update)

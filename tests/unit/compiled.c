@@ -101,13 +101,15 @@ static char *place_of(const Slabs *s, ValueId v, int64_t *step, int64_t *images)
     if (x->pool == POOL_FIX)
         return s->fix.at + x->offset;
     BUG_IF(x->pool != POOL_ACT, "value %u has no place", v);
-    *step = x->bytes;
-    *images = s->frame.n;
+    *step = x->bytes / shape_frames(&x->shape); /* frames are images */
+    *images = s->frame.n * shape_frames(&x->shape);
     return s->act.at + x->offset * s->frame.cap;
 }
 
+/* Of one frame. */
 static Shape shape_of(const Graph *g, const Value *x) {
-    return x->kind == VK_PARAM || x->kind == VK_STATE ? g->params->at[x->slot].split : x->shape;
+    return x->kind == VK_PARAM || x->kind == VK_STATE ? g->params->at[x->slot].split
+                                                      : shape_clip(x->shape, 1);
 }
 
 /* Logical index of every physical element, -1 for padding.  Each logical one occurs once. */
@@ -274,6 +276,7 @@ void slabs_free(Slabs *s) {
 /* ---- running ---- */
 
 int64_t kernel_tasks(const Kernel *k, int64_t n) {
+    n *= kernel_frames(k);
     return k->tasks_per * (k->tasks_block ? (n + k->tasks_block - 1) / k->tasks_block : 1);
 }
 
@@ -448,9 +451,11 @@ static void gather_inputs(Checker *t, const Kernel *k) {
     }
 }
 
-static RefTensor tensor_of(const Checker *t, ValueId v) {
+static RefTensor tensor_of(const Checker *t, ValueId v, int op) {
     const Value *x = graph_v(t->g, v);
-    return (RefTensor){x->shape, x->batched ? t->how->data->n : 1, t->cur[v]};
+    RefTensor r = {x->shape, x->batched ? t->how->data->n : 1, t->cur[v]};
+    ref_see(&r, op);
+    return r;
 }
 
 /* The operators whose results are sums of products (or plain sums) of their inputs. */
@@ -460,7 +465,7 @@ static bool is_sum(int op) {
     case OP_DENSE: case OP_DENSE_BWD_DATA: case OP_DENSE_BWD_WEIGHTS:
     case OP_BIAS_GRAD: case OP_SUBSAMPLE: case OP_SUBSAMPLE_BWD_DATA: case OP_SUBSAMPLE_BWD_COEF:
     case OP_AVGPOOL: case OP_AVGPOOL_BWD: case OP_MAXPOOL_BWD: case OP_ADD:
-    case OP_SUM_TO:
+    case OP_SUM_TO: case OP_FRAMES: case OP_FRAMES_MAX_BWD:
     case OP_MOMENTS: case OP_BN_COMBINE: case OP_BN_SCALE: case OP_BN_BWD_SUMS: case OP_BN_BWD_COEF:
     case OP_SCALE_SHIFT: case OP_BN_BWD_DATA:
     case OP_SGD: case OP_ADAM: case OP_RMSPROP: case OP_SDLM:
@@ -486,8 +491,8 @@ static void find_reach(Checker *t, const Node *n, const RefTensor *in, const Ref
         sums[k] = out[k];
         sums[k].at = numbers(ref_elems(&out[k]));
     }
-    RefCall call = {.attrs = n->attrs, .n = t->how->data->n, .nin = n->nin, .in = size,
-                    .out = sums};
+    RefCall call = {.attrs = n->attrs, .n = ref_images(n->op, in, n->nin, out, t->how->data->n),
+                    .nin = n->nin, .in = size, .out = sums};
     ref_op[n->op](&call);
     sum.at = sums[0].at;
     if (op_def[n->op]->update) /* w - lr v */
@@ -507,20 +512,21 @@ static void evaluate(Checker *t, const Node *n) {
     RefTensor in[MAX_VALUES], out[4];
     double *spare[4] = {NULL};
     for (int i = 0; i < n->nin; i++)
-        in[i] = tensor_of(t, n->in[i]);
+        in[i] = tensor_of(t, n->in[i], n->op);
     for (int k = 0; k < op_nout[n->op]; k++) {
         ValueId v = k < n->nout ? n->out[k] : 0;
         if (v) {
             free(t->cur[v]);
             t->cur[v] = numbers(elems_of(t, v));
-            out[k] = tensor_of(t, v);
+            out[k] = tensor_of(t, v, n->op);
         } else {
             out[k] = out[0];
             out[k].at = spare[k] = numbers(ref_elems(&out[0]));
         }
     }
     /* float, as in the frame: their rounding is not the kernel's fault */
-    RefCall call = {.attrs = n->attrs, .n = d->n, .nin = n->nin, .in = in, .out = out,
+    RefCall call = {.attrs = n->attrs, .n = ref_images(n->op, in, n->nin, out, d->n),
+                    .nin = n->nin, .in = in, .out = out,
                     .lr = (double)(float)d->lr, .momentum = (double)(float)d->momentum,
                     .decay = (double)(float)d->decay, .seed = d->seed, .step = d->step};
     if (op_def[n->op]->update) {
@@ -543,7 +549,7 @@ static void mark(const Slabs *s, const Slab *slab, ValueId v, char *may_change) 
     const char *at = place_of(s, v, &step, &images);
     const Value *x = graph_v(s->g, v);
     bool owned = x->kind == VK_PARAM || x->kind == VK_STATE;
-    int64_t bytes = owned ? s->g->params->at[x->slot].bytes : x->bytes;
+    int64_t bytes = owned ? s->g->params->at[x->slot].bytes : x->bytes / shape_frames(&x->shape);
     if (x->kind == VK_STATE && s->g->params->states > 1)
         bytes += param_state_step(&s->g->params->at[x->slot]);
     if (at < slab->at || at >= slab->at + slab->bytes)

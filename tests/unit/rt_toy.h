@@ -119,23 +119,23 @@ static void toy_update_bias(const rt_frame *f, int64_t lo, int64_t hi, void *scr
 }
 
 #define TOY_KERNELS                                                                                \
-    {toy_load, "load", "image", "copy", 1, 1, 0, 0, 6300, 0, 1e-6, 0, 0, 0, 0, 0},                                \
-        {toy_score, "fc", "fc", "plain", 1, 1, 15680, 0, 3200, 50000, 1e-6, 0, 0, 0, 0, 0}, {                         \
-        toy_softmax, "softmax+loss", "loss", "plain", 1, 1, 300, 0, 200, 0, 1e-6, 0, 0, 0, 0, 0                       \
+    {toy_load, "load", "image", "copy", 1, 1, 1, 0, 0, 6300, 0, 1e-6, 0, 0, 0, 0, 0},                                \
+        {toy_score, "fc", "fc", "plain", 1, 1, 1, 15680, 0, 3200, 50000, 1e-6, 0, 0, 0, 0, 0}, {                         \
+        toy_softmax, "softmax+loss", "loss", "plain", 1, 1, 1, 300, 0, 200, 0, 1e-6, 0, 0, 0, 0, 0                       \
     }
 static const rt_kernel toy_forward[] = {TOY_KERNELS};
 static const rt_kernel toy_train[] = {
     TOY_KERNELS,
-    {toy_update_weights, "fc.update", "fc", "plain", TOY_SIDE, 0, 15680, 50000, 3200, 150000, 1e-6, 1e-6, 256, 0, 0,
+    {toy_update_weights, "fc.update", "fc", "plain", TOY_SIDE, 0, 1, 15680, 50000, 3200, 150000, 1e-6, 1e-6, 256, 0, 0,
      TOY_ACT},
-    {toy_update_bias, "fc.bias.update", "fc", "plain", 1, 0, 10, 50, 64, 200, 0, 1e-6, 256, 0, 0,
+    {toy_update_bias, "fc.bias.update", "fc", "plain", 1, 0, 1, 10, 50, 64, 200, 0, 1e-6, 256, 0, 0,
      TOY_ACT}};
 static const rt_entry toy_forward_entry[] = {{"forward", 0, 3}};
 static const rt_entry toy_train_entry[] = {{"step", 0, 5}};
 
 #define TOY_ROW(name, label, op, offset)                                                           \
     {                                                                                              \
-        name, label, op, RT_F32, RT_POOL_ACT, offset, 64, {                                        \
+        name, label, op, RT_F32, RT_POOL_ACT, offset, 64, 1, {                                      \
             1, 1, {TOY_CLASSES}, {                                                                 \
                 { 0, 0, TOY_LANES, 1, 0 }                                                          \
             }                                                                                      \
@@ -149,13 +149,14 @@ static const rt_tensor toy_tensor[] = {
      RT_POOL_ACT,
      TOY_IMAGE,
      TOY_IMAGE_BYTES,
+     1,
      {3,
       3,
       {1, TOY_SIDE, TOY_SIDE},
       {{0, 0, 1, 1, 0}, {1, 0, TOY_WIDE, 1, -1}, {2, 0, TOY_WIDE, 1, -1}}}},
     TOY_ROW("fc", "fc", "dense", TOY_SCORE),
     TOY_ROW("prob", "prob", "softmax", TOY_PROB),
-    {"loss.ce", "ce", "cross_entropy", RT_F32, RT_POOL_ACT, TOY_LOSS, 64, {0, 0, {0}, {{0}}}}};
+    {"loss.ce", "ce", "cross_entropy", RT_F32, RT_POOL_ACT, TOY_LOSS, 64, 1, {0, 0, {0}, {{0}}}}};
 
 static const rt_param toy_param[] = {
     {"fc.weight",
