@@ -178,9 +178,22 @@ static void report_memory(const Compile *c, const struct PassMemory *m) {
                 (double)m->after / mb, (double)m->before / mb, m->flops * 1e-9, 100 * m->slower);
 }
 
+/* As the front end built it: operations of the language, composites whole. */
+static void say_onnx(Compile *c) {
+    const Model *m = c->model;
+    const ModelGraph *g = &m->mode[MODEL_FORWARD];
+    const char *input[8] = {0};
+    for (int i = 0; i < m->ninputs && i < 8; i++)
+        input[i] = m->input[i].name;
+    c->onnx = onnx_graph(c->keep, g->graph, &m->params, g->prob ? g->prob : g->score,
+                         m->output_name && *m->output_name ? m->output_name : "output", input);
+}
+
 void stage_passes(Compile *c) {
     if (!passes_run || !model_pass_ctx || !params_place)
         missing("optimiser");
+    if (c->model->mode[MODEL_FORWARD].graph)
+        say_onnx(c);
     for (int mode = 0; mode < MODEL_MODES; mode++) {
         if (!c->model->mode[mode].graph)
             continue;
@@ -211,7 +224,8 @@ static CodegenInput codegen_input(const Compile *c, const char *symbol, int part
                           .target = &c->target,
                           .symbol = symbol,
                           .cpu_needs = cpu_needs(&c->target),
-                          .parts = parts};
+                          .parts = parts,
+                          .onnx = &c->onnx};
 }
 
 void stage_module(Compile *c, const char *symbol) {

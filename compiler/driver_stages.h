@@ -10,6 +10,7 @@
 #include "codegen/codegen.h"
 #include "driver.h"
 #include "ir/cost.h"
+#include "ops/onnx_write.h"
 
 /* A program's code is made in that many modules, by as many threads as the machine has.  More than
  * usual machines have threads: who is done early takes the next one.  The number is fixed, so that
@@ -27,6 +28,7 @@ typedef struct Compile {
     Target target;
     PassCtx pass[MODEL_MODES];
     PlanOptions plan[MODEL_MODES]; /* behind pass[].options */
+    OnnxGraph onnx;                /* stage_passes: the network before them */
     Wisdom *wisdom;                /* stage_wisdom; NULL: none for this target */
     const char *wisdom_path;       /* NULL: nowhere to keep it */
     bool tuned;

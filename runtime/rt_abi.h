@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 7
+#define RT_ABI_VERSION 8
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -222,6 +222,12 @@ typedef struct rt_layer {   /* what `info` and reports print */
     int64_t rf, jump;       /* receptive field (0: the whole image) and stride along the height */
 } rt_layer;
 
+typedef struct rt_onnx_tensor { /* a parameter in the terms of ONNX */
+    const char *name;
+    int32_t param, rank;
+    int64_t dim[RT_MAX_DIMS];
+} rt_onnx_tensor;
+
 typedef struct rt_model {
     int32_t abi, ninputs;
     const char *name;       /* "LeNet" */
@@ -244,6 +250,11 @@ typedef struct rt_model {
     int64_t param_count;    /* trainable numbers */
     const char *spec_text;  /* the whole source, for `info --spec` and reports */
     int64_t label_cells;    /* class indices per image: 1, or one per pixel of the score */
+    const uint8_t *onnx;    /* body of a GraphProto without these parameters, operator set ... */
+    int64_t onnx_bytes, onnx_set;
+    const rt_onnx_tensor *onnx_tensor;
+    int64_t onnx_tensors;
+    const char *onnx_refused; /* why the network cannot be said so, or NULL */
 } rt_model;
 
 #endif

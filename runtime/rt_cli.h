@@ -118,6 +118,7 @@ int rt_verb_eval(rt_cli *cli, int argc, char **argv);
 int rt_verb_predict(rt_cli *cli, int argc, char **argv);
 int rt_verb_info(rt_cli *cli, int argc, char **argv);
 int rt_verb_gradcheck(rt_cli *cli, int argc, char **argv);
+int rt_verb_export(rt_cli *cli, int argc, char **argv);
 int rt_verb_data(rt_cli *cli, int argc, char **argv);
 int rt_verb_bench(rt_cli *cli, int argc, char **argv);
 

@@ -14,6 +14,7 @@ static const Verb verbs[] = {
     {"eval", "loss, errors and the confusion table on labelled data", rt_verb_eval},
     {"predict", "classify pictures", rt_verb_predict},
     {"features", "classifiers on each layer's values, or the values", rt_verb_features},
+    {"export", "write the weights, or network and weights, for other programs", rt_verb_export},
     {"data", "check or show a source of data: broken samples, copies, a sheet", rt_verb_data},
     {"info", "layers, parameters, preprocessing, how it was built", rt_verb_info},
     {"gradcheck", "compare gradients with differences of the loss", rt_verb_gradcheck},

@@ -405,7 +405,7 @@ int netrt_load(netrt *m, const char *path, int flags, rt_error *err) {
 
 /* ---- writing ---- */
 
-static void preprocess_text(const rt_model *model, char *buf, size_t size) {
+void rt_preprocess_text(const rt_model *model, char *buf, size_t size) {
     const rt_input_spec *s = &model->input[0];
     snprintf(buf, size,
              "channels=%lld height=%lld width=%lld resize_short=%d crop=%d pad=%d lo=%.9g hi=%.9g "
@@ -502,7 +502,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
         const int64_t dims[3] = {in->c, in->h, in->w};
         st_writer_add(w, mean_name, ST_F32, 3, dims, m->data_mean, err);
     }
-    preprocess_text(model, prep, sizeof prep);
+    rt_preprocess_text(model, prep, sizeof prep);
     st_writer_meta(w, "format", "pt", err);
     st_writer_meta(w, "netc.model", model->name, err);
     st_writer_meta(w, "netc.spec", model->spec_hash, err);

@@ -16,4 +16,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
                    rt_error *err);
 void rt_weights_release(struct rt_weights_hold *hold);
 
+/* "channels=3 height=227 .. bgr=1": how pictures become the first input. */
+void rt_preprocess_text(const rt_model *model, char *buf, size_t size);
+
 #endif

@@ -14,6 +14,7 @@ typedef struct CodegenInput {
     const char *symbol;       /* exported rt_model: "netc_model", "lenet_model" */
     const char *cpu_needs;    /* rt_model.cpu_needs */
     int parts;                /* modules to make, at least 1 */
+    const struct OnnxGraph *onnx; /* ops/onnx_write.h, or NULL */
 } CodegenInput;
 
 /* The code of all kernels, dealt out to in->parts modules of about equal work, heavy parts first.

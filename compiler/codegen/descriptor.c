@@ -10,6 +10,7 @@
 #include "base/bug.h"
 #include "ir/cost.h"
 #include "ir/op.h"
+#include "ops/onnx_write.h"
 #include "rt_abi.h"
 
 _Static_assert(sizeof(rt_axis) == 32, "rt_axis");
@@ -433,6 +434,29 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
+static void put_onnx(Fields *f, Emit *e, Arena *keep, const OnnxGraph *x) {
+    int n = x && !x->refused ? x->tensors : 0;
+    Val *item = ARENA_ARRAY(keep, n + 1, Val);
+    for (int i = 0; i < n; i++) {
+        Fields t = {.e = e};
+        put_text(&t, x->tensor[i].name);
+        put_i32(&t, x->tensor[i].param);
+        put_i32(&t, x->tensor[i].rank);
+        put(&t, fixed_i64(e, x->tensor[i].dim, RT_MAX_DIMS));
+        item[i] = done(&t);
+    }
+    bool has = x && !x->refused;
+    put(f, has ? em_c_bytes(e, x->body, x->size, 8) : em_c_null(e));
+    put_i64(f, has ? (int64_t)x->size : 0);
+    put_i64(f, ONNX_SET);
+    put(f, em_c_array(e, item, n));
+    put_i64(f, n);
+    if (has)
+        put(f, em_c_null(e));
+    else
+        put_text(f, x ? x->refused : "it was not built by netc");
+}
+
 void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     const Model *m = in->model;
     Val program[MODEL_MODES];
@@ -463,5 +487,6 @@ void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     put_i64(&f, m->trainable);
     put_text(&f, m->spec_text);
     put_i64(&f, m->label_cells > 0 ? m->label_cells : 1);
+    put_onnx(&f, e, keep, in->onnx);
     em_c_export(e, in->symbol, done(&f));
 }

@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LARGEST 3.4e38 /* of single precision, nearly */
@@ -843,8 +844,46 @@ static bool take_output(Onnx *o) {
     return o->net->score > 0 || im_fail(o->im, NETC_DATA, "the network computes nothing");
 }
 
+static double number_of(const char *text, const char *key, double absent) {
+    const char *at = strstr(text, key);
+    char *end;
+    double x = at ? strtod(at + strlen(key), &end) : absent;
+    return isfinite(x) ? x : absent;
+}
+
+/* What `NAME export` says: value = lo + pixel (hi - lo) / 255, then (value - mean) / std. */
+static void own_prep(const char *text, ImPrep *p, const int64_t dim[3]) {
+    double lo = number_of(text, " lo=", 0), hi = number_of(text, " hi=", 1);
+    double mean[3] = {0}, std[3] = {1, 1, 1};
+    const char *at = strstr(text, " mean=");
+    if (at && sscanf(at, " mean=%lf,%lf,%lf", &mean[0], &mean[1], &mean[2]) < 1)
+        mean[0] = 0;
+    at = strstr(text, " std=");
+    if (at && sscanf(at, " std=%lf,%lf,%lf", &std[0], &std[1], &std[2]) < 1)
+        std[0] = 1;
+    p->known = true;
+    p->scale = hi > lo ? (hi - lo) / 255 : 1;
+    p->bgr = number_of(text, " bgr=", 0) != 0;
+    p->crop = number_of(text, " crop=", 0) != 0 ? dim[1] : 0;
+    for (int c = 0; c < 3; c++) {
+        p->mean[c] = (mean[c] - lo) / p->scale;
+        p->std[c] = std[c] > 0 ? std[c] : 1;
+        p->means = p->mean[c] != 0 ? 3 : p->means;
+        if (!isfinite(p->mean[c]))
+            p->mean[c] = 0;
+    }
+    if (dim[0] == 1 && p->means) {
+        p->means = 1;
+        p->std[1] = p->std[2] = p->std[0];
+    }
+}
+
 static void take_prep(Onnx *o) {
     ImPrep *p = &o->net->prep;
+    if (o->model->preprocess) {
+        own_prep(o->model->preprocess, p, o->net->layer.data[0].dim);
+        return;
+    }
     const char *range = o->model->pixel_range, *format = o->model->pixel_format;
     p->bgr = format && strncmp(format, "Bgr", 3) == 0;
     p->scale = range && strcmp(range, "NominalRange_0_255") == 0 ? 1 : 1.0 / 255;

@@ -33,7 +33,7 @@ typedef struct OnnxModel {
     VEC(ImTensor) initializer;
     VEC(OnnxInput) input;
     VEC(const char *) output;
-    const char *pixel_format, *pixel_range; /* metadata, or NULL */
+    const char *pixel_format, *pixel_range, *preprocess; /* metadata, or NULL */
 } OnnxModel;
 
 bool onnx_parse(Im *im, const unsigned char *data, size_t size, OnnxModel *model);

@@ -419,6 +419,8 @@ static void read_metadata(Im *im, const WireField *message, OnnxModel *m) {
         m->pixel_format = text_of(im, &value);
     else if (text_is(&key, "Image.NominalPixelRange"))
         m->pixel_range = text_of(im, &value);
+    else if (text_is(&key, "netc.preprocess") && value.type == WIRE_BYTES && value.size < 600)
+        m->preprocess = arena_strndup(im->arena, (const char *)value.data, value.size);
 }
 
 bool onnx_parse(Im *im, const unsigned char *data, size_t size, OnnxModel *m) {

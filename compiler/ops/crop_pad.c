@@ -23,8 +23,7 @@ static const AttrDesc crop_attrs[] = {
      "columns left out at the left; -1: as `at` says", false},
 };
 
-/* First row and column. */
-static void crop_from(const CropAttrs *a, const Shape *src, int64_t from[2]) {
+void crop_from(const CropAttrs *a, const Shape *src, int64_t from[2]) {
     int64_t rest[2] = {src->dim[1] - a->size[0], src->dim[2] - a->size[1]};
     bool bottom = a->at == CROP_BOTTOM_LEFT || a->at == CROP_BOTTOM_RIGHT;
     bool right = a->at == CROP_TOP_RIGHT || a->at == CROP_BOTTOM_RIGHT;

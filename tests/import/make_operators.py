@@ -98,8 +98,9 @@ case("Selu")(lambda m, x: m.node("Selu", x))
 case("HardSigmoid")(lambda m, x: m.node("HardSigmoid", x, alpha=0.25, beta=0.4))
 case("Identity")(lambda m, x: m.node("Identity", m.node("Relu", x)))
 case("Cast", least=9)(lambda m, x: m.node("Cast", m.node("Relu", x), to=1))
-case("Dropout", most=11)(lambda m, x: m.node("Dropout", x, ratio=0.3))
-case("Dropout", least=12)(lambda m, x: m.node("Dropout", x, m.init(np.float32(0.3))))
+case("Dropout", most=11)(lambda m, x: m.node("Dropout", m.node("Neg", x), ratio=0.3))
+case("Dropout", least=12)(lambda m, x: m.node("Dropout", m.node("Neg", x),
+                                             m.init(np.float32(0.3))))
 
 
 @case("Clip")

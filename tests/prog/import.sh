@@ -151,6 +151,42 @@ hold "-o FOLDER/ keeps the name" [ -s bin/weights_only.net -a -s bin/weights_onl
 hold "a description gives the same weights as the older format" \
     bash -c "tail -c 7340 bin/weights_only.safetensors | cmp - <(tail -c 7340 small_v1.safetensors)"
 
+# --- and back ---
+run 0 -- netc build -q residual.net
+run 0 -- ./residual export --as=onnx -w residual.safetensors -o back.onnx
+hold "export names the file" grep -qx back.onnx stdout
+run 0 -- netc import -q back.onnx
+program back
+./residual.scores residual.safetensors "$vectors/residual.in" >want
+./back.scores back.safetensors "$vectors/residual.in" >got
+same "exported to ONNX, imported again: the same scores" want got
+for line in 'data {' 'input image' 'output prob'; do
+    same "and the same '$line'" <(grep "  $line" residual.net | sed 's/  #.*//') <(grep "  $line" back.net)
+done
+run 0 -- ./residual export -q -w residual.safetensors -o back.npz
+hold "-q is silent" [ ! -s stdout ]
+run 0 -- netc import -q back.npz -o unpacked
+./residual.scores unpacked.safetensors "$vectors/residual.in" >got
+same "exported to npz, imported again: the same scores" want got
+run 0 -- ./residual export --as=safetensors -w residual.safetensors
+hold "the usual name is the spec's" [ -s residual.safetensors ]
+./residual.scores residual.safetensors "$vectors/residual.in" >got
+same "exported to safetensors: the same scores" want got
+run 2 "as what" -- ./residual export -w residual.safetensors
+run 2 "no operand" -- ./residual export --as=onnx x
+run 4 "." -- ./residual export --as=onnx -w small_v1.safetensors
+run 5 "nowhere" -- ./residual export --as=onnx -w residual.safetensors -o nowhere/x.onnx
+hold "no half files" bash -c '! ls | grep -q tmp'
+printf 'net Norm {\n  input image: f32[3, 8, 8]\n  n: subtractive_norm(3)\n  f: dense(2)\n  output y = f\n}\n' >norm.net
+run 0 -- netc build -q norm.net
+run 2 "layer 'n' .subtractive_norm.: ONNX has no such" -- ./norm export --as=onnx --untrained
+hold "nothing is left of a refusal" [ ! -e norm.onnx ]
+# a mask that only gradients read, in a network without any
+printf 'net Up {\n  input image: f32[4, 8, 8]\n  u: deconv(4, 2x2, stride = 2, groups = 2)\n  output y = u\n}\n' >up.net
+run 0 -- netc build -q up.net
+run 0 -- ./up export --as=onnx --untrained
+run 0 -- netc import -q up.onnx -o up_again
+
 # --- the command line ---
 run 2 "needs a file" -- netc import
 run 2 "not an option of 'netc build'" -- netc build --prototxt=x small_v1.net

@@ -241,6 +241,12 @@ static const rt_model toy_model = {
     1,
     7850,
     "net Toy { ... }\n",
-    1};
+    1,
+    NULL,
+    0,
+    18,
+    NULL,
+    0,
+    "it is a toy"};
 
 #endif

@@ -4,6 +4,8 @@
  * operator set, and its output.  Each is imported to a spec and weights, the spec is parsed and
  * built, and the reference interpreter runs its graph on the weights: double precision, so what is
  * compared is the import.  Compiled code is held against the same interpreter elsewhere.
+ * Then the network is exported, imported again and must compute the same: so every operator that
+ * both ways share is held against onnxruntime in both.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -14,6 +16,7 @@
 #include "front/model.h"
 #include "front/parse.h"
 #include "import/import.h"
+#include "ops/onnx_write.h"
 #include "ref_run.h"
 #include "rt_files.h"
 #include "rt_safetensors.h"
@@ -125,6 +128,74 @@ static bool load(const Model *m, const char *path, double **param) {
     return all;
 }
 
+/* ---- and back ---- */
+static void put_varint(FILE *f, uint64_t v) {
+    for (; v > 127; v >>= 7)
+        fputc((int)(v & 127) | 128, f);
+    fputc((int)v, f);
+}
+static void put_field(FILE *f, int field, const void *data, size_t n) {
+    put_varint(f, (uint64_t)field << 3 | 2);
+    put_varint(f, n);
+    fwrite(data, 1, n, f);
+}
+
+/* The parameters as TensorProtos in memory: `text` is released by the caller. */
+static char *initializers(const OnnxGraph *x, double *const *param, size_t *size) {
+    char *text, *one;
+    size_t n;
+    FILE *all = open_memstream(&text, size);
+    for (int i = 0; i < x->tensors; i++) {
+        const OnnxTensor *t = &x->tensor[i];
+        FILE *f = open_memstream(&one, &n);
+        int64_t count = 1;
+        for (int d = 0; d < t->rank; d++) {
+            put_varint(f, 1 << 3);
+            put_varint(f, (uint64_t)t->dim[d]);
+            count *= t->dim[d];
+        }
+        put_varint(f, 2 << 3);
+        put_varint(f, 1);
+        put_field(f, 8, t->name, strlen(t->name));
+        put_varint(f, 9 << 3 | 2);
+        put_varint(f, (uint64_t)count * 4);
+        for (int64_t k = 0; k < count; k++) {
+            float v = (float)param[t->param][k];
+            fwrite(&v, 4, 1, f);
+        }
+        fclose(f);
+        put_field(all, 5, one, n);
+        free(one);
+    }
+    fclose(all);
+    return text;
+}
+
+/* Writes the network as an ONNX file; false: it cannot be said. */
+static bool export_model(Arena *arena, const Model *m, double *const *param, const char *path) {
+    const ModelGraph *g = &m->mode[MODEL_FORWARD];
+    const char *const inputs[] = {m->input[0].name};
+    OnnxGraph x =
+        onnx_graph(arena, g->graph, &m->params, g->prob ? g->prob : g->score, "y", inputs);
+    if (x.refused) {
+        printf("\n  %s", x.refused);
+        return false;
+    }
+    size_t size;
+    char *numbers = initializers(&x, param, &size);
+    FILE *f = fopen(path, "wb");
+    put_varint(f, 1 << 3);
+    put_varint(f, 8);
+    const unsigned char set[] = {0x10, ONNX_SET};
+    put_field(f, 8, set, sizeof set);
+    put_varint(f, 7 << 3 | 2);
+    put_varint(f, x.size + size);
+    fwrite(x.body, 1, x.size, f);
+    fwrite(numbers, 1, size, f);
+    free(numbers);
+    return fclose(f) == 0;
+}
+
 static void compare(const Record *r, const Model *m, const RefRun *run) {
     const ModelGraph *g = &m->mode[MODEL_FORWARD];
     ValueId v = g->prob ? g->prob : g->score;
@@ -141,22 +212,15 @@ static void compare(const Record *r, const Model *m, const RefRun *run) {
     CHECK(worst <= 1e-5 * most, "%s in set %d is off by %g of %g", r->name, r->opset, worst, most);
 }
 
-static void one(const Record *r) {
-    Arena *arena = arena_new();
-    const char *stem = arena_strdup(arena, in_dir("op"));
-    const char *model = arena_printf(arena, "%s.onnx", stem);
-    FILE *f = fopen(model, "wb");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    CU_ASSERT_EQUAL(fwrite(r->model, 1, (size_t)r->bytes, f), (size_t)r->bytes);
-    fclose(f);
+/* Imports PATH, runs it, compares; again: exports it and does the same with that. */
+static void run_model(Arena *arena, const Record *r, const char *model, const char *stem,
+                      bool again) {
     ImportResult result;
     ImportOptions options = {.path = model, .output = stem};
     int code = import_file(arena, &options, &result);
     if (r->rank < 0) {
         CHECK(code == NETC_DATA && strstr(result.text, r->name) && strstr(result.text, "\nhelp: "),
               "%s in set %d is not refused well: %d %s", r->name, r->opset, code, result.text);
-        arena_free(arena);
-        intern_reset();
         return;
     }
     CHECK(code == NETC_OK, "%s in set %d is not imported: %s", r->name, r->opset, result.text);
@@ -166,33 +230,46 @@ static void one(const Record *r) {
     if (spec && !m)
         printf("%s in set %d:\n%s", r->name, r->opset, spec);
     CHECK(code || m, "%s in set %d gives a spec that is refused", r->name, r->opset);
-    if (m) {
-        double **param = ref_params_new(&m->params);
-        CHECK(load(m, result.weights, param), "%s in set %d: weights and spec differ", r->name,
-              r->opset);
-        int64_t n = shape_elems(&m->input[0].shape);
-        double *x = malloc((size_t)n * sizeof *x);
-        const int32_t label[1] = {0};
-        const int64_t *d = m->input[0].shape.dim;
-        for (int64_t i = 0; i < n; i++) {
-            int64_t at = i; /* of pictures whose maps come last: [height, width, maps] */
-            if (strcmp(r->name, "TransposeInput") == 0)
-                at = i % (d[1] * d[2]) * d[0] + i / (d[1] * d[2]);
-            x[i] = ((double)(37 * at % 64) - 31.5) / 16;
-        }
-        RefRun run = {.g = m->mode[MODEL_FORWARD].graph,
-                      .n = 1,
-                      .input = {x},
-                      .label = {label},
-                      .param = param};
-        bool ran = ref_run(&run);
-        CHECK(ran, "%s in set %d: %s", r->name, r->opset, run.error);
-        if (ran)
-            compare(r, m, &run);
-        ref_run_free(&run);
-        ref_params_free(param, m->params.count);
-        free(x);
+    if (!m)
+        return;
+    double **param = ref_params_new(&m->params);
+    CHECK(load(m, result.weights, param), "%s in set %d: weights and spec differ", r->name,
+          r->opset);
+    const int64_t *d = m->input[0].shape.dim;
+    int64_t n = shape_elems(&m->input[0].shape);
+    double *x = malloc((size_t)n * sizeof *x);
+    const int32_t label[1] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = i; /* of pictures whose maps come last: [height, width, maps] */
+        if (strcmp(r->name, "TransposeInput") == 0)
+            at = i % (d[1] * d[2]) * d[0] + i / (d[1] * d[2]);
+        x[i] = ((double)(37 * at % 64) - 31.5) / 16;
     }
+    RefRun run = {
+        .g = m->mode[MODEL_FORWARD].graph, .n = 1, .input = {x}, .label = {label}, .param = param};
+    bool ran = ref_run(&run);
+    CHECK(ran, "%s in set %d: %s", r->name, r->opset, run.error);
+    if (ran)
+        compare(r, m, &run);
+    if (again) {
+        const char *back = arena_printf(arena, "%s_back.onnx", stem);
+        CHECK(export_model(arena, m, param, back), "%s is not exported", r->name);
+        run_model(arena, r, back, arena_printf(arena, "%s_back", stem), false);
+    }
+    ref_run_free(&run);
+    ref_params_free(param, m->params.count);
+    free(x);
+}
+
+static void one(const Record *r) {
+    Arena *arena = arena_new();
+    const char *stem = arena_strdup(arena, in_dir("op"));
+    const char *model = arena_printf(arena, "%s.onnx", stem);
+    FILE *f = fopen(model, "wb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fwrite(r->model, 1, (size_t)r->bytes, f), (size_t)r->bytes);
+    fclose(f);
+    run_model(arena, r, model, stem, true);
     arena_free(arena);
     intern_reset();
 }

@@ -63,7 +63,7 @@ static void build(Built *b, const char *path, const char *source) {
         CU_ASSERT_FATAL(passes_run(b->m->mode[mode].graph, &b->ctx[mode]));
     }
     params_place(&b->m->params);
-    CodegenInput in = {b->m, b->ctx, &b->target, "odd_model", "sse3", 1};
+    CodegenInput in = {b->m, b->ctx, &b->target, "odd_model", "sse3", 1, NULL};
     Emit *e = b->emit = codegen_module(b->keep, &in);
     bool good = emit_finish(e, 1, why, sizeof why);
     b->rt = good ? emit_jit(e, "odd_model", why, sizeof why) : NULL;

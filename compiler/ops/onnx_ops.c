@@ -1,0 +1,592 @@
+/* onnx_ops.c: how ONNX says each operation (onnx_write.h): one function per kind, one table.
+ *
+ * requires: what onnx_write.c promises.  ensures: the nodes compute the operation's definition in
+ * ops/, at inference.  Pools that round up get the cells beyond the image as padding behind it, so
+ * that no two programs round differently.
+ * Source: the operator schemas of onnx.ai, operator set 18.
+ */
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "ops/onnx_write.h"
+#include "ops/resample.h"
+
+#define ATTRS(type) const type *a = o->node->attrs
+
+static bool ready(const char *result) {
+    return result != NULL;
+}
+
+/* ---- one input ---- */
+static bool named(Ox *o, const char *type) {
+    return ready(ox_one(o, type, ox_in(o, 0), true));
+}
+
+#define NAMED(op, type)                                                                            \
+    static bool say_##op(Ox *o) {                                                                  \
+        return named(o, type);                                                                     \
+    }
+NAMED(relu, "Relu")
+NAMED(tanh, "Tanh")
+NAMED(sigmoid, "Sigmoid")
+NAMED(softplus, "Softplus")
+NAMED(abs, "Abs")
+NAMED(neg, "Neg")
+NAMED(sqrt, "Sqrt")
+NAMED(exp, "Exp")
+NAMED(log, "Log")
+NAMED(global_avgpool, "GlobalAveragePool")
+NAMED(global_maxpool, "GlobalMaxPool")
+
+static bool say_load_input(Ox *o) {
+    return ox_same(o, ox_in(o, 0));
+}
+
+/* x * by + shift */
+static const char *line(Ox *o, const char *x, double by, double shift, bool last) {
+    if (by != 1 || shift == 0)
+        x = ox_two(o, "Mul", x, ox_number(o, by), last && shift == 0);
+    return shift == 0 ? x : ox_two(o, "Add", x, ox_number(o, shift), last);
+}
+
+static bool say_scale(Ox *o) {
+    ATTRS(CurveAttrs);
+    return ready(line(o, ox_in(o, 0), a->by, a->shift, true));
+}
+
+static bool say_stanh(Ox *o) {
+    const char *x = ox_one(o, "Tanh", line(o, ox_in(o, 0), 2.0 / 3, 0, false), false);
+    return ready(line(o, x, 1.7159, 0, true));
+}
+
+static bool say_square(Ox *o) {
+    return ready(ox_two(o, "Mul", ox_in(o, 0), ox_in(o, 0), true));
+}
+
+static bool say_pow(Ox *o) {
+    ATTRS(CurveAttrs);
+    return ready(ox_two(o, "Pow", ox_in(o, 0), ox_number(o, a->p), true));
+}
+
+static bool with_alpha(Ox *o, const char *type, double alpha) {
+    ox_begin(o, type);
+    ox_arg(o, ox_in(o, 0));
+    ox_attr_float(o, "alpha", alpha);
+    return ready(ox_end(o, true));
+}
+
+static bool say_leaky_relu(Ox *o) {
+    ATTRS(CurveAttrs);
+    return with_alpha(o, "LeakyRelu", a->slope);
+}
+
+static bool say_elu(Ox *o) {
+    ATTRS(CurveAttrs);
+    return with_alpha(o, "Elu", a->alpha);
+}
+
+static bool say_prelu(Ox *o) {
+    return ready(ox_two(o, "PRelu", ox_in(o, 0), ox_over(o, 1), true));
+}
+
+static bool say_swish(Ox *o) {
+    return ready(ox_two(o, "Mul", ox_in(o, 0), ox_one(o, "Sigmoid", ox_in(o, 0), false), true));
+}
+
+/* 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+static bool say_gelu(Ox *o) {
+    const char *x = ox_in(o, 0), *half = line(o, x, 0.5, 0, false);
+    const char *cube = ox_two(o, "Mul", x, ox_two(o, "Mul", x, x, false), false);
+    const char *sum = ox_two(o, "Add", x, line(o, cube, 0.044715, 0, false), false);
+    const char *t = ox_one(o, "Tanh", line(o, sum, 0.7978845608028654, 0, false), false);
+    return ready(ox_two(o, "Mul", half, line(o, t, 1, 1, false), true));
+}
+
+static bool say_clip(Ox *o) {
+    ATTRS(CurveAttrs);
+    const char *lo = ox_number(o, a->lo), *hi = ox_number(o, a->hi);
+    ox_begin(o, "Clip");
+    ox_arg(o, ox_in(o, 0));
+    ox_arg(o, lo);
+    ox_arg(o, hi);
+    return ready(ox_end(o, true));
+}
+
+static const char *tau_of(Ox *o) {
+    ATTRS(ThresholdAttrs);
+    return o->node->nin > 1 ? ox_over(o, 1) : ox_number(o, a->tau);
+}
+
+/* max(x - tau, 0) - max(-x - tau, 0) */
+static bool say_soft_threshold(Ox *o) {
+    ATTRS(ThresholdAttrs);
+    const char *tau = tau_of(o), *x = ox_in(o, 0);
+    const char *up = ox_one(o, "Relu", ox_two(o, "Sub", x, tau, false), !a->is_signed);
+    if (!a->is_signed)
+        return ready(up);
+    const char *minus = ox_one(o, "Neg", x, false);
+    const char *down = ox_one(o, "Relu", ox_two(o, "Sub", minus, tau, false), false);
+    return ready(ox_two(o, "Sub", up, down, true));
+}
+
+static bool say_hard_threshold(Ox *o) {
+    ATTRS(ThresholdAttrs);
+    const char *tau = tau_of(o), *x = ox_in(o, 0), *zero = ox_number(o, 0);
+    const char *size = a->is_signed ? ox_one(o, "Abs", x, false) : x;
+    const char *passes = ox_two(o, "Greater", size, tau, false);
+    ox_begin(o, "Where");
+    ox_arg(o, passes);
+    ox_arg(o, x);
+    ox_arg(o, zero);
+    return ready(ox_end(o, true));
+}
+
+static bool say_dropout(Ox *o) {
+    ATTRS(DropoutAttrs);
+    if (a->scale == 1)
+        return ready(line(o, ox_in(o, 0), 1 - a->rate, 0, true));
+    return ox_same(o, ox_in(o, 0));
+}
+
+static bool say_softmax(Ox *o) {
+    ox_begin(o, "Softmax");
+    ox_arg(o, ox_in(o, 0));
+    ox_attr_int(o, "axis", 1);
+    return ready(ox_end(o, true));
+}
+
+static const char *flat(Ox *o, bool last) {
+    ox_begin(o, "Flatten");
+    ox_arg(o, ox_in(o, 0));
+    ox_attr_int(o, "axis", 1);
+    return ox_end(o, last);
+}
+
+static bool say_flatten(Ox *o) {
+    return ox_shape(o, 0)->rank == 1 ? ox_same(o, ox_in(o, 0)) : ready(flat(o, true));
+}
+
+/* ---- several inputs ---- */
+static bool joined(Ox *o, const char *type) {
+    return ready(ox_two(o, type, ox_in(o, 0), ox_over(o, 1), true));
+}
+static bool say_add(Ox *o) {
+    return joined(o, "Add");
+}
+static bool say_sub(Ox *o) {
+    return joined(o, "Sub");
+}
+static bool say_mul(Ox *o) {
+    return joined(o, "Mul");
+}
+static bool say_div(Ox *o) {
+    return joined(o, "Div");
+}
+static bool say_maximum(Ox *o) {
+    return joined(o, "Max");
+}
+static bool say_minimum(Ox *o) {
+    return joined(o, "Min");
+}
+
+static bool say_concat(Ox *o) {
+    ox_begin(o, "Concat");
+    for (int i = 0; i < o->node->nin; i++)
+        ox_arg(o, ox_in(o, i));
+    ox_attr_int(o, "axis", 1);
+    return ready(ox_end(o, true));
+}
+
+/* ---- weights ---- */
+/* ONNX: top, left, bottom, right */
+static void attr_pads(Ox *o, const int64_t pad[4]) {
+    ox_attr_ints(o, "pads", 4, (const int64_t[]){pad[0], pad[2], pad[1], pad[3]});
+}
+
+static void arg_weights(Ox *o, const char *x, bool bias) {
+    const char *w = ox_in(o, 1), *b = bias ? ox_in(o, 2) : NULL;
+    ox_arg(o, x);
+    ox_arg(o, w);
+    if (b)
+        ox_arg(o, b);
+}
+
+static bool say_conv(Ox *o) {
+    ATTRS(ConvAttrs);
+    const Shape *w = ox_shape(o, 1);
+    ox_begin(o, "Conv");
+    arg_weights(o, ox_in(o, 0), a->bias);
+    ox_attr_int(o, "group", ox_shape(o, 0)->dim[0] / w->dim[1]);
+    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
+    ox_attr_ints(o, "strides", 2, a->stride);
+    ox_attr_ints(o, "dilations", 2, a->dilation);
+    attr_pads(o, a->pad);
+    return ready(ox_end(o, true));
+}
+
+static bool say_deconv(Ox *o) {
+    ATTRS(DeconvAttrs);
+    ox_begin(o, "ConvTranspose");
+    arg_weights(o, ox_in(o, 0), a->bias);
+    ox_attr_int(o, "group", a->maps / ox_shape(o, 1)->dim[1]);
+    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
+    ox_attr_ints(o, "strides", 2, a->stride);
+    ox_attr_ints(o, "dilations", 2, a->dilation);
+    ox_attr_ints(o, "output_padding", 2, a->output_pad);
+    attr_pads(o, a->pad);
+    return ready(ox_end(o, true));
+}
+
+static bool say_dense(Ox *o) {
+    ATTRS(DenseAttrs);
+    const char *x = ox_shape(o, 0)->rank == 1 ? ox_in(o, 0) : flat(o, false);
+    ox_begin(o, "Gemm");
+    arg_weights(o, x, a->bias);
+    ox_attr_int(o, "transB", 1);
+    return ready(ox_end(o, true));
+}
+
+static bool say_bn(Ox *o) {
+    ATTRS(BnAttrs);
+    ox_begin(o, "BatchNormalization");
+    for (int i = 0; i < 5; i++)
+        ox_arg(o, ox_in(o, i));
+    ox_attr_float(o, "epsilon", a->eps);
+    return ready(ox_end(o, true));
+}
+
+static bool say_instancenorm(Ox *o) {
+    ATTRS(BnAttrs);
+    if (ox_shape(o, 0)->rank != 3)
+        return ox_refuse(o, "of a vector, it is none");
+    ox_begin(o, "InstanceNormalization");
+    for (int i = 0; i < 3; i++)
+        ox_arg(o, ox_in(o, i));
+    ox_attr_float(o, "epsilon", a->eps);
+    return ready(ox_end(o, true));
+}
+
+/* sum over the last axis of (x[N, 1, K] - centers[U, K])^2 */
+static bool say_rbf(Ox *o) {
+    const char *one = ox_ints(o, 1, (const int64_t[]){1}),
+               *two = ox_ints(o, 1, (const int64_t[]){2});
+    const char *x = ox_two(o, "Unsqueeze", ox_in(o, 0), one, false);
+    const char *d = ox_two(o, "Sub", x, ox_in(o, 1), false);
+    const char *square = ox_two(o, "Mul", d, d, false);
+    ox_begin(o, "ReduceSum");
+    ox_arg(o, square);
+    ox_arg(o, two);
+    ox_attr_int(o, "keepdims", 0);
+    return ready(ox_end(o, true));
+}
+
+/* ---- weights made elsewhere: no images ---- */
+static bool say_vdense(Ox *o) {
+    bool bias = o->node->nin > 2;
+    const char *y = ox_two(o, "MatMul", ox_in(o, 1), ox_in(o, 0), !bias);
+    return ready(bias ? ox_two(o, "Add", y, ox_in(o, 2), true) : y);
+}
+
+static bool say_repack(Ox *o) {
+    ATTRS(RepackAttrs);
+    int64_t dim[4], perm[4] = {1, 0, 2, 3};
+    memcpy(dim, a->dim, sizeof dim);
+    if (a->how == REPACK_RESHAPE)
+        return ready(ox_two(o, "Reshape", ox_in(o, 0), ox_ints(o, (int)a->rank, dim), true));
+    if (a->how == REPACK_TRANSPOSE) {
+        dim[0] = a->dim[1];
+        dim[1] = a->dim[0];
+    }
+    const char *x = ox_as(o, 0, (int)a->rank, dim);
+    if (a->how == REPACK_TRANSPOSE) {
+        ox_begin(o, "Transpose");
+        ox_arg(o, x);
+        ox_attr_ints(o, "perm", (int)a->rank, perm);
+        return ready(ox_end(o, true));
+    }
+    const char *from = ox_ints(o, 2, (const int64_t[]){-1, -1});
+    const char *to = ox_ints(o, 2, (const int64_t[]){INT_MIN, INT_MIN});
+    const char *axes = ox_ints(o, 2, (const int64_t[]){2, 3});
+    ox_begin(o, "Slice");
+    ox_arg(o, x);
+    ox_arg(o, from);
+    ox_arg(o, to);
+    ox_arg(o, axes);
+    ox_arg(o, from);
+    return ready(ox_end(o, true));
+}
+
+/* ---- windows ---- */
+/* Padding behind grows to what the last window reaches. */
+static void full_pads(const Ox *o, const int64_t kernel[2], const int64_t stride[2],
+                      const int64_t pad[4], int64_t out[4]) {
+    memcpy(out, pad, 4 * sizeof *out);
+    for (int d = 0; d < 2; d++) {
+        int64_t reach = (ox_result(o)->dim[1 + d] - 1) * stride[d] + kernel[d];
+        int64_t behind = reach - ox_shape(o, 0)->dim[1 + d] - pad[2 * d];
+        out[2 * d + 1] = behind > pad[2 * d + 1] ? behind : pad[2 * d + 1];
+    }
+}
+
+static const char *pooled(Ox *o, const char *type, const char *x, const PoolAttrs *a, bool whole,
+                          bool last) {
+    int64_t pad[4];
+    full_pads(o, a->kernel, a->stride, a->pad, pad);
+    ox_begin(o, type);
+    ox_arg(o, x);
+    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
+    ox_attr_ints(o, "strides", 2, a->stride);
+    attr_pads(o, pad);
+    if (whole)
+        ox_attr_int(o, "count_include_pad", 1);
+    return ox_end(o, last);
+}
+
+static bool say_maxpool(Ox *o) {
+    ATTRS(PoolAttrs);
+    return ready(pooled(o, "MaxPool", ox_in(o, 0), a, false, true));
+}
+
+static bool say_avgpool(Ox *o) {
+    ATTRS(PoolAttrs);
+    return ready(pooled(o, "AveragePool", ox_in(o, 0), a, a->count_pad, true));
+}
+
+static bool say_lp_pool(Ox *o) {
+    ATTRS(LpPoolAttrs);
+    int64_t pad[4];
+    if (a->p != floor(a->p))
+        return ox_refuse(o, "its exponent %g is no whole number", a->p);
+    full_pads(o, a->kernel, a->stride, a->pad, pad);
+    ox_begin(o, "LpPool");
+    ox_arg(o, ox_in(o, 0));
+    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
+    ox_attr_ints(o, "strides", 2, a->stride);
+    attr_pads(o, pad);
+    ox_attr_int(o, "p", (int64_t)a->p);
+    return ready(ox_end(o, true));
+}
+
+/* coefficient * (sum of the window) + bias */
+static bool say_subsample(Ox *o) {
+    ATTRS(PoolAttrs);
+    const char *mean = pooled(o, "AveragePool", ox_in(o, 0), a, true, false);
+    const char *sum = line(o, mean, (double)(a->kernel[0] * a->kernel[1]), 0, false);
+    const char *y = ox_two(o, "Mul", sum, ox_over(o, 1), false);
+    return ready(ox_two(o, "Add", y, ox_over(o, 2), true));
+}
+
+/* ONNX divides alpha by the size, and so does alpha_per. */
+static bool say_lrn(Ox *o) {
+    ATTRS(NormAttrs);
+    double size = (double)a->size;
+    if (a->region == NORM_WITHIN) {
+        int64_t reach = (a->size - 1) / 2;
+        PoolAttrs window = {
+            .kernel = {a->size, a->size}, .stride = {1, 1}, .pad = {reach, reach, reach, reach}};
+        const char *x = ox_in(o, 0), *s = ox_two(o, "Mul", x, x, false);
+        s = pooled(o, "AveragePool", s, &window, true, false);
+        s = line(o, s, a->alpha_per ? a->alpha : a->alpha * size * size, a->k, false);
+        s = ox_two(o, "Pow", s, ox_number(o, -a->beta), false);
+        return ready(ox_two(o, "Mul", x, s, true));
+    }
+    ox_begin(o, "LRN");
+    ox_arg(o, ox_in(o, 0));
+    ox_attr_int(o, "size", a->size);
+    ox_attr_float(o, "alpha", a->alpha_per ? a->alpha : a->alpha * size);
+    ox_attr_float(o, "beta", a->beta);
+    ox_attr_float(o, "bias", a->k);
+    return ready(ox_end(o, true));
+}
+
+/* ---- along axes ---- */
+static bool reduced(Ox *o, const char *type, const char *global) {
+    ATTRS(AxisAttrs);
+    if (a->axis == AXIS_TIME)
+        return named(o, global);
+    int64_t axis = a->axis == AXIS_MAPS ? 1 : a->axis == AXIS_HEIGHT ? 2 : 3;
+    const char *axes = ox_ints(o, 1, &axis);
+    ox_begin(o, type);
+    ox_arg(o, ox_in(o, 0));
+    ox_arg(o, axes);
+    ox_attr_int(o, "keepdims", 1);
+    return ready(ox_end(o, true));
+}
+static bool say_mean(Ox *o) {
+    return reduced(o, "ReduceMean", "GlobalAveragePool");
+}
+static bool say_max(Ox *o) {
+    return reduced(o, "ReduceMax", "GlobalMaxPool");
+}
+
+/* ---- cells in other places ---- */
+static bool sliced(Ox *o, int n, const int64_t *from, const int64_t *to, const int64_t *axes,
+                   const int64_t *steps) {
+    const char *f = ox_ints(o, n, from), *t = ox_ints(o, n, to), *x = ox_ints(o, n, axes);
+    const char *s = steps ? ox_ints(o, n, steps) : NULL;
+    ox_begin(o, "Slice");
+    ox_arg(o, ox_in(o, 0));
+    ox_arg(o, f);
+    ox_arg(o, t);
+    ox_arg(o, x);
+    if (s)
+        ox_arg(o, s);
+    return ready(ox_end(o, true));
+}
+
+static bool say_slice(Ox *o) {
+    ATTRS(SliceAttrs);
+    int64_t axis = 1, end = a->from + a->count;
+    return sliced(o, 1, &a->from, &end, &axis, NULL);
+}
+
+static bool say_crop(Ox *o) {
+    ATTRS(CropAttrs);
+    int64_t from[2];
+    crop_from(a, ox_shape(o, 0), from);
+    const int64_t to[2] = {from[0] + a->size[0], from[1] + a->size[1]}, axes[2] = {2, 3};
+    return sliced(o, 2, from, to, axes, NULL);
+}
+
+static bool say_downsample(Ox *o) {
+    ATTRS(CropAttrs);
+    const int64_t from[2] = {0, 0}, axes[2] = {2, 3};
+    return sliced(o, 2, from, ox_shape(o, 0)->dim + 1, axes, a->factor);
+}
+
+static bool say_pad(Ox *o) {
+    ATTRS(PadAttrs);
+    static const char *const mode[] = {"constant", "reflect", "edge"};
+    const int64_t pads[8] = {0, a->maps,       a->pad[0], a->pad[2],
+                             0, a->maps_after, a->pad[1], a->pad[3]};
+    const char *p = ox_ints(o, 8, pads);
+    ox_begin(o, "Pad");
+    ox_arg(o, ox_in(o, 0));
+    ox_arg(o, p);
+    ox_attr_text(o, "mode", mode[a->mode]);
+    return ready(ox_end(o, true));
+}
+
+static bool resized(Ox *o, bool bilinear, bool align) {
+    const char *sizes = ox_ints(o, 2, ox_result(o)->dim + 1);
+    ox_begin(o, "Resize");
+    ox_arg(o, ox_in(o, 0));
+    ox_arg(o, "");
+    ox_arg(o, "");
+    ox_arg(o, sizes);
+    ox_attr_ints(o, "axes", 2, (const int64_t[]){2, 3});
+    ox_attr_text(o, "mode", bilinear ? "linear" : "nearest");
+    ox_attr_text(o, "coordinate_transformation_mode",
+                 !bilinear ? "asymmetric"
+                 : align   ? "align_corners"
+                           : "half_pixel");
+    if (!bilinear)
+        ox_attr_text(o, "nearest_mode", "floor");
+    return ready(ox_end(o, true));
+}
+
+static bool say_upsample(Ox *o) {
+    ATTRS(ResizeAttrs);
+    return resized(o, a->mode == 1, a->align);
+}
+
+static bool say_resize(Ox *o) {
+    ATTRS(ResizeAttrs);
+    return resized(o, a->mode == 1, a->align);
+}
+
+static bool say_transpose(Ox *o) {
+    ATTRS(PermuteAttrs);
+    static const char *const order[] = {"chw", "cwh", "hcw", "hwc", "wch", "whc"};
+    int64_t perm[4] = {0};
+    for (int i = 0; i < 3; i++)
+        perm[1 + i] = strchr("chw", order[a->order][i]) - "chw" + 1;
+    ox_begin(o, "Transpose");
+    ox_arg(o, ox_in(o, 0));
+    ox_attr_ints(o, "perm", 4, perm);
+    return ready(ox_end(o, true));
+}
+
+static const char *shaped(Ox *o, const char *x, int rank, const int64_t *dim, bool last) {
+    return ox_two(o, "Reshape", x, ox_ints(o, rank, dim), last);
+}
+
+static bool say_reshape(Ox *o) {
+    ATTRS(ReshapeAttrs);
+    const int64_t dim[4] = {0, a->maps, a->size[0], a->size[1]};
+    return ready(shaped(o, ox_in(o, 0), 4, dim, true));
+}
+
+static bool say_channel_shuffle(Ox *o) {
+    ATTRS(ShuffleAttrs);
+    const int64_t *d = ox_shape(o, 0)->dim, perm[5] = {0, 2, 1, 3, 4};
+    const int64_t table[5] = {0, a->groups, d[0] / a->groups, d[1], d[2]};
+    const char *x = shaped(o, ox_in(o, 0), 5, table, false);
+    ox_begin(o, "Transpose");
+    ox_arg(o, x);
+    ox_attr_ints(o, "perm", 5, perm);
+    x = ox_end(o, false);
+    return ready(shaped(o, x, 4, (const int64_t[]){0, d[0], d[1], d[2]}, true));
+}
+
+const OxSay ox_say[OP_COUNT] = {
+    [OP_LOAD_INPUT] = say_load_input,
+    [OP_CONV2D] = say_conv,
+    [OP_DECONV] = say_deconv,
+    [OP_DENSE] = say_dense,
+    [OP_VDENSE] = say_vdense,
+    [OP_REPACK] = say_repack,
+    [OP_SUBSAMPLE] = say_subsample,
+    [OP_MAXPOOL] = say_maxpool,
+    [OP_AVGPOOL] = say_avgpool,
+    [OP_LP_POOL] = say_lp_pool,
+    [OP_GLOBAL_AVGPOOL] = say_global_avgpool,
+    [OP_GLOBAL_MAXPOOL] = say_global_maxpool,
+    [OP_MEAN] = say_mean,
+    [OP_MAX] = say_max,
+    [OP_CROP] = say_crop,
+    [OP_PAD] = say_pad,
+    [OP_DOWNSAMPLE] = say_downsample,
+    [OP_UPSAMPLE] = say_upsample,
+    [OP_RESIZE] = say_resize,
+    [OP_LRN] = say_lrn,
+    [OP_BN] = say_bn,
+    [OP_INSTANCENORM] = say_instancenorm,
+    [OP_RELU] = say_relu,
+    [OP_TANH] = say_tanh,
+    [OP_STANH] = say_stanh,
+    [OP_SIGMOID] = say_sigmoid,
+    [OP_LEAKY_RELU] = say_leaky_relu,
+    [OP_PRELU] = say_prelu,
+    [OP_ELU] = say_elu,
+    [OP_SOFTPLUS] = say_softplus,
+    [OP_SWISH] = say_swish,
+    [OP_GELU] = say_gelu,
+    [OP_ABS] = say_abs,
+    [OP_NEG] = say_neg,
+    [OP_SCALE] = say_scale,
+    [OP_CLIP] = say_clip,
+    [OP_SQUARE] = say_square,
+    [OP_SQRT] = say_sqrt,
+    [OP_EXP] = say_exp,
+    [OP_LOG] = say_log,
+    [OP_POW] = say_pow,
+    [OP_SOFT_THRESHOLD] = say_soft_threshold,
+    [OP_HARD_THRESHOLD] = say_hard_threshold,
+    [OP_DROPOUT] = say_dropout,
+    [OP_ADD] = say_add,
+    [OP_MUL] = say_mul,
+    [OP_SUB] = say_sub,
+    [OP_DIV] = say_div,
+    [OP_MAXIMUM] = say_maximum,
+    [OP_MINIMUM] = say_minimum,
+    [OP_SOFTMAX] = say_softmax,
+    [OP_FLATTEN] = say_flatten,
+    [OP_CONCAT] = say_concat,
+    [OP_SLICE] = say_slice,
+    [OP_TRANSPOSE] = say_transpose,
+    [OP_CHANNEL_SHUFFLE] = say_channel_shuffle,
+    [OP_RESHAPE] = say_reshape,
+    [OP_RBF] = say_rbf,
+};

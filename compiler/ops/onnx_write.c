@@ -1,0 +1,321 @@
+/* onnx_write.c: protobuf messages of an ONNX graph (onnx_write.h).
+ *
+ * requires: the forward graph as the front end built it.  ensures: names are unique; a node's name
+ * is its layer's label, so that an import finds the labels again; nodes stand in the order in which
+ * they read each other.
+ * Source: onnx.proto (field numbers), the encoding document of Protocol Buffers.
+ */
+#include "ops/onnx_write.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bug.h"
+
+/* ---- the wire ---- */
+enum { VARINT, FIXED64, BYTES, FIXED32 = 5 };
+enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12 };
+enum { NODE_INPUT = 1, NODE_OUTPUT, NODE_NAME, NODE_TYPE, NODE_ATTRIBUTE };
+enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9 };
+enum { TYPE_FLOAT = 1, TYPE_INT64 = 7 };
+
+static void varint(StrBuf *b, uint64_t v) {
+    for (; v > 127; v >>= 7)
+        sb_putc(b, (char)(unsigned char)((v & 127) | 128));
+    sb_putc(b, (char)(unsigned char)v);
+}
+
+static void put_int(StrBuf *b, int field, int64_t v) {
+    varint(b, (uint64_t)field << 3 | VARINT);
+    varint(b, (uint64_t)v);
+}
+
+static void put_bytes(StrBuf *b, int field, const void *data, size_t n) {
+    varint(b, (uint64_t)field << 3 | BYTES);
+    varint(b, n);
+    sb_write(b, data, n);
+}
+
+static void put_text(StrBuf *b, int field, const char *text) {
+    put_bytes(b, field, text, strlen(text));
+}
+
+static void put_message(StrBuf *b, int field, const StrBuf *m) {
+    put_bytes(b, field, m->length ? m->text : "", m->length);
+}
+
+/* ---- names ---- */
+static const char *unique(Ox *o, Map *taken, const char *wanted) {
+    const char *name = wanted;
+    for (int i = 2; map_has(taken, name); i++)
+        name = arena_printf(o->arena, "%s.%d", wanted, i);
+    map_put(taken, name, o);
+    return name;
+}
+
+static const char *temporary(Ox *o) {
+    return unique(o, &o->taken, arena_printf(o->arena, "_%d", ++o->temps));
+}
+
+bool ox_refuse(Ox *o, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(o->why, sizeof o->why, format, args);
+    va_end(args);
+    return false;
+}
+
+const Shape *ox_shape(const Ox *o, int input) {
+    return &graph_v(o->g, o->node->in[input])->shape;
+}
+
+const Shape *ox_result(const Ox *o) {
+    return &graph_v(o->g, o->node->out[0])->shape;
+}
+
+static const char *initializer(Ox *o, const char *name, int param, int rank, const int64_t *dim) {
+    OnnxTensor *t = vec_add(o->arena, &o->tensor);
+    t->name = unique(o, &o->taken, name);
+    t->param = param;
+    t->rank = rank;
+    for (int i = 0; i < rank && i < 5; i++)
+        t->dim[i] = dim[i];
+    return t->name;
+}
+
+const char *ox_in(Ox *o, int input) {
+    ValueId id = o->node->in[input];
+    const Value *v = graph_v(o->g, id);
+    if (!o->value[id] && v->kind == VK_PARAM)
+        o->value[id] =
+            initializer(o, o->params->at[v->slot].name, v->slot, v->shape.rank, v->shape.dim);
+    BUG_IF(!o->value[id], "a value of '%s' was not said before", op_name[o->node->op]);
+    return o->value[id];
+}
+
+const char *ox_as(Ox *o, int input, int rank, const int64_t *dim) {
+    const Value *v = graph_v(o->g, o->node->in[input]);
+    bool same = v->shape.rank == rank;
+    for (int i = 0; same && i < rank; i++)
+        same = v->shape.dim[i] == dim[i];
+    if (same)
+        return ox_in(o, input);
+    if (v->kind == VK_PARAM && !o->value[o->node->in[input]])
+        return o->value[o->node->in[input]] =
+                   initializer(o, o->params->at[v->slot].name, v->slot, rank, dim);
+    if (v->kind == VK_PARAM) /* read in two forms */
+        return initializer(o, o->params->at[v->slot].name, v->slot, rank, dim);
+    return ox_two(o, "Reshape", ox_in(o, input), ox_ints(o, rank, dim), false);
+}
+
+const char *ox_over(Ox *o, int input) {
+    const Value *v = graph_v(o->g, o->node->in[input]);
+    int64_t c = v->shape.dim[0];
+    if (v->shape.rank != 1 || ox_shape(o, 0)->rank != 3)
+        return ox_in(o, input);
+    if (!v->batched)
+        return ox_as(o, input, 3, (const int64_t[]){c, 1, 1});
+    return ox_two(o, "Reshape", ox_in(o, input), ox_ints(o, 4, (const int64_t[]){0, c, 1, 1}),
+                  false);
+}
+
+/* ---- constants ---- */
+static const char *constant(Ox *o, int type, int rank, int64_t n, const void *data, size_t bytes) {
+    StrBuf t = sb_new(o->arena);
+    const char *name = temporary(o);
+    if (rank)
+        put_int(&t, TENSOR_DIMS, n);
+    put_int(&t, TENSOR_TYPE, type);
+    put_text(&t, TENSOR_NAME, name);
+    put_bytes(&t, TENSOR_RAW, data, bytes);
+    put_message(&o->body, GRAPH_INITIALIZER, &t);
+    return name;
+}
+
+const char *ox_number(Ox *o, double x) {
+    float f = (float)x;
+    return constant(o, TYPE_FLOAT, 0, 1, &f, sizeof f);
+}
+
+const char *ox_ints(Ox *o, int n, const int64_t *v) {
+    return constant(o, TYPE_INT64, 1, n, v, (size_t)n * sizeof *v);
+}
+
+/* ---- nodes ---- */
+void ox_begin(Ox *o, const char *type) {
+    o->node_text = sb_new(o->arena);
+    put_text(&o->node_text, NODE_TYPE, type);
+}
+
+void ox_arg(Ox *o, const char *name) {
+    put_text(&o->node_text, NODE_INPUT, name);
+}
+
+enum {
+    ATTR_NAME = 1,
+    ATTR_FLOAT_ = 2,
+    ATTR_INT_ = 3,
+    ATTR_TEXT = 4,
+    ATTR_INTS = 8,
+    ATTR_KIND = 20
+};
+enum { KIND_FLOAT = 1, KIND_INT = 2, KIND_TEXT = 3, KIND_INTS = 7 };
+
+void ox_attr_int(Ox *o, const char *name, int64_t x) {
+    StrBuf a = sb_new(o->arena);
+    put_text(&a, ATTR_NAME, name);
+    put_int(&a, ATTR_INT_, x);
+    put_int(&a, ATTR_KIND, KIND_INT);
+    put_message(&o->node_text, NODE_ATTRIBUTE, &a);
+}
+
+void ox_attr_ints(Ox *o, const char *name, int n, const int64_t *v) {
+    StrBuf a = sb_new(o->arena);
+    put_text(&a, ATTR_NAME, name);
+    for (int i = 0; i < n; i++)
+        put_int(&a, ATTR_INTS, v[i]);
+    put_int(&a, ATTR_KIND, KIND_INTS);
+    put_message(&o->node_text, NODE_ATTRIBUTE, &a);
+}
+
+void ox_attr_float(Ox *o, const char *name, double x) {
+    StrBuf a = sb_new(o->arena);
+    float f = (float)x;
+    put_text(&a, ATTR_NAME, name);
+    varint(&a, (uint64_t)ATTR_FLOAT_ << 3 | FIXED32);
+    sb_write(&a, (const char *)&f, sizeof f);
+    put_int(&a, ATTR_KIND, KIND_FLOAT);
+    put_message(&o->node_text, NODE_ATTRIBUTE, &a);
+}
+
+void ox_attr_text(Ox *o, const char *name, const char *text) {
+    StrBuf a = sb_new(o->arena);
+    put_text(&a, ATTR_NAME, name);
+    put_text(&a, ATTR_TEXT, text);
+    put_int(&a, ATTR_KIND, KIND_TEXT);
+    put_message(&o->node_text, NODE_ATTRIBUTE, &a);
+}
+
+const char *ox_end(Ox *o, bool last) {
+    const Value *v = graph_v(o->g, o->node->out[0]);
+    const char *name = o->value[o->node->out[0]], *label = o->node->label;
+    if (!last)
+        name = temporary(o);
+    else if (!name)
+        name = v->name ? unique(o, &o->taken, v->name) : temporary(o);
+    if (last)
+        o->value[o->node->out[0]] = name;
+    put_text(&o->node_text, NODE_OUTPUT, name);
+    if (last && label) { /* the first node of a layer has its name alone */
+        if (map_has(&o->nodes, label))
+            label = arena_printf(o->arena, "%s.%s", label, op_name[o->node->op]);
+        put_text(&o->node_text, NODE_NAME, unique(o, &o->nodes, label));
+    }
+    put_message(&o->body, GRAPH_NODE, &o->node_text);
+    return name;
+}
+
+const char *ox_one(Ox *o, const char *type, const char *a, bool last) {
+    ox_begin(o, type);
+    ox_arg(o, a);
+    return ox_end(o, last);
+}
+
+const char *ox_two(Ox *o, const char *type, const char *a, const char *b, bool last) {
+    ox_begin(o, type);
+    ox_arg(o, a);
+    ox_arg(o, b);
+    return ox_end(o, last);
+}
+
+bool ox_same(Ox *o, const char *name) {
+    if (o->value[o->node->out[0]]) /* the graph's output has its name already */
+        ox_one(o, "Identity", name, true);
+    else
+        o->value[o->node->out[0]] = name;
+    return true;
+}
+
+/* ---- the graph ---- */
+/* ValueInfoProto: name 1, type 2 {tensor_type 1 {elem_type 1, shape 2 {dim 1 {value 1, param 2}}}}
+ */
+static void put_value(Ox *o, int field, const char *name, const Value *v) {
+    StrBuf dims = sb_new(o->arena), tensor = sb_new(o->arena), type = sb_new(o->arena);
+    StrBuf info = sb_new(o->arena);
+    for (int i = v->batched ? -1 : 0; i < v->shape.rank; i++) {
+        StrBuf d = sb_new(o->arena);
+        if (i < 0)
+            put_text(&d, 2, "N");
+        else
+            put_int(&d, 1, v->shape.dim[i]);
+        put_message(&dims, 1, &d);
+    }
+    put_int(&tensor, 1, TYPE_FLOAT);
+    put_message(&tensor, 2, &dims);
+    put_message(&type, 1, &tensor);
+    put_text(&info, 1, name);
+    put_message(&info, 2, &type);
+    put_message(&o->body, field, &info);
+}
+
+static void mark(const Graph *g, bool *need, ValueId output) {
+    need[output] = true;
+    for (NodeId id = g->nnode; id-- > 1;) { /* inputs come before their readers */
+        const Node *n = graph_n(g, id);
+        bool any = false;
+        for (int k = 0; k < n->nout; k++)
+            any |= n->out[k] && need[n->out[k]];
+        for (int i = 0; any && !n->dead && i < n->nin; i++)
+            need[n->in[i]] = true;
+    }
+}
+
+static const char *say(Ox *o, NodeId id) {
+    o->node = graph_n(o->g, id);
+    const char *label = o->node->label ? o->node->label : "";
+    for (int i = -1; i < o->node->nin; i++) {
+        const Shape *s = i < 0 ? ox_result(o) : ox_shape(o, i);
+        bool images = graph_v(o->g, i < 0 ? o->node->out[0] : o->node->in[i])->batched;
+        if (images ? s->rank != 1 && s->rank != 3 : s->rank > 4)
+            return arena_printf(o->arena, "layer '%s' (%s) has more axes than images", label,
+                                op_name[o->node->op]);
+    }
+    o->why[0] = 0;
+    if (!ox_say[o->node->op])
+        ox_refuse(o, "ONNX has no such operator");
+    else if (ox_say[o->node->op](o))
+        return NULL;
+    return arena_printf(o->arena, "layer '%s' (%s): %s", label, op_name[o->node->op], o->why);
+}
+
+OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, ValueId output,
+                     const char *name, const char *const *inputs) {
+    Ox o = {.arena = arena, .g = g, .params = params, .body = sb_new(arena)};
+    OnnxGraph r = {.refused = NULL};
+    bool *need = ARENA_ARRAY(arena, g->nvalue, bool);
+    o.value = ARENA_ARRAY(arena, g->nvalue, const char *);
+    o.taken = map_new(arena);
+    o.nodes = map_new(arena);
+    if (!output)
+        return (OnnxGraph){.refused = "it declares no output"};
+    mark(g, need, output);
+    put_text(&o.body, GRAPH_NAME, g->net ? g->net : "net");
+    for (ValueId v = 1; v < g->nvalue; v++)
+        if (graph_v(g, v)->kind == VK_INPUT && need[v]) {
+            o.value[v] = unique(&o, &o.taken, inputs[graph_v(g, v)->slot]);
+            put_value(&o, GRAPH_INPUT, o.value[v], graph_v(g, v));
+        }
+    o.value[output] = unique(&o, &o.taken, name);
+    for (NodeId id = 1; id < g->nnode && !r.refused; id++) {
+        const Node *n = graph_n(g, id);
+        bool wanted = !n->dead && n->nout && n->out[0] && need[n->out[0]];
+        r.refused = wanted ? say(&o, id) : NULL;
+    }
+    put_value(&o, GRAPH_OUTPUT, o.value[output], graph_v(g, output));
+    r.body = o.body.text;
+    r.size = o.body.length;
+    r.tensor = o.tensor.data;
+    r.tensors = o.tensor.len;
+    return r;
+}

@@ -1,0 +1,84 @@
+/* onnx_write.h: a network in the terms of ONNX, for `NAME export --as=onnx`.
+ *
+ * onnx_graph writes the body of a GraphProto: nodes, inputs, the declared output and small
+ * constants.  The parameters it reads are listed; the program appends them with its own weights
+ * (runtime/rt_export.c).  An operation is said by a function in the table of onnx_ops.c; one without
+ * a row there, or whose function refuses, makes the whole network one that cannot be exported, and
+ * `refused` says which layer and why.
+ *
+ * Values: images are [N, C, H, W], vectors [N, C], N symbolic; values without images have no N.
+ * Source: onnx.proto; the operator schemas of onnx.ai, operator set 18.
+ */
+#ifndef OPS_ONNX_WRITE_H
+#define OPS_ONNX_WRITE_H
+
+#include "base/map.h"
+#include "base/str.h"
+#include "base/vec.h"
+#include "ir/op.h"
+#include "ops/attrs.h"
+
+enum { ONNX_SET = 18 };
+
+typedef struct OnnxTensor { /* a parameter as an initializer */
+    const char *name;
+    int param; /* index in the ParamList */
+    int rank;
+    int64_t dim[5];
+} OnnxTensor;
+
+typedef struct OnnxGraph {
+    const char *body;
+    size_t size;
+    const OnnxTensor *tensor;
+    int tensors;
+    const char *refused; /* NULL: it can be exported */
+} OnnxGraph;
+
+/* g: the forward graph before any pass; output: the declared one, called `name`. */
+OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, ValueId output,
+                     const char *name, const char *const *inputs);
+
+/* ---- for onnx_ops.c ---- */
+typedef struct Ox {
+    Arena *arena;
+    const Graph *g;
+    const ParamList *params;
+    StrBuf body, node_text;
+    const char **value; /* per ValueId: its name, or NULL so far */
+    Map taken, nodes; /* names of values; of nodes, which are others */
+    VEC(OnnxTensor) tensor;
+    const Node *node; /* being said */
+    char why[160];
+    int temps;
+} Ox;
+
+typedef bool (*OxSay)(Ox *);
+extern const OxSay ox_say[OP_COUNT];
+
+bool ox_refuse(Ox *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const Shape *ox_shape(const Ox *o, int input);
+const Shape *ox_result(const Ox *o);
+/* Names of inputs: as they are; with other dimensions (of values without images only: dim); so that
+ * they repeat over input 0. */
+const char *ox_in(Ox *o, int input);
+const char *ox_as(Ox *o, int input, int rank, const int64_t *dim);
+const char *ox_over(Ox *o, int input);
+/* Constants. */
+const char *ox_number(Ox *o, double x);
+const char *ox_ints(Ox *o, int n, const int64_t *v);
+/* A node: begin, arguments and attributes in any order, end.  last: it makes the value of the
+ * graph's node; else a value of its own, whose name is the result. */
+void ox_begin(Ox *o, const char *type);
+void ox_arg(Ox *o, const char *name); /* "": left out */
+void ox_attr_int(Ox *o, const char *name, int64_t x);
+void ox_attr_ints(Ox *o, const char *name, int n, const int64_t *v);
+void ox_attr_float(Ox *o, const char *name, double x);
+void ox_attr_text(Ox *o, const char *name, const char *text);
+const char *ox_end(Ox *o, bool last);
+const char *ox_one(Ox *o, const char *type, const char *a, bool last);
+const char *ox_two(Ox *o, const char *type, const char *a, const char *b, bool last);
+/* The result is that value itself. */
+bool ox_same(Ox *o, const char *name);
+
+#endif
