@@ -10,6 +10,7 @@
 #include "rt_alloc.h"
 #include "rt_io.h"
 #include "rt_par.h"
+#include "rt_weights.h"
 
 void rt_cli_start(rt_cli *cli, const rt_model *model, const char *argv0) {
     const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
@@ -60,6 +61,18 @@ static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err) {
                    cli->out, (int)n, cli->program);
 }
 
+/* A message has room for the first differences; here are all of them. */
+static void list_differences(rt_cli *cli, const netrt *m) {
+    rt_text all = {0};
+    int n = rt_weights_differences(m, cli->weights, &all);
+    for (char *line = all.data; n > 0 && line && *line; n--) {
+        char *end = line + strcspn(line, "\n");
+        rt_warn(&cli->progress, "%.*s", (int)(end - line), line);
+        line = end + (*end == '\n');
+    }
+    rt_text_free(&all);
+}
+
 int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     char path[4200];
     netrt_options o = {(int)cli->threads, cli->batch, cli->seed >= 0 ? (uint64_t)cli->seed : 0};
@@ -82,6 +95,8 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     if (cli->weights && rt_weights_load(*m, cli->weights, flags, &loaded, err) == 0 && flags)
         rt_warn(&cli->progress, "%s: %d tensors taken, the others keep their initial values",
                 cli->weights, loaded);
+    if (cli->weights && err->code == NETRT_EDATA)
+        list_differences(cli, *m);
     if (cli->weights && err->code && err->code != NETRT_ELIMIT)
         rt_advise(err, "weights are a safetensors file as `train` leaves it, %s/last.safetensors",
                   cli->out);

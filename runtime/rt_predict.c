@@ -26,7 +26,7 @@ typedef struct Predict {
 /* Pictures have no classes: the line says where the result went. */
 static void line_picture(Predict *p, const char *name, const char *path) {
     char clean[400];
-    int64_t d[3];
+    int64_t d[4];
     rt_output_shape(p->m->model, d);
     if (p->cli->json) {
         rt_text_add(&p->out, p->done ? ",\n {\"file\":" : " {\"file\":");

@@ -18,19 +18,24 @@ static int output_of(const rt_model *model) {
     return p->prob >= 0 ? p->prob : p->output;
 }
 
-int rt_output_shape(const rt_model *model, int64_t dim[3]) {
+int rt_output_shape(const rt_model *model, int64_t dim[4]) {
     int at = output_of(model);
-    dim[0] = dim[1] = dim[2] = 1;
+    dim[0] = dim[1] = dim[2] = dim[3] = 1;
     if (at < 0)
         return 0;
-    const rt_layout *l = &model->program[RT_FORWARD].tensor[at].layout;
-    for (int i = 0; i < l->rank && i < 3; i++)
-        dim[i] = l->dim[i];
-    return l->rank < 3 ? l->rank : 3;
+    const rt_tensor *t = &model->program[RT_FORWARD].tensor[at];
+    int64_t frames = rt_tensor_frames(t);
+    int rank = 0;
+    for (int i = 0; i < t->layout.rank && rank < 4; i++) {
+        dim[rank++] = t->layout.dim[i];
+        if (i == 0 && frames > 1)
+            dim[rank++] = frames;
+    }
+    return rank;
 }
 
 int rt_output_is_picture(const rt_model *model) {
-    int64_t dim[3];
+    int64_t dim[4];
     return rt_output_shape(model, dim) == 3 && dim[1] * dim[2] > 1 && model->nmetrics == 0 &&
            model->program[RT_FORWARD].nlosses == 0;
 }
@@ -41,7 +46,7 @@ static int has_ending(const char *path, const char *ending) {
 }
 
 /* The range of pixels is that of the first input. */
-static int to_picture(const rt_model *model, const int64_t dim[3], const float *v, rt_image *img,
+static int to_picture(const rt_model *model, const int64_t dim[4], const float *v, rt_image *img,
                       rt_error *err) {
     const rt_input_spec *s = &model->input[0];
     int64_t cells = dim[1] * dim[2];
@@ -60,7 +65,7 @@ static int to_picture(const rt_model *model, const int64_t dim[3], const float *
     return NETRT_OK;
 }
 
-static int write_one(const rt_model *model, const char *path, int rank, const int64_t dim[3],
+static int write_one(const rt_model *model, const char *path, int rank, const int64_t dim[4],
                      const float *v, rt_error *err) {
     rt_image img = {0};
     if (!has_ending(path, ".png"))
@@ -92,7 +97,7 @@ static void file_in(const char *dir, const char *name, char *path, size_t cap) {
 int rt_save_output(const netrt *m, int64_t image, const char *to, const char *name, char *path,
                    size_t cap, rt_error *err) {
     const rt_model *model = m->model;
-    int64_t dim[3];
+    int64_t dim[4];
     int at = output_of(model), rank = rt_output_shape(model, dim);
     int colours = rank == 3 && (dim[0] == 1 || dim[0] == 3);
     if (at < 0)
@@ -102,7 +107,7 @@ int rt_save_output(const netrt *m, int64_t image, const char *to, const char *na
                        "the output of %s is no picture of 1 or 3 maps\n"
                        "help: --save=NAME.npy saves its numbers",
                        model->name);
-    float *v = rt_alloc((size_t)(dim[0] * dim[1] * dim[2]), sizeof *v, "the output", err);
+    float *v = rt_alloc((size_t)(dim[0] * dim[1] * dim[2] * dim[3]), sizeof *v, "the output", err);
     if (!v)
         return err->code;
     rt_tensor_read(m, RT_FORWARD, at, image, v);

@@ -6,13 +6,14 @@
 
 /* Is the declared output a picture: maps of more than one cell that nothing compares with classes? */
 int rt_output_is_picture(const rt_model *model);
-/* Its extents; the rank. */
-int rt_output_shape(const rt_model *model, int64_t dim[3]);
+/* Its extents, of a clip [channels][frames][height][width]; the rank. */
+int rt_output_shape(const rt_model *model, int64_t dim[4]);
 
 /* The declared output of image `image` of the last run of "forward".  `to` ends in .npy or .png:
- * that file; else a folder, which gets NAME.npy and, of 1 or 3 maps, NAME.png.  Pictures: the spec's
- * pixel range is black to white; what lies beyond is cut, channels stand as the input's do.
- * `path` (of `cap` bytes) receives what was written first.  EUSAGE: .png of something else. */
+ * that file; else a folder, which gets NAME.npy and, of 1 or 3 maps, NAME.png.  Pictures: the
+ * spec's pixel range is black to white; what lies beyond is cut, channels stand as the input's do.
+ * `path` (of `cap` bytes) receives the name, of two the picture's.  EUSAGE: .png of something
+ * else. */
 int rt_save_output(const netrt *m, int64_t image, const char *to, const char *name, char *path,
                    size_t cap, rt_error *err);
 

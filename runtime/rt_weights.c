@@ -15,6 +15,7 @@
 #include "rt_optim.h"
 #include "rt_model.h"
 #include "rt_safetensors.h"
+#include "rt_text.h"
 #include "rt_weights.h"
 
 static void shape_text(char *buf, size_t size, int rank, const int64_t *dim) {
@@ -81,12 +82,15 @@ typedef struct Fit {
     char table[640];
     size_t used;
     int lines;
+    rt_text *all; /* receives every line, or NULL */
 } Fit;
 
 enum { FIT_LINES = 6 };
 
 static void fit_line(Fit *f, const char *name, const char *file, const char *expected) {
     char clean[128];
+    if (f->all)
+        rt_text_printf(f->all, "%s: file %s, expected %s\n", name, file, expected);
     if (f->lines++ >= FIT_LINES || f->used + 200 > sizeof f->table)
         return;
     if (strlen(name) > 48)
@@ -239,7 +243,7 @@ static void compare(const netrt *m, const st_file *file, Fit *f) {
     const rt_model *model = m->model;
     const char *skip = m->skip;
     char have[80], want[80];
-    memset(f, 0, sizeof *f);
+    *f = (Fit){.all = f->all};
     for (int i = 0; i < model->nparams; i++) {
         const rt_param *p = &model->param[i];
         if (!rt_param_saved(p) || skipped(skip, p->name))
@@ -371,8 +375,19 @@ static void take_class_names(netrt *m, const char *text) {
     rt_free(copy);
 }
 
+int rt_weights_differences(const netrt *m, const char *path, rt_text *out) {
+    st_file file = {0};
+    rt_error err = {0};
+    Fit f = {.all = out};
+    if (st_open(&file, path, ST_OPEN_NO_CHECKSUM, &err))
+        return 0;
+    compare(m, &file, &f);
+    st_close(&file);
+    return f.lines > FIT_LINES ? f.lines : 0;
+}
+
 int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err) {
-    Fit f;
+    Fit f = {0};
     int partial = (flags & NETRT_LOAD_PARTIAL) != 0;
     compare(m, file, &f);
     if (loaded)

@@ -8,6 +8,11 @@
 /* Loads from an open file; flags as netrt_load.  *loaded (may be NULL): tensors that fit. */
 int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_error *err);
 
+/* Every difference between network and file, a line each; how many, 0 when a failure of
+ * rt_weights_load names them all. */
+struct rt_text;
+int rt_weights_differences(const netrt *m, const char *path, struct rt_text *out);
+
 /* Adds all parameters (and momenta) and the describing metadata to a writer, which reads them while
  * it finishes: they must not change before.  *hold must be released after the writer is done,
  * whatever the result. */

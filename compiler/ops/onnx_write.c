@@ -277,7 +277,7 @@ static const char *say(Ox *o, NodeId id) {
     for (int i = -1; i < o->node->nin; i++) {
         const Shape *s = i < 0 ? ox_result(o) : ox_shape(o, i);
         bool images = graph_v(o->g, i < 0 ? o->node->out[0] : o->node->in[i])->batched;
-        if (images ? s->rank != 1 && s->rank != 3 : s->rank > 4)
+        if ((images ? s->rank != 1 && s->rank != 3 : s->rank > 4) || shape_frames(s) > 1)
             return arena_printf(o->arena, "layer '%s' (%s) has more axes than images", label,
                                 op_name[o->node->op]);
     }

@@ -2,7 +2,7 @@
  *
  * onnx_graph writes the body of a GraphProto: nodes, inputs, the declared output and small
  * constants.  The parameters it reads are listed; the program appends them with its own weights
- * (runtime/rt_export.c).  An operation is said by a function in the table of onnx_ops.c; one without
+ * (runtime/rt_export.c).  A function in the table of onnx_ops.c says an operation; one without
  * a row there, or whose function refuses, makes the whole network one that cannot be exported, and
  * `refused` says which layer and why.
  *

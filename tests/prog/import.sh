@@ -187,6 +187,21 @@ run 0 -- netc build -q up.net
 run 0 -- ./up export --as=onnx --untrained
 run 0 -- netc import -q up.onnx -o up_again
 
+# --- weights that do not fit ---
+head -c 4000 torch.safetensors | grep -aoE '"[a-z0-9_.]+\.(weight|bias|running_mean|running_var)":' | sort -u >torch_names
+run 4 "Nothing was loaded" "0 of 54 tensors match" -- \
+    ./residual export -w torch.safetensors -o half.npz
+hold "every difference has a line: 54 of the network and those of the file" \
+    [ "$(grep -c '^warning: .*: file .*, expected' stderr)" = $((54 + $(grep -c . torch_names))) ]
+hold "and no file appears" [ ! -e half.npz ]
+run 0 -- netc import -q residual.safetensors --rename=head:tail -o renamed
+run 4 "head.weight" "tail.weight" -- ./residual export -w renamed.safetensors -o half.npz
+run 0 "52 tensors taken" -- ./residual export --partial -w renamed.safetensors -o half.npz
+run 2 "renames nothing" -- netc import residual.safetensors --rename=head
+run 2 "without a network" -- netc import "$vectors/torch.onnx" --rename=a:b
+printf '\211HDF\r\n\032\n' >net.h5
+run 4 "HDF5" "numpy.savez" -- netc import net.h5
+
 # --- the command line ---
 run 2 "needs a file" -- netc import
 run 2 "not an option of 'netc build'" -- netc build --prototxt=x small_v1.net
