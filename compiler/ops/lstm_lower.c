@@ -2,15 +2,15 @@
  *
  * A task is a block of images and walks all steps.  At a step the images are the pixels of the
  * register tile (tile.c): a tile of weights is read once for all of them.  Products go to scratch
- * as flat vectors, so that the parts of the four gates may begin in the middle of a vector.  An
- * image beyond the last is the last one once more: the same numbers are written by the same task.
+ * as flat vectors, so that the parts of the four gates may begin in the middle of a vector.
+ * Images that fill no block walk one after the other.
  *
  * requires: weights in the layout of a 1x1 convolution, backward transposed.  ensures: one chain of
  * additions per sum, whatever the block; padding lanes and halos of what is stored are zero.
  */
 #include "ops/conv.h"
 
-enum { BLOCK_MAX = 8, SPAN = 4 /* gates */ };
+enum { BLOCK_MAX = 8, BLOCK_USUAL = 4 /* plans for one image meet more */, SPAN = 4 /* gates */ };
 
 typedef struct Scan {
     KernelCtx *k;
@@ -21,9 +21,8 @@ typedef struct Scan {
     int64_t units, steps;
     int64_t sums, flat, state; /* floats per image in scratch: of products, gates, h (or c) */
     int64_t span;              /* of all an image has there */
-    int width, images;
-    Val n[BLOCK_MAX]; /* images of the task */
-    Val first;        /* of them */
+    int width, images;         /* that walk together */
+    Val first;                 /* of them */
 } Scan;
 
 /* ---- plan ---- */
@@ -83,7 +82,8 @@ void choose_lstm_scan(const Graph *g, Kernel *k, const Target *t) {
     const Node *n = graph_n(g, k->anchor);
     int64_t part[3], batch = plan_batch(g), threads = max64(1, t->speed.threads);
     int oc = (int)(tile_of(g, n) / t->vector), most = tile_images(t, oc);
-    int images = (int)min64(most < BLOCK_MAX ? most : BLOCK_MAX, max64(1, batch / threads));
+    int64_t share = batch > 1 ? max64(1, batch / threads) : BLOCK_USUAL;
+    int images = (int)min64(most < BLOCK_MAX ? most : BLOCK_MAX, share);
     scratch_parts(g, n, t->vector, part);
     k->algorithm = "walk";
     k->why = "a block of images walks through all steps, its state in scratch";
@@ -102,15 +102,14 @@ static void scan_open(Scan *s, KernelCtx *k, ValueId weights, ValueId sequence) 
     *s = (Scan){.k = k, .e = k->e, .w = weights_of(k, weights), .units = a->units};
     s->steps = graph_v(k->g, sequence)->shape.dim[2];
     s->width = em_width(k->e);
-    s->images = k->k->tile.ow;
     scratch_parts(k->g, k->node, s->width, part);
     s->sums = part[0];
     s->flat = part[1];
     s->state = part[2];
     s->span = part[0] + 2 * part[1] + 2 * part[2];
-    for (int p = 0; p < s->images; p++)
+    for (int p = 0; p < k->k->tile.ow; p++)
         s->offset[p] = p * s->span;
-    s->tile = (RegTile){.pixels = s->images, .oc = k->k->tile.oc, .offset = s->offset};
+    s->tile = (RegTile){.oc = k->k->tile.oc, .offset = s->offset};
 }
 
 /* The places in an image's scratch. */
@@ -129,15 +128,36 @@ static Val scratch_at(const Scan *s, Val image, int what) {
 
 static Val image_of(const Scan *s, Val p) {
     Emit *e = s->e;
-    return em_imin(e, em_add(e, s->first, p), em_sub(e, s->k->n, em_i64(e, 1)));
+    return em_add(e, s->first, p);
 }
 
-static void begin_task(Scan *s, Val task) {
+/* walk(user) for all images of all tasks, block by block; s belongs to user. */
+typedef void (*WalkFn)(void *user);
+static void walk_some(Scan *s, Val first, int images, WalkFn walk, void *user) {
+    s->first = first;
+    s->images = s->tile.pixels = images;
+    em_zero(s->e, s->k->a.scratch, em_i64(s->e, images * s->span));
+    walk(user);
+}
+
+static void walk_all(Scan *s, WalkFn walk, void *user) {
     Emit *e = s->e;
-    s->first = em_mul(e, task, em_i64(e, s->images));
-    for (int p = 0; p < s->images; p++)
-        s->n[p] = image_of(s, em_i64(e, p));
-    em_zero(e, s->k->a.scratch, em_i64(e, s->images * s->span));
+    int block = s->k->k->tile.ow;
+    Val n = s->k->n;
+    Loop task = task_loop(s->k);
+    Val first = em_mul(e, task.i, em_i64(e, block)), end = em_add(e, first, em_i64(e, block));
+    if (block == 1) {
+        walk_some(s, first, 1, walk, user);
+    } else {
+        If whole = em_if(e, em_icmp(e, EM_LE, end, n));
+        walk_some(s, first, block, walk, user);
+        em_else(e, &whole);
+        Loop one = em_for(e, first, n, 1, "one", NULL, 0);
+        walk_some(s, one.i, 1, walk, user);
+        em_for_end(e, &one, NULL, 0);
+        em_endif(e, &whole);
+    }
+    task_end(s->k, &task);
 }
 
 /* sums = start + weights * vector of every image; start(user, image, first vector, j) */
@@ -216,7 +236,7 @@ static Val step_at(const Scan *s, Val t, bool from_end) {
 static void clear_halos(const Scan *s, const View *v) {
     Emit *e = s->e;
     for (int p = 0; p < s->images; p++)
-        halo_row(s->k, v, s->n[p], em_i64(e, 0), v->cblocks, em_i64(e, 0));
+        halo_row(s->k, v, image_of(s, em_i64(e, p)), em_i64(e, 0), v->cblocks, em_i64(e, 0));
 }
 
 /* ---- forward ---- */
@@ -232,7 +252,8 @@ static Val start_gates(Scan *s, void *user, int image, Val vector) {
     Forward *f = user;
     Emit *e = s->e;
     Val cb = em_imin(e, vector, em_i64(e, f->src.cblocks - 1)); /* a tile may reach beyond */
-    Val src = em_load(e, at_step(s, &f->src, s->n[image], cb, f->x), 0, true);
+    Val n = image_of(s, em_i64(e, image));
+    Val src = em_load(e, at_step(s, &f->src, n, cb, f->x), 0, true);
     Val at = em_ptr(e, f->bias, em_mul(e, cb, em_i64(e, s->width)));
     return em_fadd(e, src, em_load(e, at, 0, true));
 }
@@ -272,9 +293,23 @@ static void curves(Forward *f, Val p) {
         move_gates(s, &f->out[1], n, f->x, flat, true);
 }
 
+static void walk_forward(void *user) {
+    Forward *f = user;
+    const LstmAttrs *a = f->s.k->attrs;
+    Emit *e = f->s.e;
+    for (int i = 0; i < 4; i++)
+        if (f->wanted[i])
+            clear_halos(&f->s, &f->out[i]);
+    Loop t = em_for(e, em_i64(e, 0), em_i64(e, f->s.steps), 1, "step", NULL, 0);
+    f->x = step_at(&f->s, t.i, a->reverse);
+    products(&f->s, AT_H, start_gates, f);
+    Loop p = em_for(e, em_i64(e, 0), em_i64(e, f->s.images), 1, "image", NULL, 0);
+    curves(f, p.i);
+    em_for_end(e, &p, NULL, 0);
+    em_for_end(e, &t, NULL, 0);
+}
+
 void lower_lstm_scan(KernelCtx *k) {
-    const LstmAttrs *a = k->attrs;
-    Emit *e = k->e;
     Forward f = {.src = view_of(k, k->node->in[0]), .bias = bias_at(k, k->node->in[2])};
     scan_open(&f.s, k, k->node->in[1], k->node->in[0]);
     for (int i = 0; i < 4; i++) {
@@ -282,19 +317,7 @@ void lower_lstm_scan(KernelCtx *k) {
         if (f.wanted[i])
             f.out[i] = view_of(k, k->node->out[i]);
     }
-    Loop task = task_loop(k);
-    begin_task(&f.s, task.i);
-    for (int i = 0; i < 4; i++)
-        if (f.wanted[i])
-            clear_halos(&f.s, &f.out[i]);
-    Loop t = em_for(e, em_i64(e, 0), em_i64(e, f.s.steps), 1, "step", NULL, 0);
-    f.x = step_at(&f.s, t.i, a->reverse);
-    products(&f.s, AT_H, start_gates, &f);
-    Loop p = em_for(e, em_i64(e, 0), em_i64(e, f.s.images), 1, "image", NULL, 0);
-    curves(&f, p.i);
-    em_for_end(e, &p, NULL, 0);
-    em_for_end(e, &t, NULL, 0);
-    task_end(k, &task);
+    walk_all(&f.s, walk_forward, &f);
 }
 
 /* ---- backward ---- */
@@ -341,27 +364,29 @@ static void curves_back(Backward *b, Val p) {
     move_gates(s, &b->dx, n, b->x, flat, true);
 }
 
+static void walk_backward(void *user) {
+    Backward *b = user;
+    const LstmAttrs *a = b->s.k->attrs;
+    Emit *e = b->s.e;
+    clear_halos(&b->s, &b->dx);
+    Loop t = em_for(e, em_i64(e, 0), em_i64(e, b->s.steps), 1, "step", NULL, 0);
+    Val last = em_i64(e, b->s.steps - 1), before = em_add(e, t.i, em_i64(e, 1));
+    b->is_first = em_icmp(e, EM_EQ, t.i, last);
+    b->x = step_at(&b->s, t.i, !a->reverse);
+    b->before = step_at(&b->s, em_imin(e, before, last), !a->reverse);
+    Loop p = em_for(e, em_i64(e, 0), em_i64(e, b->s.images), 1, "image", NULL, 0);
+    curves_back(b, p.i);
+    em_for_end(e, &p, NULL, 0);
+    products(&b->s, AT_GATES, NULL, NULL);
+    em_for_end(e, &t, NULL, 0);
+}
+
 void lower_lstm_scan_bwd(KernelCtx *k) {
-    const LstmAttrs *a = k->attrs;
-    Emit *e = k->e;
     const Node *node = k->node;
     Backward b = {.dy = view_of(k, node->in[0]),
                   .gates = view_of(k, node->in[1]),
                   .c = view_of(k, node->in[2]),
                   .dx = view_of(k, node->out[0])};
     scan_open(&b.s, k, node->in[3], node->in[0]);
-    Loop task = task_loop(k);
-    begin_task(&b.s, task.i);
-    clear_halos(&b.s, &b.dx);
-    Loop t = em_for(e, em_i64(e, 0), em_i64(e, b.s.steps), 1, "step", NULL, 0);
-    Val last = em_i64(e, b.s.steps - 1), before = em_add(e, t.i, em_i64(e, 1));
-    b.is_first = em_icmp(e, EM_EQ, t.i, last);
-    b.x = step_at(&b.s, t.i, !a->reverse);
-    b.before = step_at(&b.s, em_imin(e, before, last), !a->reverse);
-    Loop p = em_for(e, em_i64(e, 0), em_i64(e, b.s.images), 1, "image", NULL, 0);
-    curves_back(&b, p.i);
-    em_for_end(e, &p, NULL, 0);
-    products(&b.s, AT_GATES, NULL, NULL);
-    em_for_end(e, &t, NULL, 0);
-    task_end(k, &task);
+    walk_all(&b.s, walk_backward, &b);
 }
