@@ -44,7 +44,7 @@ int rt_augment_any(const float *a) {
 }
 
 int64_t rt_augment_room(const struct rt_prep *p) {
-    return 3 * (int64_t)p->height * p->width;
+    return (2 + (p->channels < 4 ? p->channels : 4)) * (int64_t)p->height * p->width;
 }
 
 static void draw(uint64_t seed, int64_t epoch, int64_t sample, uint32_t counter, uint32_t r[4]) {
@@ -150,22 +150,35 @@ static void source(const struct warp *q, int h, int w, int x, int y, double *sx,
     *sy = q->m[2] * dx + q->m[3] * dy + cy + (q->bend ? (double)q->bend[i + (int64_t)h * w] : 0);
 }
 
-static void warp(const struct warp *q, const float *src, float *dst, int h, int w, float outside) {
+/* floor() of a number above -1; a call of the C library per pixel would cost more than the rest. */
+static int floor_of(double v) {
+    int i = (int)v;
+    return i - (v < (double)i);
+}
+
+/* All planes of src (planes of h * w) to dst; outside[plane] around them. */
+static void warp(const struct warp *q, const float *src, float *dst, int planes, int h, int w,
+                 const float *outside) {
+    int64_t plane = (int64_t)h * w;
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++, dst++) {
             double sx, sy;
             source(q, h, w, x, y, &sx, &sy);
-            if (!(sx > -1 && sx < w && sy > -1 && sy < h)) {
-                *dst = outside;
-                continue;
-            }
-            int ix = (int)floor(sx), iy = (int)floor(sy);
+            int inside = sx > -1 && sx < w && sy > -1 && sy < h;
+            int ix = inside ? floor_of(sx) : 0, iy = inside ? floor_of(sy) : 0;
             float fx = (float)(sx - ix), fy = (float)(sy - iy);
-            float top =
-                at(src, h, w, iy, ix, outside) * (1 - fx) + at(src, h, w, iy, ix + 1, outside) * fx;
-            float low = at(src, h, w, iy + 1, ix, outside) * (1 - fx) +
-                        at(src, h, w, iy + 1, ix + 1, outside) * fx;
-            *dst = top * (1 - fy) + low * fy;
+            for (int c = 0; c < planes; c++) {
+                const float *s = src + c * plane;
+                float out = outside[c];
+                if (!inside) {
+                    dst[c * plane] = out;
+                    continue;
+                }
+                float top = at(s, h, w, iy, ix, out) * (1 - fx) + at(s, h, w, iy, ix + 1, out) * fx;
+                float low =
+                    at(s, h, w, iy + 1, ix, out) * (1 - fx) + at(s, h, w, iy + 1, ix + 1, out) * fx;
+                dst[c * plane] = top * (1 - fy) + low * fy;
+            }
         }
 }
 
@@ -198,17 +211,22 @@ static void affine(const float *a, int line, const uint32_t r[2][4], struct warp
     q->m[3] = line ? 1 : c / s;
 }
 
+/* scratch: two planes of bends, then a copy of as many planes as are moved at a time. */
 static void move(const struct rt_prep *p, int real, float outside, const struct warp *q, float *chw,
                  int32_t *map, float *scratch) {
     int64_t plane = (int64_t)p->height * p->width;
-    for (int c = 0; c < p->channels; c++, chw += plane) {
-        float zero = real ? outside : p->lo;
-        memcpy(scratch, chw, (size_t)plane * sizeof *chw);
-        warp(q, scratch, chw, p->height, p->width, (zero - p->mean[channel(p, c)]) / std_of(p, c));
+    float *copy = scratch + 2 * plane, out[4];
+    for (int first = 0; first < p->channels; first += 4) {
+        int n = p->channels - first < 4 ? p->channels - first : 4;
+        for (int c = 0; c < n; c++)
+            out[c] =
+                ((real ? outside : p->lo) - p->mean[channel(p, first + c)]) / std_of(p, first + c);
+        memcpy(copy, chw + first * plane, (size_t)(n * plane) * sizeof *chw);
+        warp(q, copy, chw + first * plane, n, p->height, p->width, out);
     }
     if (map) {
-        memcpy(scratch, map, (size_t)plane * sizeof *map);
-        warp_map(q, (const int32_t *)(const void *)scratch, map, p->height, p->width);
+        memcpy(copy, map, (size_t)plane * sizeof *map);
+        warp_map(q, (const int32_t *)(const void *)copy, map, p->height, p->width);
     }
 }
 
@@ -266,10 +284,10 @@ void rt_augment_apply(const float *a, const struct rt_prep *prep, int real, floa
     draw(seed, epoch, sample, COUNTER_AFFINE, r[0]);
     draw(seed, epoch, sample, COUNTER_AFFINE + 1, r[1]);
     if (moves(a)) {
-        struct warp q = {.bend = a[RT_AUGMENT_ELASTIC] != 0 ? scratch + plane : NULL};
+        struct warp q = {.bend = a[RT_AUGMENT_ELASTIC] != 0 ? scratch : NULL};
         affine(a, prep->height == 1, (const uint32_t(*)[4])r, &q);
         if (q.bend)
-            elastic(a, prep, seed, epoch, sample, scratch + plane, scratch);
+            elastic(a, prep, seed, epoch, sample, scratch, scratch + 2 * plane);
         move(prep, real, outside, &q, chw, map, scratch);
     }
     if (!real && colours_asked(a)) {

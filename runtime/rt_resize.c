@@ -73,28 +73,49 @@ static unsigned char to_byte(int sum) {
     return (unsigned char)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
+/* One row of three channels; taps outermost, so that the three sums run side by side. */
+static void row_of_colours(const struct kernel *k, const unsigned char *row, unsigned char *dst,
+                           int out_w) {
+    for (int x = 0; x < out_w; x++, dst += 3) {
+        const int *weight = k->weight + (size_t)x * (size_t)k->taps;
+        const unsigned char *p = row + 3 * (size_t)k->first[x];
+        int a = 1 << (FIXED_BITS - 1), b = a, c = a;
+        for (int t = 0; t < k->count[x]; t++, p += 3) {
+            a += p[0] * weight[t];
+            b += p[1] * weight[t];
+            c += p[2] * weight[t];
+        }
+        dst[0] = to_byte(a);
+        dst[1] = to_byte(b);
+        dst[2] = to_byte(c);
+    }
+}
+
 /* src has rows rows of in_w pixels; dst gets out_w pixels per row. */
 static void pass_rows(const struct kernel *k, const unsigned char *src, int in_w, int rows,
                       int channels, unsigned char *dst, int out_w) {
     size_t ch = (size_t)channels;
-    for (int y = 0; y < rows; y++) {
+    for (int y = 0; y < rows; y++, dst += (size_t)out_w * ch) {
         const unsigned char *row = src + (size_t)y * (size_t)in_w * ch;
+        if (channels == 3) {
+            row_of_colours(k, row, dst, out_w);
+            continue;
+        }
         for (int x = 0; x < out_w; x++) {
             const int *weight = k->weight + (size_t)x * (size_t)k->taps;
-            const unsigned char *p = row + (size_t)k->first[x] * ch;
-            for (size_t c = 0; c < ch; c++) {
-                int sum = 1 << (FIXED_BITS - 1);
-                for (int t = 0; t < k->count[x]; t++)
-                    sum += p[(size_t)t * ch + c] * weight[t];
-                *dst++ = to_byte(sum);
-            }
+            const unsigned char *p = row + (size_t)k->first[x];
+            int sum = 1 << (FIXED_BITS - 1);
+            for (int t = 0; t < k->count[x]; t++)
+                sum += p[t] * weight[t];
+            dst[x] = to_byte(sum);
         }
     }
 }
 
 /* Columns: whole rows are weighted, so the inner loop is contiguous.  acc has stride ints. */
-static void pass_columns(const struct kernel *k, const unsigned char *src, size_t stride, int out_h,
-                         unsigned char *dst, int *acc) {
+static inline __attribute__((always_inline)) void columns(const struct kernel *k,
+                                                          const unsigned char *src, size_t stride,
+                                                          int out_h, unsigned char *dst, int *acc) {
     for (int y = 0; y < out_h; y++) {
         const int *weight = k->weight + (size_t)y * (size_t)k->taps;
         for (size_t x = 0; x < stride; x++)
@@ -107,6 +128,26 @@ static void pass_columns(const struct kernel *k, const unsigned char *src, size_
         for (size_t x = 0; x < stride; x++)
             dst[(size_t)y * stride + x] = to_byte(acc[x]);
     }
+}
+
+/* The sums are of integers: wider vectors give the same bytes. */
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static void columns_avx2(const struct kernel *k,
+                                                         const unsigned char *src, size_t stride,
+                                                         int out_h, unsigned char *dst, int *acc) {
+    columns(k, src, stride, out_h, dst, acc);
+}
+#endif
+
+static void pass_columns(const struct kernel *k, const unsigned char *src, size_t stride, int out_h,
+                         unsigned char *dst, int *acc) {
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx2")) {
+        columns_avx2(k, src, stride, out_h, dst, acc);
+        return;
+    }
+#endif
+    columns(k, src, stride, out_h, dst, acc);
 }
 
 int rt_image_resize(rt_image *dst, const rt_image *src, int width, int height, rt_error *err) {

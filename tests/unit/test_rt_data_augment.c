@@ -10,7 +10,7 @@
 #include "rt_feed.h"
 
 enum { SIDE = 9, N = SIDE * SIDE };
-static float scratch[4 * N];
+static float scratch[6 * N];
 
 static struct rt_prep prep(int channels, int h, int w) {
     struct rt_prep p = {.channels = channels, .height = h, .width = w, .lo = 0, .hi = 1};

@@ -14,7 +14,7 @@
 #include "rt_rng.h"
 
 enum { SIDE = 12, N = SIDE * SIDE };
-static float room[3 * 40 * 40];
+static float room[5 * 40 * 40];
 
 static struct rt_prep prep(int channels, int h, int w) {
     struct rt_prep p = {.channels = channels, .height = h, .width = w, .lo = 0, .hi = 1};
