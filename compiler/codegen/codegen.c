@@ -110,7 +110,7 @@ typedef struct Body {
     int part;
     int weight;               /* about how long its compilation takes */
     int step;                 /* of the block kernel, or WHOLE */
-    const char *const *steps; /* a block kernel: the bodies of its steps */
+    const char *const *steps; /* a block kernel or update: the bodies that it calls */
 } Body;
 
 /* Kernel `index` of g and its code; NULL: its own, with constants in place of a table. */
@@ -141,7 +141,7 @@ static const char *body_name(Arena *keep, const CodegenInput *in, const Graph *g
 static int body_weight(const Graph *g, const Kernel *k) {
     const char *way = k->algorithm ? k->algorithm : "";
     if (k->lanes)
-        return k->lanes->update ? 40 : 1;
+        return k->lanes->update ? 20 : 1;
     if (op_is(graph_n(g, k->anchor)->op, OPF_E))
         return 1;
     return strncmp(way, "winograd", 8) == 0 || strcmp(way, "gemm") == 0 ||
@@ -159,18 +159,23 @@ static int step_weight(const Graph *g, const Kernel *step) {
                                                                                       : 2;
 }
 
+/* Functions that a kernel in lanes calls: its steps, or the late kernels of an update. */
+static int functions_of(const Lanes *l) {
+    return !l ? 0 : l->update ? l->nlate : l->nsteps;
+}
+
 /* Each step of a block becomes a function: as one they would keep one thread busy while the others
  * have nothing left to do. */
 static void add_steps(CodegenParts *p, Arena *keep, Body *block) {
     const Lanes *l = block->g->kernels[block->index].lanes;
-    const char **name = ARENA_ARRAY(keep, l->nsteps, const char *);
-    for (int i = 0; i < l->nsteps; i++) {
+    int n = functions_of(l);
+    const char **name = ARENA_ARRAY(keep, n, const char *);
+    for (int i = 0; i < n; i++) {
+        int weight = l->update ? 12 : step_weight(block->g, &l->step[i]);
         name[i] = arena_printf(keep, "%s_step%d", block->name, i);
-        p->body[p->bodies++] = (Body){block->g, block->index, name[i], 0,
-                                      step_weight(block->g, &l->step[i]), i, NULL};
+        p->body[p->bodies++] = (Body){block->g, block->index, name[i], 0, weight, i, NULL};
     }
     block->steps = name;
-    block->weight = 1;
 }
 
 /* The code for kernel `index` of g: that of an equal kernel if one came before. */
@@ -183,7 +188,7 @@ static Body *body_for(CodegenParts *p, Arena *keep, const Graph *g, int index) {
     Body *b = &p->body[p->bodies++];
     const Kernel *k = &g->kernels[index];
     *b = (Body){g, index, body_name(keep, p->in, g, index), 0, body_weight(g, k), WHOLE, NULL};
-    if (k->lanes && !k->lanes->update)
+    if (functions_of(k->lanes) > 0)
         add_steps(p, keep, b);
     return b;
 }
@@ -197,11 +202,8 @@ static void deal_out(CodegenParts *p, Arena *keep) {
             Body *b = &p->body[i];
             if (b->weight != weight)
                 continue;
-            if (b->steps) { /* there all bodies are declared */
-                b->part = p->home;
-                continue;
-            }
-            for (int part = b->part = 0; part < p->in->parts; part++)
+            b->part = b->steps ? p->home : 0; /* at home all bodies are declared */
+            for (int part = 0; !b->steps && part < p->in->parts; part++)
                 b->part = load[part] < load[b->part] ? part : b->part;
             load[b->part] += weight;
         }
@@ -210,7 +212,7 @@ static void deal_out(CodegenParts *p, Arena *keep) {
 static int kernels_and_steps(const Graph *g) {
     int n = 0;
     for (int i = 0; g && i < g->nkernels; i++)
-        n += 1 + (g->kernels[i].lanes ? g->kernels[i].lanes->nsteps : 0);
+        n += 1 + functions_of(g->kernels[i].lanes);
     return n;
 }
 

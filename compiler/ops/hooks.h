@@ -102,7 +102,7 @@ WEAK bool bww_accepts(const Graph *g, const struct Kernel *k, NodeId next);
 #define LANES_HALO(name)                                                                           \
     WEAK void lanes_halo_##name(const Graph *g, NodeId n, int input, const Target *t, int halo[4])
 LOWER(lanes);
-WEAK void lower_lanes_step(KernelCtx *k, int step); /* one step of a block as a function */
+WEAK void lower_lanes_step(KernelCtx *k, int step); /* a step, or an update's late kernel */
 LANES(load_input); LANES(conv); LANES(conv_bwd_data); LANES(conv_bwd_weights); LANES(bias_grad);
 LANES(subsample); LANES(subsample_bwd_data); LANES(subsample_bwd_coef); LANES(maxpool);
 LANES(maxpool_bwd); LANES(avgpool); LANES(avgpool_bwd); LANES(softmax); LANES(softmax_bwd);

@@ -513,6 +513,10 @@ void lower_lanes_step(KernelCtx *k, int step) {
     int full = em_width(e);
     const Lanes *plan = k->k->lanes;
     LanesCtx l = {.k = k, .e = e, .g = k->g, .plan = plan, .t = plan->target};
+    if (plan->update) {
+        lower_lanes_late(k, &plan->late[step]);
+        return;
+    }
     em_set_width(e, plan->target->vector);
     k->t = plan->target;
     if (plan->slots) {

@@ -100,5 +100,6 @@ ValueId lanes_forward_weights(const Graph *g, ValueId v);
 void lanes_winograd_bwd_weights(LanesCtx *l);
 
 void lower_lanes_update(KernelCtx *k);
+void lower_lanes_late(const KernelCtx *update, const Kernel *late);
 
 #endif

@@ -197,15 +197,24 @@ static void update_range(const Update *u, const Node *node, ValueId v) {
     em_for_end(e, &i, NULL, 0);
 }
 
-/* Tasks from..to of the row's late kernel, written as it always is. */
-static void run_late(const Update *u, const Kernel *late) {
-    KernelCtx k = *u->k;
+/* Tasks k.a.lo .. k.a.hi - 1 of the update's late kernel, written as it always is. */
+void lower_lanes_late(const KernelCtx *update, const Kernel *late) {
+    KernelCtx k = *update;
     k.k = late;
     k.node = graph_n(k.g, late->anchor);
     k.attrs = k.node->attrs;
+    op_def[k.node->op]->lower(&k);
+}
+
+/* The row's tasks of late kernel i, which has a function of its own if the update is given some. */
+static void run_late(const Update *u, int i) {
+    KernelCtx k = *u->k;
     k.a.lo = field(u, offsetof(Row, from));
     k.a.hi = field(u, offsetof(Row, to));
-    op_def[k.node->op]->lower(&k);
+    if (k.step)
+        em_body_call(u->e, k.step[i], k.a.frame, k.a.lo, k.a.hi, k.a.scratch, em_c_null(u->e));
+    else
+        lower_lanes_late(&k, &u->plan->late[i]);
 }
 
 void lower_lanes_update(KernelCtx *k) {
@@ -223,7 +232,7 @@ void lower_lanes_update(KernelCtx *k) {
     Val kind = field(&u, offsetof(Row, kind));
     for (int i = 0; i < plan->nlate; i++) {
         If f = em_if(e, em_icmp(e, EM_EQ, kind, em_i64(e, -1 - i)));
-        run_late(&u, &plan->late[i]);
+        run_late(&u, i);
         em_endif(e, &f);
     }
     for (int i = 0; i < plan->nsteps; i++) {

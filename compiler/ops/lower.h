@@ -24,7 +24,7 @@ struct KernelCtx {
     Val table;           /* i64 offsets of the values slot[0 .. nslots); NULL: constants */
     const ValueId *slot;
     int nslots;
-    const char *const *step; /* block kernels: functions that run the steps; NULL: all in one */
+    const char *const *step; /* block kernels: functions that it calls; NULL: all in one */
 };
 
 /* Frame f of clip n is image n * frames + f.

@@ -143,8 +143,8 @@ static double uneven(double threads, double tasks) {
 /* Each thread has its own scratch, beside a slab that grows with the images: what exceeds some
  * megabytes per image is worth a few percent of time, no more. */
 static double roomy(const Search *s, int64_t scratch) {
-    enum { MODEST = 3000000 };
-    double more = (double)scratch / s->n - MODEST;
+    const double modest = 3e6;
+    double more = (double)scratch / s->n - modest;
     return more > 0 ? 1 + 0.03e-6 * more : 1;
 }
 
