@@ -66,10 +66,19 @@ static int columns_for(int64_t n) {
 
 /* ---- filters ---- */
 
+/* Extents of a kernel as a picture; frames stand below each other. */
+static int64_t kernel_height(const rt_param *p) {
+    return p->rank == 5 ? p->dim[2] * p->dim[3] : p->dim[2];
+}
+
+static int64_t kernel_width(const rt_param *p) {
+    return p->dim[p->rank - 1];
+}
+
 static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
     int line = p->rank == 3; /* of a sequence: a row for each channel */
-    int64_t o = p->dim[0], ic = line ? 1 : p->dim[1], kh = line ? p->dim[1] : p->dim[2];
-    int64_t kw = p->dim[line ? 2 : 3], one = ic * kh * kw;
+    int64_t o = p->dim[0], ic = line ? 1 : p->dim[1], kh = line ? p->dim[1] : kernel_height(p);
+    int64_t kw = kernel_width(p), one = ic * kh * kw;
     int64_t shown = rt_viz_count_maps(v, o);
     float scale = rt_max_abs(w, o * one);
     Grid g = {.columns = columns_for(shown), .tile_w = (int)kw, .tile_h = (int)kh,
@@ -99,7 +108,7 @@ static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error 
 }
 
 static int filters_matrix(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
-    int64_t o = p->dim[0], ic = p->dim[1], kh = p->dim[2], kw = p->dim[3];
+    int64_t o = p->dim[0], ic = p->dim[1], kh = kernel_height(p), kw = kernel_width(p);
     int64_t wanted = rt_viz_count_maps(v, o), cols = ic < MATRIX_MAX ? ic : MATRIX_MAX;
     int64_t rows = wanted < MATRIX_MAX ? wanted : MATRIX_MAX, r = 0;
     float scale = rt_max_abs(w, o * ic * kh * kw);
@@ -144,7 +153,7 @@ static int nothing(const rt_viz *v, const char *what, rt_error *err) {
 }
 
 static int is_filter(const rt_viz *v, const rt_param *p) {
-    return (p->rank == 4 || p->rank == 3) && !(p->flags & RT_PARAM_CONSTANT) &&
+    return p->rank >= 3 && p->rank <= 5 && !(p->flags & RT_PARAM_CONSTANT) &&
            listed(v->layers, p->label) && rt_viz_count_maps(v, p->dim[0]) > 0;
 }
 

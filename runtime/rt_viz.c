@@ -191,7 +191,7 @@ int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
     for (int i = 0; i < model->program[RT_LOOK].nseeds && n < max; i++) {
         const char *label = model->program[RT_LOOK].seed[i].label;
         for (int p = 0; p < model->nparams; p++)
-            if ((model->param[p].rank == 4 || model->param[p].rank == 3) &&
+            if (model->param[p].rank >= 3 && model->param[p].rank <= 5 &&
                 !(model->param[p].flags & RT_PARAM_CONSTANT) &&
                 strcmp(model->param[p].label, label) == 0) {
                 seed[n++] = i;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # clip.sh: a bar that moves left or right: one frame cannot tell, a convolution over two frames can.
-# The same net over three forms of it; bits do not depend on threads; gradients agree; every
-# picture of NAME-viz is drawn or refused with a way out; arrays [N, C, D, H, W]; pictures refused.
+# Bits do not depend on threads; gradients agree; weights have Conv3d's shape; pictures are refused;
+# every verb of NAME-viz draws.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
 
@@ -67,12 +67,14 @@ printf 'P5 8 6 255\n%048d' 1 >pictures/b/y.pgm
 run 4 "reads clips of 4 frames" -- ./slow train -q --data=pictures --out=no
 run 4 "reads clips of 4 frames" -- ./slow predict --weights=slow.t1/last.safetensors pictures/a/x.pgm
 
-# drawn, or refused with a way out: no verb crashes
-for verb in $(./slow-viz --help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }'); do
-    code=0
-    timeout 60 ./slow-viz "$verb" --weights=slow.t1/last.safetensors --data='csv:test.csv?label=last' \
-        --out="pic.$verb" >viz.out 2>viz.err || code=$?
-    hold "NAME-viz $verb ends in pictures or a message ($code)" [ "$code" -le 6 ]
+# every verb draws something
+head -n 5 test.csv >few.csv
+verbs=$(./slow-viz --help | awk '/^Verbs:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')
+hold "NAME-viz has verbs" [ -n "$verbs" ]
+for verb in $verbs; do
+    run 0 -- timeout 60 ./slow-viz "$verb" -q --weights=slow.t1/last.safetensors \
+        --data='csv:few.csv?label=last' --out="pic.$verb"
+    hold "NAME-viz $verb leaves pictures" [ -n "$(ls "pic.$verb")" ]
 done
 
 finish
