@@ -288,4 +288,43 @@ static void operators(void) {
     arena_free(arena);
 }
 
-SUITE_MAIN(TEST(operators))
+/* Changed bytes: each model is refused with a next step, or gives a spec that parses.  A number in
+ * NETC_TEST_TURNS asks for more than six changes of each. */
+static void hostile(void) {
+    const char *asked = getenv("NETC_TEST_TURNS");
+    int turns = asked ? atoi(asked) : 6;
+    Arena *all = arena_new();
+    size_t size;
+    const char *at = read_all(all, vectors(all), &size), *end = at + size;
+    uint64_t random = 88172645463325252u;
+    Record r;
+    while (next_record(&at, end, &r))
+        for (int turn = 0; turn < turns; turn++) {
+            Arena *arena = arena_new();
+            unsigned char *bytes = (unsigned char *)arena_strndup(arena, r.model, (size_t)r.bytes);
+            for (int i = 0; i <= turn % 3; i++) {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                unsigned char *byte = &bytes[random % (uint64_t)r.bytes];
+                *byte = (unsigned char)(turn & 1 ? *byte ^ 1u << (random >> 40) % 8 : random >> 48);
+            }
+            const char *path = put_file("hostile.onnx", bytes, (size_t)r.bytes), *spec;
+            ImportResult result;
+            ImportOptions options = {.path = path};
+            int code = import_text(arena, &options, &result, &spec);
+            CHECK(code ? strstr(result.text, "\nhelp: ") != NULL : spec != NULL,
+                  "%s in set %d, turn %d: %d %s", r.name, r.opset, turn, code, result.text);
+            if (!code && spec) {
+                Sources *s = sources_new(arena);
+                DiagCtx *d = diag_ctx_new(arena, s);
+                Ast *file = parse_text(arena, s, d, "x.net", spec, strlen(spec), NULL);
+                CHECK(file, "%s in set %d, turn %d does not parse", r.name, r.opset, turn);
+            }
+            arena_free(arena);
+            intern_reset();
+        }
+    arena_free(all);
+}
+
+SUITE_MAIN(TEST(operators), TEST(hostile))
