@@ -247,19 +247,28 @@ void ref_resample(const RefCall *r) {
     EXTENTS;
     const ResampleAttrs *a = r->attrs;
     bool sum = a->gather == MAPS_SUM;
-    FOR(n, r->n) FOR(c, D[0]) FOR(sc, S[0]) {
-        if (!sum && sc != c + a->first)
-            continue;
-        FOR(y, D[1]) FOR(v, S[1]) {
-            double wy = a->adjoint ? entry(a, 0, v, y, D[1], S[1]) : entry(a, 0, y, v, S[1], D[1]);
-            for (int64_t x = 0; wy != 0 && x < D[2]; x++)
-                FOR(u, S[2]) {
-                    double wx =
-                        a->adjoint ? entry(a, 1, u, x, D[2], S[2]) : entry(a, 1, x, u, S[2], D[2]);
-                    *at(r->out, n, c, y, x) += a->scale * wy * wx * *at(src, n, sc, v, u);
-                }
+    struct Pair {
+        int64_t x, u;
+        double w;
+    } *pair = malloc((size_t)(D[2] * S[2]) * sizeof *pair); /* of columns */
+    int64_t pairs = 0;
+    BUG_IF(!pair, "no memory");
+    FOR(x, D[2]) FOR(u, S[2]) {
+        double w = a->adjoint ? entry(a, 1, u, x, D[2], S[2]) : entry(a, 1, x, u, S[2], D[2]);
+        if (w != 0)
+            pair[pairs++] = (struct Pair){x, u, w};
+    }
+    FOR(y, D[1]) FOR(v, S[1]) {
+        double wy = a->adjoint ? entry(a, 0, v, y, D[1], S[1]) : entry(a, 0, y, v, S[1], D[1]);
+        FOR(n, wy != 0 ? r->n : 0) FOR(c, D[0]) FOR(sc, S[0]) {
+            if (!sum && sc != c + a->first)
+                continue;
+            FOR(i, pairs)
+            *at(r->out, n, c, y, pair[i].x) +=
+                a->scale * wy * pair[i].w * *at(src, n, sc, v, pair[i].u);
         }
     }
+    free(pair);
 }
 
 /* ---- cases ---- */
