@@ -275,6 +275,8 @@ static void check_compiled(Job *j) {
     for (int mode = 0; mode < modes; mode++) {
         ctx[mode] = (PassCtx){.tmp = j->tmp, .target = &j->target, .verify = true};
         model_pass_ctx(m, mode, &ctx[mode]);
+        if (ctx[mode].update.op != OP_SGD) /* a first step of the others is as large for a gradient */
+            ctx[mode].update = (struct PassUpdate){0}; /* that rounding alone has made */
         if (!passes_run(m->mode[mode].graph, &ctx[mode]))
             modes = 0;
     }
