@@ -124,12 +124,16 @@ static void window(LanesCtx *l, const Window *w, Val c, Val oy, Val ox, Val stat
     clip(e, oy, a->stride[0], a->pad[0], a->kernel[0], w->ih, &ylo, &yhi);
     clip(e, ox, a->stride[1], a->pad[2], a->kernel[1], w->iw, &xlo, &xhi);
     Loop ky = em_for(e, ylo, yhi, 1, "ky", state, 2);
-    Loop kx = em_for(e, xlo, xhi, 1, "kx", state, 2);
+    bool apart = !w->max && a->kernel[1] > POOL_WIDE_ROW;
+    Val line[2] = {apart ? em_vec(e, 0) : state[0], state[1]};
+    Loop kx = em_for(e, xlo, xhi, 1, "kx", line, 2);
     Val off = em_add(e, em_mul(e, ky.i, em_i64(e, w->src.row)),
                      em_mul(e, kx.i, em_i64(e, w->src.pixel)));
     Val tap = em_add(e, em_mul(e, ky.i, em_i64(e, a->kernel[1])), kx.i);
-    take(l, w->max, em_load(e, em_ptr(e, corner, off), 0, true), tap, state);
-    em_for_end(e, &kx, state, 2);
+    take(l, w->max, em_load(e, em_ptr(e, corner, off), 0, true), tap, line);
+    em_for_end(e, &kx, line, 2);
+    state[0] = apart ? em_fadd(e, state[0], line[0]) : line[0];
+    state[1] = line[1];
     em_for_end(e, &ky, state, 2);
 }
 

@@ -130,13 +130,13 @@ static void window(KernelCtx *k, const Pool *p, Val corner, Val ky_lo, Val ky_hi
     if (inner && kw <= UNROLLED_ROW) {
         taps_of_row(k, p, row, tap, state);
     } else {
-        /* Rows are summed by themselves: the error of a window of a whole map stays small. */
-        Val line[2] = {p->max ? state[0] : em_vec(e, 0), state[1]};
+        bool apart = !p->max && kw > POOL_WIDE_ROW;
+        Val line[2] = {apart ? em_vec(e, 0) : state[0], state[1]};
         Loop kx = em_for(e, kx_lo, kx_hi, 1, "kx", line, 2);
         Val at = em_ptr(e, row, em_mul(e, kx.i, em_i64(e, p->src.pixel)));
         take(k, p, em_load(e, at, 0, p->src.aligned), em_add(e, tap, kx.i), line);
         em_for_end(e, &kx, line, 2);
-        state[0] = p->max ? line[0] : em_fadd(e, state[0], line[0]);
+        state[0] = apart ? em_fadd(e, state[0], line[0]) : line[0];
         state[1] = line[1];
     }
     em_for_end(e, &ky, state, 2);

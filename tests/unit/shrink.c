@@ -81,8 +81,8 @@ static void scale_side(const Walk *w, Ast *ast, bool set) {
             multiple = arg->arg.value->num.integer;
     }
     if (size)
-        put(size, (int64_t)ceil(w->how->set * (double)size->num.integer / (double)multiple) *
-                      multiple);
+        put(size,
+            (int64_t)ceil(w->how->set * (double)size->num.integer / (double)multiple) * multiple);
 }
 
 static void scale_shape(const Walk *w, AstList dims, bool set) {
@@ -94,12 +94,13 @@ static void scale_shape(const Walk *w, AstList dims, bool set) {
 
 /* Maps are the first argument of some operations and may be any of a block. */
 static void scale_call(const Walk *w, Ast *call) {
-    static const char *const layers[] = {"conv",  "deconv",  "dense",   "rbf",  "slice", "reshape",
-                                         "lstm",  "conv1d",  "conv3d",  "pad",  "param", NULL};
+    static const char *const layers[] = {"conv", "deconv", "dense",  "rbf", "slice", "reshape",
+                                         "lstm", "conv1d", "conv3d", "pad", "param", NULL};
     static const char *const named[] = {"maps", "units", "maps_after", "from", "count", NULL};
-    static const char *const sizes[] = {"stride", "pad",    "kernel",  "dilation", "output_pad",
-                                        "groups", "factor", "multiple", "seed",    NULL};
-    bool layer = one_of(call->name, layers), block = !layer && call->name && spec_op(call->name) == OP_NONE;
+    static const char *const sizes[] = {"stride", "pad",    "kernel",   "dilation", "output_pad",
+                                        "groups", "factor", "multiple", "seed",     NULL};
+    bool layer = one_of(call->name, layers),
+         block = !layer && call->name && spec_op(call->name) == OP_NONE;
     int position = 0;
     AST_EACH(arg, call->call.args) {
         bool maps = arg->name ? (layer && one_of(arg->name, named)) ||
@@ -184,7 +185,10 @@ static void scale(Ast *ast, void *data) {
     case AST_CALL:
         scale_call(w, ast);
         break;
-    case AST_LOSS: case AST_METRIC: case AST_SECTION: case AST_REPEAT:
+    case AST_LOSS:
+    case AST_METRIC:
+    case AST_SECTION:
+    case AST_REPEAT:
         if (ast->kind == AST_REPEAT)
             scale(ast->repeat.body, w);
         return;
@@ -230,9 +234,9 @@ static double cost_of(const char *path, const char *net, const Shrink *how) {
     Arena *a = arena_new();
     const Model *m = shrink_build(a, path, net, how, true, false);
     bool whole = how->divisor == 1 && how->input >= 1 && how->set >= 1;
-    double cost = !m || (!whole && too_small(m)) ? INFINITY
-                                                 : fmax(m->macs / SHRINK_MACS,
-                                                        (double)m->trainable / SHRINK_PARAMS);
+    double cost = !m || (!whole && too_small(m))
+                      ? INFINITY
+                      : fmax(m->macs / SHRINK_MACS, (double)m->trainable / SHRINK_PARAMS);
     arena_free(a);
     return cost;
 }

@@ -63,9 +63,9 @@ static double *param_numbers(Arena *keep, const Param *p, bool shrunk, uint32_t 
     }
     ref_fill_distinct(at, count, reach, seed);
     for (int64_t k = 0; k < count; k++)
-        at[k] = p->init == INIT_TABLE && p->table         ? (double)p->table[k]
+        at[k] = p->init == INIT_TABLE && p->table ? (double)p->table[k]
                 : p->links && !p->links[k / taps] ? 0
-                                                          : center + at[k];
+                                                  : center + at[k];
     round_to_float(at, count);
     return at;
 }
@@ -73,7 +73,8 @@ static double *param_numbers(Arena *keep, const Param *p, bool shrunk, uint32_t 
 static void fill_numbers(Job *j, const Model *m) {
     j->param = ARENA_ARRAY(j->keep, m->params.count + 1, double *);
     for (int p = 0; p < m->params.count; p++)
-        j->param[p] = param_numbers(j->keep, &m->params.at[p], j->how.divisor > 1, 31u * (uint32_t)p + 7);
+        j->param[p] =
+            param_numbers(j->keep, &m->params.at[p], j->how.divisor > 1, 31u * (uint32_t)p + 7);
     for (int i = 0; i < m->ninputs; i++) {
         int64_t cells = shape_elems(&m->input[i].shape) * j->n;
         j->input[i] = arena_array(j->keep, cells, sizeof(double));
@@ -218,15 +219,16 @@ static void check_directions(Job *j, const Model *m, double *const *grad) {
         double bound = GRADIENT_BOUND * fmax(fabs(want), 1e-2 * typical);
         for (size_t k = 0; k < sizeof step / sizeof *step && best > bound; k++) {
             double h = step[k];
-            double slope = (loss_moved(j, m, place, u, h) - loss_moved(j, m, place, u, -h)) / (2 * h);
+            double slope =
+                (loss_moved(j, m, place, u, h) - loss_moved(j, m, place, u, -h)) / (2 * h);
             if (fabs(slope - want) < best || k == 0) {
                 best = fabs(slope - want);
                 got = slope;
             }
         }
         if (!(best <= bound))
-            failed(j, arena_printf(j->keep, "direction %d (%s): derivative %.9g, differences %.9g", d,
-                                   only < 0 ? "all" : m->params.at[only].name, want, got));
+            failed(j, arena_printf(j->keep, "direction %d (%s): derivative %.9g, differences %.9g",
+                                   d, only < 0 ? "all" : m->params.at[only].name, want, got));
     }
     double size = along(m, grad, grad), before = loss_at(j, m, j->param), h = -1;
     bool lower = false;
@@ -238,13 +240,14 @@ static void check_directions(Job *j, const Model *m, double *const *grad) {
         failed(j, arena_printf(j->keep, "no step lowers the loss %.9g", before));
 }
 
-/* Contrast normalisations become their parts: the reference of the whole sums every window again for
- * every map, which takes minutes. */
+/* Contrast normalisations become their parts: the reference of the whole sums every window again
+ * for every map, which takes minutes. */
 static void expand_slow_ones(Job *j, Graph *g) {
     PassCtx ctx = {.tmp = j->tmp, .target = &j->target, .verify = true};
     bool any = false;
     for (NodeId n = 1; n < g->nnode; n++)
-        any = any || graph_n(g, n)->op == OP_SUBTRACTIVE_NORM || graph_n(g, n)->op == OP_DIVISIVE_NORM;
+        any = any || graph_n(g, n)->op == OP_SUBTRACTIVE_NORM ||
+              graph_n(g, n)->op == OP_DIVISIVE_NORM;
     if (any && !pass_run_one(g, &ctx, "expand"))
         failed(j, "cannot expand");
 }
@@ -275,7 +278,8 @@ static void check_compiled(Job *j) {
     for (int mode = 0; mode < modes; mode++) {
         ctx[mode] = (PassCtx){.tmp = j->tmp, .target = &j->target, .verify = true};
         model_pass_ctx(m, mode, &ctx[mode]);
-        if (ctx[mode].update.op != OP_SGD) /* a first step of the others is as large for a gradient */
+        if (ctx[mode].update.op !=
+            OP_SGD) /* a first step of the others is as large for a gradient */
             ctx[mode].update = (struct PassUpdate){0}; /* that rounding alone has made */
         if (!passes_run(m->mode[mode].graph, &ctx[mode]))
             modes = 0;
@@ -285,8 +289,12 @@ static void check_compiled(Job *j) {
         return;
     }
     params_place(&m->params);
-    CodegenInput in = {.model = m, .ctx = ctx, .target = &j->target, .symbol = "netc_model",
-                       .cpu_needs = "", .parts = 1};
+    CodegenInput in = {.model = m,
+                       .ctx = ctx,
+                       .target = &j->target,
+                       .symbol = "netc_model",
+                       .cpu_needs = "",
+                       .parts = 1};
     m->mode[MODEL_LOOK].graph = NULL;
     Emit *e = codegen_module(j->keep, &in);
     for (int mode = 0; mode < modes; mode++)
@@ -297,8 +305,12 @@ static void check_compiled(Job *j) {
         for (int mode = 0; mode < modes; mode++) {
             RefRun r = run_of(j, m->mode[mode].graph, j->param);
             r.lr = 0.125, r.momentum = 0.875, r.decay = 0.0009765625;
-            Check check = {.data = &r, .local = 1, .global = true, .forward = BOUND_FORWARD,
-                           .backward = BOUND_BACKWARD, .what = j->what};
+            Check check = {.data = &r,
+                           .local = 1,
+                           .global = true,
+                           .forward = BOUND_FORWARD,
+                           .backward = BOUND_BACKWARD,
+                           .what = j->what};
             j->failures += compiled_check(&compiled[mode], &check);
             ref_run_free(&r);
         }
@@ -308,7 +320,11 @@ static void check_compiled(Job *j) {
 /* ---- one net ---- */
 
 int spec_net(const char *path, const char *net, double budget, SpecCompile compile) {
-    Job j = {.keep = arena_new(), .tmp = arena_new(), .path = path, .net = net, .n = IMAGES,
+    Job j = {.keep = arena_new(),
+             .tmp = arena_new(),
+             .path = path,
+             .net = net,
+             .n = IMAGES,
              .budget = budget};
     j.what = arena_printf(j.keep, "%s %s", strrchr(path, '/') + 1, net);
     double start = seconds();

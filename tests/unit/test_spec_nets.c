@@ -33,7 +33,8 @@ static void scores(const char *file, const ModelDefine *define, int ndefine, con
     Sources *s = sources_new(a);
     DiagCtx *d = diag_ctx_new(a, s);
     const char *root = getenv("NETC_SOURCE_DIR");
-    Ast *ast = parse_file(a, s, d, arena_printf(a, "%s/specs/%s", root ? root : "../..", file), NULL);
+    Ast *ast =
+        parse_file(a, s, d, arena_printf(a, "%s/specs/%s", root ? root : "../..", file), NULL);
     ModelOptions opt = {.sources = s, .forward_only = true, .define = define, .ndefine = ndefine};
     Model *m = ast ? model_build(a, d, ast, &opt) : NULL;
     CU_ASSERT_PTR_NOT_NULL_FATAL(m);
