@@ -9,12 +9,12 @@
 
 #include "ops/lower.h"
 
-/* A NaN wins over every number, for good: a maximum never hides one.  state: value and tap (i32);
- * start with -infinity and 0.  A tap that nobody reads costs nothing. */
 /* Averages of windows wider than this sum each row by itself, here and in lanes: the error of a
  * window of a whole map stays small. */
 enum { POOL_WIDE_ROW = 16 };
 
+/* A NaN wins over every number, for good: a maximum never hides one.  state: value and tap (i32);
+ * start with -infinity and 0.  A tap that nobody reads costs nothing. */
 void pool_take_max(Emit *e, Val x, Val tap, Val state[2]);
 /* The same of all n cells of a window at once, taps 0 .. n - 1 in scan order; state is only
  * written.  Without `taps` (state[1] is left alone) half as many comparisons. */
