@@ -278,7 +278,6 @@ static void gradients(void) {
         RefRun train = x.r;
         train.g = g;
         CU_ASSERT_TRUE_FATAL(ref_run(&train));
-        x.g = graph_clone(x.net.m->mode[MODEL_TRAIN].graph, "forward again");
         Net again = net_of(nets[smooth[k]], false); /* without gradient nodes, bn as in training */
         x.g = again.m->mode[MODEL_TRAIN].graph;
         for (int p = 0; p < x.net.m->params.count; p++) {
@@ -304,6 +303,8 @@ static void gradients(void) {
             CU_ASSERT_TRUE(worst <= 1e-6 * largest);
         }
         ref_run_free(&train);
+        ref_run_free(&x.r);
+        x.r.g = g;
         arena_free(again.a);
         run_close(&x);
     }
