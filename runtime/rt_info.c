@@ -51,6 +51,8 @@ static void preprocess(rt_text *o, const rt_input_spec *s) {
             rt_text_printf(o, " %g/%g", (double)s->mean[c],
                            s->std[c] != 0 ? (double)s->std[c] : 1.0);
     }
+    if (s->mean_image != RT_MEAN_CHANNELS)
+        rt_text_add(o, ", less a mean of its own for every pixel");
     if (s->flip || rt_augment_any(s->augment))
         rt_text_printf(o, ", %s at random in training",
                        !s->flip                     ? "changed"
