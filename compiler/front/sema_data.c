@@ -191,7 +191,7 @@ static void pca_colour(Build *b, const Val *v, float *out) {
 
 /* What a number of this change must be besides being between its bounds. */
 static bool amount_fits(Build *b, const Change *c, const Val *v, int i, double x) {
-    double hi = c->at == RT_AUGMENT_ELASTIC && i == 1 ? MAX_SIGMA : c->hi;
+    double hi = c->at == RT_AUGMENT_ELASTIC && i == 1 ? (double)MAX_SIGMA : c->hi;
     bool whole = c->at == RT_AUGMENT_CROP || c->at == RT_AUGMENT_SHORT_LO;
     if (!(x >= c->lo && x <= hi))
         diag_error(b->diag, v->loc, "E0303", "%s must be between %.10g and %.10g, got %.10g",

@@ -370,7 +370,8 @@ static void put_tone(const char *name, int from, double loud) {
     le_bytes(p + 40, 2 * SOUND, 4);
     for (int i = 0; i < SOUND; i++)
         le_bytes(p + 44 + 2 * i,
-                 i < from ? 0 : (uint32_t)(int)(loud * sin(6.283185307 * 2000 * (i - from) / RATE)),
+                 i < from ? 0
+                          : (uint32_t)(int)(loud * sin(6.283185307 * 2000 * (i - from) / 8000.0)),
                  2);
     put_file(name, p, sizeof p);
 }
