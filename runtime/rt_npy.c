@@ -1,7 +1,7 @@
 /* rt_npy.c: arrays of NumPy: .npy files and .npz archives (zip, stored or deflated).
  *
  * Bytes [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W] are pictures; anything else is samples of
- * floating point numbers [N, ..], one to four dimensions.  Labels are integers [N]: in the archive
+ * floating point numbers [N, ..], one to five dimensions.  Labels are integers [N]: in the archive
  * y_train beside x_train (y_test beside x_test, y beside x), as a file y_train.npy beside
  * x_train.npy, train-labels.npy beside train-images.npy.
  * ensures: what a header claims is compared with the bytes that are there before memory is taken.
@@ -321,13 +321,19 @@ static int take_pictures(rt_dataset *ds, const struct array *x, const char *name
 static int take_reals(rt_dataset *ds, const struct array *x, const char *path, rt_error *err) {
     int64_t d[3] = {1, 1, 1};
     int r = x->rank - 1, last = r == 3 && x->dim[3] <= 4 && x->dim[1] > 4;
-    if (r < 1 || r > 3)
+    if (r < 1 || r > 4)
         return rt_fail(err, NETRT_EDATA,
-                       "%s has %d axes: samples are [N, L], [N, C, L], [N, H, W] or [N, C, H, W]",
+                       "%s has %d axes: samples are [N, L], [N, C, L], [N, H, W], [N, C, H, W] or "
+                       "[N, C, D, H, W]",
                        path, x->rank);
     /* [N, L]: [1, 1, L]; [N, A, B]: [1, A, B], the same order as [A, 1, B] */
-    for (int k = 0; k < r; k++)
+    for (int k = 0; k < r && r < 4; k++)
         d[3 - r + k] = x->dim[1 + k];
+    if (r == 4) { /* frames below each other; their product is a part of x->count, which was checked */
+        d[0] = x->dim[1];
+        d[1] = x->dim[2] * x->dim[3];
+        d[2] = x->dim[4];
+    }
     for (int k = 0; k < 3; k++)
         if (d[k] < 1 || d[k] > INT_MAX / 2)
             return rt_fail(err, NETRT_EDATA, "%s: samples of %lld x %lld x %lld", path,

@@ -64,6 +64,22 @@ static size_t make_npy(unsigned char *p, const char *descr, const char *shape, c
     return 10 + (size_t)n + bytes;
 }
 
+/* Clips [N, C, D, H, W]: the frames of a map stand below each other. */
+static void npy_clips(void) {
+    unsigned char b[2000];
+    float x[24];
+    rt_error e = {0};
+    for (int i = 0; i < 24; i++)
+        x[i] = (float)i;
+    rt_dataset *ds = open_ok(put_file("c.npy", b, make_npy(b, "<f4", "2, 2, 3, 1, 2", x, sizeof x)), "any");
+    CU_ASSERT_EQUAL(rt_data_fit(ds, 2, 3, 2, NULL, &e), 0);
+    CU_ASSERT_EQUAL(rt_data_fit(ds, 2, 3, 3, NULL, &e), NETRT_EDATA);
+    CU_ASSERT_EQUAL(value(ds, 1, 2, 3, 2, 7), 19);
+    rt_data_close(ds);
+    refuses(put_file("d.npy", b, make_npy(b, "<f4", "2, 1, 2, 1, 2, 3", x, sizeof x)), "any",
+            NETRT_EDATA, "axes");
+}
+
 static void npy_arrays(void) {
     unsigned char b[2000];
     float x[2 * 3 * 4];
@@ -505,6 +521,6 @@ static void real_files(void) {
     rt_data_close(ds);
 }
 
-SUITE_MAIN(TEST(npy_arrays), TEST(npz_archives), TEST(csv_numbers), TEST(csv_pictures),
+SUITE_MAIN(TEST(npy_arrays), TEST(npy_clips), TEST(npz_archives), TEST(csv_numbers), TEST(csv_pictures),
            TEST(time_series), TEST(letters), TEST(sound), TEST(held_parts), TEST(damaged_files),
            TEST(real_files))
