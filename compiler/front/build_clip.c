@@ -63,8 +63,9 @@ static bool window_fits(Build *b, const Ast *at, const Bound *bound, const char 
     if (!window_extent(frames, a->taps, a->step, pad[0], pad[1], a->apart, (RoundMode)mode, pool,
                        &a->count, &lost))
         return misfit(b, at, title, src, "E0306",
-                      arena_printf(b->arena, "windows of %lld frames, stride %lld, do not fit the "
-                                             "%lld exactly",
+                      arena_printf(b->arena,
+                                   "windows of %lld frames, stride %lld, do not fit the "
+                                   "%lld exactly",
                                    (long long)span, (long long)a->step, (long long)frames));
     if (lost == 0 || bound->rounded)
         return true;
@@ -93,8 +94,8 @@ static bool no_frames(Build *b, const Ast *at, const Bound *bound, const char *t
     return true;
 }
 
-bool clip_window(Build *b, const Ast *at, const Bound *bound, const char *title,
-                 const Tensor *src, FramesAttrs *out) {
+bool clip_window(Build *b, const Ast *at, const Bound *bound, const char *title, const Tensor *src,
+                 FramesAttrs *out) {
     int64_t frames = shape_frames(&src->shape), pad[2];
     bool boxed = clip_boxed(bound, frames);
     if (frames == 1 && !boxed && !no_frames(b, at, bound, title, src))
@@ -129,10 +130,9 @@ void clip_detail(Build *b, int row, const Bound *bound, const FramesAttrs *a) {
                      ? arena_printf(b->arena, "/%lld", (long long)s[0])
                      : arena_printf(b->arena, "/%lldx%lldx%lld", (long long)a->step,
                                     (long long)s[0], (long long)s[1]);
-    b->rows.data[row - 1].detail =
-        arena_printf(b->arena, "%s %lldx%lldx%lld%s", op_name[bound->op],
-                     (long long)((a->taps - 1) * a->apart + 1), (long long)k[0], (long long)k[1],
-                     stride);
+    b->rows.data[row - 1].detail = arena_printf(b->arena, "%s %lldx%lldx%lld%s", op_name[bound->op],
+                                                (long long)((a->taps - 1) * a->apart + 1),
+                                                (long long)k[0], (long long)k[1], stride);
 }
 
 /* ---- nodes ---- */
@@ -169,8 +169,13 @@ Tensor *clip_whole(Build *b, const Ast *at, Tensor *src, const Naming *naming) {
 }
 
 Tensor *clip_repeat(Build *b, const Ast *at, Tensor *src, int64_t frames, const Naming *naming) {
-    FramesAttrs a = {.count = 1, .step = 1, .taps = frames, .apart = 1, .src = frames,
-                     .mode = FRAMES_SUM, .adjoint = true};
+    FramesAttrs a = {.count = 1,
+                     .step = 1,
+                     .taps = frames,
+                     .apart = 1,
+                     .src = frames,
+                     .mode = FRAMES_SUM,
+                     .adjoint = true};
     return clip_frames(b, at, src, OP_FRAMES, &a, naming);
 }
 
@@ -181,8 +186,13 @@ ValueId clip_concat(Build *b, const Ast *at, Tensor *const *in, int nin, const N
         total += shape_frames(&in[i]->shape);
     for (int i = 0; i < nin; i++) {
         int64_t frames = shape_frames(&in[i]->shape);
-        FramesAttrs a = {.from = from, .count = frames, .step = 1, .taps = 1, .apart = 1,
-                         .src = total, .adjoint = true};
+        FramesAttrs a = {.from = from,
+                         .count = frames,
+                         .step = 1,
+                         .taps = 1,
+                         .apart = 1,
+                         .src = total,
+                         .adjoint = true};
         ValueId placed = node(b, OP_FRAMES, &a, 1, &in[i]->v, naming, at->loc);
         sum = sum ? node(b, OP_ADD, NULL, 2, (ValueId[]){sum, placed}, naming, at->loc) : placed;
         from += frames;
@@ -197,8 +207,11 @@ static Tensor *largest(Build *b, const Ast *at, Tensor *t, const Naming *naming)
     enum { MOST = 256 };
     while (shape_frames(&t->shape) > 1) {
         int64_t frames = shape_frames(&t->shape), taps = frames < MOST ? frames : MOST;
-        FramesAttrs a = {.count = (frames + taps - 1) / taps, .step = taps, .taps = taps,
-                         .apart = 1, .src = frames};
+        FramesAttrs a = {.count = (frames + taps - 1) / taps,
+                         .step = taps,
+                         .taps = taps,
+                         .apart = 1,
+                         .src = frames};
         a.border = a.count * taps > frames;
         t = clip_frames(b, at, t, OP_FRAMES_MAX, &a, naming);
     }
@@ -207,8 +220,8 @@ static Tensor *largest(Build *b, const Ast *at, Tensor *t, const Naming *naming)
 
 Tensor *clip_over_time(Build *b, const Ast *at, Tensor *src, bool max, const Naming *naming) {
     int64_t frames = shape_frames(&src->shape);
-    FramesAttrs a = {.count = 1, .step = 1, .taps = frames, .apart = 1, .src = frames,
-                     .mode = FRAMES_MEAN};
+    FramesAttrs a = {
+        .count = 1, .step = 1, .taps = frames, .apart = 1, .src = frames, .mode = FRAMES_MEAN};
     if (max)
         return largest(b, at, src, naming);
     return frames > 1 ? clip_frames(b, at, src, OP_FRAMES, &a, naming) : src;

@@ -16,8 +16,8 @@ enum { A_FROM, A_COUNT, A_STEP };
 #define HIDDEN_ATTRS                                                                               \
     ATTR_HIDDEN(FramesAttrs, taps, AT_INT, "1"), ATTR_HIDDEN(FramesAttrs, apart, AT_INT, "1"),     \
         ATTR_HIDDEN(FramesAttrs, src, AT_INT, "0"),                                                \
-        {"mode", AT_ENUM, offsetof(FramesAttrs, mode), false, "maps", "maps|sum|mean", 1, 0, "",   \
-         true},                                                                                    \
+        {"mode", AT_ENUM, offsetof(FramesAttrs, mode), false, "maps", "maps|sum|mean", 1, 0,       \
+         "",     true},                                                                            \
         ATTR_HIDDEN(FramesAttrs, whole, AT_BOOL, "no"),                                            \
         ATTR_HIDDEN(FramesAttrs, border, AT_BOOL, "no"),                                           \
         ATTR_HIDDEN(FramesAttrs, adjoint, AT_BOOL, "no")
@@ -127,8 +127,9 @@ static double flops_frames(const Graph *g, NodeId n) {
 const OpDef opdef_frames = {
     .title = "some frames of a clip",
     .formula = "dst[c,f,y,x] = src[c, from + f * step, y, x], f = 0 .. count - 1",
-    .doc = "frames(0, 4) takes the first four frames, frames(9, 1) the tenth as an image, frames(0, "
-           "5, step = 2) every second one.  All projections use the adjoint.",
+    .doc =
+        "frames(0, 4) takes the first four frames, frames(9, 1) the tenth as an image, frames(0, "
+        "5, step = 2) every second one.  All projections use the adjoint.",
     .theory = "a selection matrix",
     .attr_size = sizeof(FramesAttrs),
     .attrs = frames_attrs,
@@ -143,8 +144,9 @@ const OpDef opdef_frames = {
 const OpDef opdef_frames_max = {
     .title = "maximum over windows of frames",
     .formula = "dst[c,f,y,x] = max over k of src[c, f * step + from + k * apart, y, x]",
-    .doc = "The part of a three-dimensional maxpool that runs along time.  Frames outside never win; "
-           "ties: the earliest.",
+    .doc =
+        "The part of a three-dimensional maxpool that runs along time.  Frames outside never win; "
+        "ties: the earliest.",
     .theory = "Tran, Bourdev, Fergus, Torresani, Paluri 2015, section 3.1",
     .attr_size = sizeof(FramesAttrs),
     .attrs = max_attrs,

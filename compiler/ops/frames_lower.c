@@ -313,8 +313,8 @@ static Val winners(KernelCtx *k, const Frames *f, Val taps, Val cb) {
     if (f->dst.c % width == 0)
         return taps;
     Val first = em_splat_i32(e, em_mul(e, cb, em_i64(e, width)));
-    Val real = em_icmp(e, EM_LT, em_add(e, first, em_lane_index(e)),
-                       em_splat_i32(e, em_i64(e, f->dst.c)));
+    Val real =
+        em_icmp(e, EM_LT, em_add(e, first, em_lane_index(e)), em_splat_i32(e, em_i64(e, f->dst.c)));
     return em_select(e, real, taps, em_splat_i32(e, em_i64(e, 0)));
 }
 

@@ -41,9 +41,10 @@ void ref_load_input(const RefCall *r) {
         maps = r->out->shape.dim[0];
         cells /= maps;
     }
-    FOR(n, r->n) FOR(f, frames) FOR(c, maps) FOR(i, cells)
+    FOR(n, r->n)
+    FOR(f, frames) FOR(c, maps) FOR(i, cells)
         r->out->at[((n * frames + f) * maps + c) * cells + i] =
-            r->in[0].at[((n * maps + c) * frames + f) * cells + i];
+        r->in[0].at[((n * maps + c) * frames + f) * cells + i];
 }
 
 /* The frame of the source behind tap k of window f; -1: none. */
@@ -132,8 +133,8 @@ void ref_conv3d(const RefBox *b, const double *src, const double *weights, const
         double sum = bias ? bias[o] : 0;
         FOR(c, b->c) FOR_BOX(k, b->kernel) {
             int64_t i = cell_of(b, (int64_t[]){p0, p1, p2}, (int64_t[]){k0, k1, k2});
-            int64_t w = (((o * b->c + c) * b->kernel[0] + k0) * b->kernel[1] + k1) * b->kernel[2] +
-                        k2;
+            int64_t w =
+                (((o * b->c + c) * b->kernel[0] + k0) * b->kernel[1] + k1) * b->kernel[2] + k2;
             sum += i < 0 ? 0 : weights[w] * src[(n * b->c + c) * plane + i];
         }
         dst[(((n * b->o + o) * b->dst[0] + p0) * b->dst[1] + p1) * b->dst[2] + p2] = sum;
@@ -187,20 +188,44 @@ static const ClipCase frames_case[] = {
     {"an image of a clip", CLIP(16, 3, 4, 2), {TAKE(2, 1, 1, 1, 1, 0)}, false},
     {"3 as maps", CLIP(16, 5, 3, 4), {TAKE(0, 3, 1, 3, 1, 0), .mode = FRAMES_MAPS}, false},
     {"3 as maps, pad 1, 5 maps", CLIP(5, 4, 2, 3), {TAKE(-1, 4, 1, 3, 1, 0), MAPS}, false},
-    {"4 as maps, step 2, pad 1 2, 33 maps", CLIP(33, 7, 2, 2), {TAKE(-1, 4, 2, 4, 1, 0), MAPS}, false},
+    {"4 as maps, step 2, pad 1 2, 33 maps",
+     CLIP(33, 7, 2, 2),
+     {TAKE(-1, 4, 2, 4, 1, 0), MAPS},
+     false},
     {"2 apart by 3, 20 maps", CLIP(20, 6, 3, 1), {TAKE(-1, 5, 1, 2, 3, 0), MAPS}, false},
     {"all 10 as maps", CLIP(3, 10, 3, 3), {TAKE(0, 1, 1, 10, 1, 0), MAPS}, false},
     {"9 as maps, pad 4", CLIP(18, 5, 2, 2), {TAKE(-4, 5, 1, 9, 1, 0), MAPS}, false},
-    {"3 as maps, pad 1, back", CLIP(15, 4, 2, 3), {TAKE(-1, 4, 1, 3, 1, 4), MAPS, .adjoint = true}, false},
-    {"2 as maps, step 2, 34 maps, back", CLIP(34, 3, 2, 2), {TAKE(0, 3, 2, 2, 1, 7), MAPS, .adjoint = true}, false},
-    {"8 as maps, step 3, back", CLIP(136, 2, 1, 2), {TAKE(-2, 2, 3, 8, 1, 9), MAPS, .adjoint = true}, false},
-    {"10 as maps, back", CLIP(30, 1, 3, 2), {TAKE(0, 1, 1, 10, 1, 10), MAPS, .adjoint = true}, false},
+    {"3 as maps, pad 1, back",
+     CLIP(15, 4, 2, 3),
+     {TAKE(-1, 4, 1, 3, 1, 4), MAPS, .adjoint = true},
+     false},
+    {"2 as maps, step 2, 34 maps, back",
+     CLIP(34, 3, 2, 2),
+     {TAKE(0, 3, 2, 2, 1, 7), MAPS, .adjoint = true},
+     false},
+    {"8 as maps, step 3, back",
+     CLIP(136, 2, 1, 2),
+     {TAKE(-2, 2, 3, 8, 1, 9), MAPS, .adjoint = true},
+     false},
+    {"10 as maps, back",
+     CLIP(30, 1, 3, 2),
+     {TAKE(0, 1, 1, 10, 1, 10), MAPS, .adjoint = true},
+     false},
     {"sum of 3, step 2", CLIP(17, 7, 2, 3), {TAKE(0, 3, 2, 3, 1, 0), .mode = FRAMES_SUM}, false},
-    {"sum of 3 apart by 2, back", CLIP(4, 3, 2, 3), {TAKE(-1, 3, 2, 3, 2, 6), .mode = FRAMES_SUM, .border = true, .adjoint = true}, false},
+    {"sum of 3 apart by 2, back",
+     CLIP(4, 3, 2, 3),
+     {TAKE(-1, 3, 2, 3, 2, 6), .mode = FRAMES_SUM, .border = true, .adjoint = true},
+     false},
     {"mean of all", CLIP(5, 6, 3, 2), {TAKE(0, 1, 1, 6, 1, 0), .mode = FRAMES_MEAN}, true},
     {"mean of 3, pad 1, step 2", CLIP(16, 6, 3, 3), {TAKE(-1, 3, 2, 3, 1, 0), MEAN}, true},
-    {"mean of 3, pad 1, counted", CLIP(3, 5, 3, 3), {TAKE(-1, 3, 2, 3, 1, 0), MEAN, .whole = true}, true},
-    {"mean of 3, pad 1, back", CLIP(33, 4, 2, 2), {TAKE(-1, 4, 1, 3, 1, 4), MEAN, .adjoint = true}, true},
+    {"mean of 3, pad 1, counted",
+     CLIP(3, 5, 3, 3),
+     {TAKE(-1, 3, 2, 3, 1, 0), MEAN, .whole = true},
+     true},
+    {"mean of 3, pad 1, back",
+     CLIP(33, 4, 2, 2),
+     {TAKE(-1, 4, 1, 3, 1, 4), MEAN, .adjoint = true},
+     true},
     {"mean of all, back", CLIP(7, 1, 2, 3), {TAKE(0, 1, 1, 5, 1, 5), MEAN, .adjoint = true}, true},
 };
 static const ClipCase max_case[] = {
@@ -219,7 +244,7 @@ static Shape windows(const ClipCase *c) {
 }
 
 int ref_clip_count(int op) {
-    return op == OP_FRAMES                                 ? COUNT(frames_case)
+    return op == OP_FRAMES                                  ? COUNT(frames_case)
            : op == OP_FRAMES_MAX || op == OP_FRAMES_MAX_BWD ? COUNT(max_case)
                                                             : 0;
 }

@@ -110,29 +110,152 @@ typedef struct Layer {
     RefBox b;      /* kernel, stride, pad, apart, o; dst */
 } Layer;
 
-#define BOX(...) {__VA_ARGS__}
+#define BOX(...)                                                                                   \
+    { __VA_ARGS__ }
 static const Layer layers[] = {
-    {"conv(4, 3x3x3, pad = 1)", {3, 5, 6, 7}, {.o = 4, .kernel = BOX(3, 3, 3), .stride = BOX(1, 1, 1), .pad = BOX(1, 1, 1), .apart = BOX(1, 1, 1), .dst = BOX(5, 6, 7)}},
-    {"conv(2, 3)", {1, 4, 5, 5}, {.o = 2, .kernel = BOX(3, 3, 3), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(2, 3, 3)}},
-    {"conv(3, 2x3x1, stride = 2x1x3)", {2, 7, 4, 7}, {.o = 3, .kernel = BOX(2, 3, 1), .stride = BOX(2, 1, 3), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(3, 2, 3)}},
-    {"conv(3, 3x2x2, dilation = 2x1x2, round = floor)", {2, 6, 4, 5}, {.o = 3, .kernel = BOX(3, 2, 2), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(2, 1, 2), .dst = BOX(2, 3, 3)}},
-    {"conv(2, 3x3x3, stride = 2, pad = [2, 1, 1, 0, 0, 1], round = floor)", {2, 5, 6, 6}, {.o = 2, .kernel = BOX(3, 3, 3), .stride = BOX(2, 2, 2), .pad = BOX(2, 1, 0), .apart = BOX(1, 1, 1), .dst = BOX(3, 3, 3)}},
-    {"conv(2, 5x3x3)", {3, 5, 4, 4}, {.o = 2, .kernel = BOX(5, 3, 3), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(1, 2, 2)}},
-    {"conv(3, 3x3, stride = 2, pad = 1)", {2, 4, 6, 6}, {.o = 3, .kernel = BOX(1, 3, 3), .stride = BOX(1, 2, 2), .pad = BOX(0, 1, 1), .apart = BOX(1, 1, 1), .dst = BOX(4, 3, 3)}},
-    {"conv(3, 1x3x3, stride = 3x1x1, round = floor)", {2, 5, 4, 4}, {.o = 3, .kernel = BOX(1, 3, 3), .stride = BOX(3, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(2, 2, 2)}},
+    {"conv(4, 3x3x3, pad = 1)",
+     {3, 5, 6, 7},
+     {.o = 4,
+      .kernel = BOX(3, 3, 3),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(1, 1, 1),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(5, 6, 7)}},
+    {"conv(2, 3)",
+     {1, 4, 5, 5},
+     {.o = 2,
+      .kernel = BOX(3, 3, 3),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(2, 3, 3)}},
+    {"conv(3, 2x3x1, stride = 2x1x3)",
+     {2, 7, 4, 7},
+     {.o = 3,
+      .kernel = BOX(2, 3, 1),
+      .stride = BOX(2, 1, 3),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(3, 2, 3)}},
+    {"conv(3, 3x2x2, dilation = 2x1x2, round = floor)",
+     {2, 6, 4, 5},
+     {.o = 3,
+      .kernel = BOX(3, 2, 2),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(2, 1, 2),
+      .dst = BOX(2, 3, 3)}},
+    {"conv(2, 3x3x3, stride = 2, pad = [2, 1, 1, 0, 0, 1], round = floor)",
+     {2, 5, 6, 6},
+     {.o = 2,
+      .kernel = BOX(3, 3, 3),
+      .stride = BOX(2, 2, 2),
+      .pad = BOX(2, 1, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(3, 3, 3)}},
+    {"conv(2, 5x3x3)",
+     {3, 5, 4, 4},
+     {.o = 2,
+      .kernel = BOX(5, 3, 3),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(1, 2, 2)}},
+    {"conv(3, 3x3, stride = 2, pad = 1)",
+     {2, 4, 6, 6},
+     {.o = 3,
+      .kernel = BOX(1, 3, 3),
+      .stride = BOX(1, 2, 2),
+      .pad = BOX(0, 1, 1),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(4, 3, 3)}},
+    {"conv(3, 1x3x3, stride = 3x1x1, round = floor)",
+     {2, 5, 4, 4},
+     {.o = 3,
+      .kernel = BOX(1, 3, 3),
+      .stride = BOX(3, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(2, 2, 2)}},
 };
 static const Layer pools[] = {
-    {"maxpool(2x2x2)", {3, 4, 4, 6}, {.kernel = BOX(2, 2, 2), .stride = BOX(2, 2, 2), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(2, 2, 3)}},
-    {"maxpool(3, stride = 2, pad = 1)", {2, 5, 7, 7}, {.kernel = BOX(3, 3, 3), .stride = BOX(2, 2, 2), .pad = BOX(1, 1, 1), .apart = BOX(1, 1, 1), .dst = BOX(3, 4, 4)}},
-    {"maxpool(3x1x1)", {2, 6, 3, 2}, {.kernel = BOX(3, 1, 1), .stride = BOX(3, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(2, 3, 2)}},
-    {"maxpool(2x2, round = floor)", {2, 3, 4, 5}, {.kernel = BOX(1, 2, 2), .stride = BOX(1, 2, 2), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(3, 2, 2)}},
-    {"maxpool(2x2x2, round = ceil)", {2, 5, 3, 5}, {.kernel = BOX(2, 2, 2), .stride = BOX(2, 2, 2), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(3, 2, 3)}},
-    {"global_maxpool", {2, 3, 3, 4}, {.kernel = BOX(3, 3, 4), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(1, 1, 1)}},
-    {"max(axis = time)", {2, 5, 3, 2}, {.kernel = BOX(5, 1, 1), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(1, 3, 2)}},
-    {"avgpool(2x2x2)", {3, 4, 4, 6}, {.kernel = BOX(2, 2, 2), .stride = BOX(2, 2, 2), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(2, 2, 3)}},
-    {"avgpool(3, stride = 2, pad = 1)", {2, 5, 7, 7}, {.kernel = BOX(3, 3, 3), .stride = BOX(2, 2, 2), .pad = BOX(1, 1, 1), .apart = BOX(1, 1, 1), .dst = BOX(3, 4, 4)}},
-    {"global_avgpool", {2, 3, 3, 4}, {.kernel = BOX(3, 3, 4), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(1, 1, 1)}},
-    {"mean(axis = time)", {2, 5, 3, 2}, {.kernel = BOX(5, 1, 1), .stride = BOX(1, 1, 1), .pad = BOX(0, 0, 0), .apart = BOX(1, 1, 1), .dst = BOX(1, 3, 2)}},
+    {"maxpool(2x2x2)",
+     {3, 4, 4, 6},
+     {.kernel = BOX(2, 2, 2),
+      .stride = BOX(2, 2, 2),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(2, 2, 3)}},
+    {"maxpool(3, stride = 2, pad = 1)",
+     {2, 5, 7, 7},
+     {.kernel = BOX(3, 3, 3),
+      .stride = BOX(2, 2, 2),
+      .pad = BOX(1, 1, 1),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(3, 4, 4)}},
+    {"maxpool(3x1x1)",
+     {2, 6, 3, 2},
+     {.kernel = BOX(3, 1, 1),
+      .stride = BOX(3, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(2, 3, 2)}},
+    {"maxpool(2x2, round = floor)",
+     {2, 3, 4, 5},
+     {.kernel = BOX(1, 2, 2),
+      .stride = BOX(1, 2, 2),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(3, 2, 2)}},
+    {"maxpool(2x2x2, round = ceil)",
+     {2, 5, 3, 5},
+     {.kernel = BOX(2, 2, 2),
+      .stride = BOX(2, 2, 2),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(3, 2, 3)}},
+    {"global_maxpool",
+     {2, 3, 3, 4},
+     {.kernel = BOX(3, 3, 4),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(1, 1, 1)}},
+    {"max(axis = time)",
+     {2, 5, 3, 2},
+     {.kernel = BOX(5, 1, 1),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(1, 3, 2)}},
+    {"avgpool(2x2x2)",
+     {3, 4, 4, 6},
+     {.kernel = BOX(2, 2, 2),
+      .stride = BOX(2, 2, 2),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(2, 2, 3)}},
+    {"avgpool(3, stride = 2, pad = 1)",
+     {2, 5, 7, 7},
+     {.kernel = BOX(3, 3, 3),
+      .stride = BOX(2, 2, 2),
+      .pad = BOX(1, 1, 1),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(3, 4, 4)}},
+    {"global_avgpool",
+     {2, 3, 3, 4},
+     {.kernel = BOX(3, 3, 4),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(1, 1, 1)}},
+    {"mean(axis = time)",
+     {2, 5, 3, 2},
+     {.kernel = BOX(5, 1, 1),
+      .stride = BOX(1, 1, 1),
+      .pad = BOX(0, 0, 0),
+      .apart = BOX(1, 1, 1),
+      .dst = BOX(1, 3, 2)}},
 };
 enum { LAYERS = sizeof layers / sizeof *layers, POOLS = sizeof pools / sizeof *pools };
 
@@ -223,7 +346,7 @@ static void frames_by_hand(void) {
     x = run_open(one_layer(in, "sub(v, frames(v, 0, 1))"), "c");
     CU_ASSERT_TRUE_FATAL(ref_run(&x.r));
     FOR(i, N * 2 * 5 * CELLS)
-        CU_ASSERT_EQUAL(at(&x, x.out, i), x.x[i] - x.x[i / CELLS / 5 * 5 * CELLS + i % CELLS]);
+    CU_ASSERT_EQUAL(at(&x, x.out, i), x.x[i] - x.x[i / CELLS / 5 * 5 * CELLS + i % CELLS]);
     run_close(&x);
     x = run_open(one_layer(in, "flatten"), "c");
     CU_ASSERT_TRUE_FATAL(ref_run(&x.r));
@@ -233,8 +356,9 @@ static void frames_by_hand(void) {
 
 /* ---- whole nets ---- */
 
-#define HEAD(c, d, h, w) "net T {\n input v: f32[" #c ", " #d ", " #h ", " #w "]\n"                \
-                         " input label: class[3]\n"
+#define HEAD(c, d, h, w)                                                                           \
+    "net T {\n input v: f32[" #c ", " #d ", " #h ", " #w "]\n"                                     \
+    " input label: class[3]\n"
 #define TAIL " f: dense(3)\n output prob = softmax(f)\n loss ce: cross_entropy(f, label)\n}\n"
 static const char *const nets[] = {
     HEAD(3, 6, 9, 11) " a: conv(5, 3x3x3, pad = 1) -> tanh -> maxpool(1x2x2, round = floor)\n"
@@ -249,7 +373,8 @@ static const char *const nets[] = {
                      " b: mul(a, mean(a, axis = time)) -> max(axis = time)\n"
                      " c: concat(b, frames(a, 8, 1)) -> conv(7, 3x3) -> relu\n" TAIL,
     HEAD(2, 10, 4, 4) " a: conv(6, 10x3x3, pad = 0x1x1) -> relu\n" TAIL,
-    HEAD(3, 4, 8, 8) " a: conv(16, 3x3x3, pad = 1, dilation = 2x1x1) -> relu -> global_avgpool\n" TAIL,
+    HEAD(3, 4, 8,
+         8) " a: conv(16, 3x3x3, pad = 1, dilation = 2x1x1) -> relu -> global_avgpool\n" TAIL,
     HEAD(1, 4, 6, 6) " a: concat(frames(v, 0, 2), frames(v, 2, 2)) -> conv(32, 2x3x3) -> relu\n"
                      " b: instancenorm -> lcn(3) -> upsample(2)\n"
                      " c: conv(5, 3x3, stride = 2) -> global_maxpool\n" TAIL,
@@ -332,8 +457,12 @@ static int compiled_net(int index, const char *name, bool fused, const char *for
     }
     params_place(&net.m->params);
     net.m->mode[MODEL_LOOK].graph = NULL;
-    CodegenInput in = {.model = net.m, .ctx = ctx, .target = &target, .symbol = "netc_model",
-                       .cpu_needs = "", .parts = 1};
+    CodegenInput in = {.model = net.m,
+                       .ctx = ctx,
+                       .target = &target,
+                       .symbol = "netc_model",
+                       .cpu_needs = "",
+                       .parts = 1};
     Emit *e = codegen_module(keep, &in);
     for (int mode = MODEL_FORWARD; mode <= MODEL_TRAIN; mode++) {
         Graph *g = net.m->mode[mode].graph;
@@ -344,10 +473,22 @@ static int compiled_net(int index, const char *name, bool fused, const char *for
     RandomData d = random_data(keep, &shape, &net.m->params, n, 23);
     for (int mode = MODEL_FORWARD; mode <= MODEL_TRAIN && !failures; mode++) {
         Graph *g = net.m->mode[mode].graph;
-        RefRun r = {.g = g, .n = n, .input = {d.image}, .label = {d.label}, .param = d.param,
-                    .state = d.state, .lr = 0.125, .momentum = 0.875, .seed = 99, .step = 7};
-        Check check = {.data = &r, .seed_at = arena_array(keep, g->nvalue, sizeof(double *)),
-                       .local = 1, .global = true, .forward = 1e-4, .backward = 1e-3,
+        RefRun r = {.g = g,
+                    .n = n,
+                    .input = {d.image},
+                    .label = {d.label},
+                    .param = d.param,
+                    .state = d.state,
+                    .lr = 0.125,
+                    .momentum = 0.875,
+                    .seed = 99,
+                    .step = 7};
+        Check check = {.data = &r,
+                       .seed_at = arena_array(keep, g->nvalue, sizeof(double *)),
+                       .local = 1,
+                       .global = true,
+                       .forward = 1e-4,
+                       .backward = 1e-3,
                        .what = arena_printf(keep, "net %d, %s", index, name)};
         failures += compiled_check(&c[mode], &check);
         ref_run_free(&r);
@@ -361,10 +502,10 @@ static int compiled_net(int index, const char *name, bool fused, const char *for
 static void compiled(void) {
     static const char *const targets[] = {"native", "x86-64-v3", "x86-64-v2"};
     static const char *const forces[] = {NULL, "direct", "winograd"};
-    FOR(i, NETS) FOR(t, 3)
-        CU_ASSERT_EQUAL(compiled_net((int)i, targets[t], (i + t) % 3 != 2, forces[(i + t) % 3],
-                                     1 + (i + t) % 3),
-                        0);
+    FOR(i, NETS)
+    FOR(t, 3) CU_ASSERT_EQUAL(
+        compiled_net((int)i, targets[t], (i + t) % 3 != 2, forces[(i + t) % 3], 1 + (i + t) % 3),
+        0);
 }
 
 /* ---- counts and refusals ---- */
