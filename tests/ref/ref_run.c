@@ -114,9 +114,9 @@ static void run_node(RefRun *r, const Node *node) {
         if (v) {
             r->value[v] = zeros(ref_value_elems(r, v));
             out[k] = tensor_of(r, v, node->op);
-        } else { /* switches of maxpool, statistics: as large as output 0 */
+        } else { /* switches of maxpool, gates of lstm */
             out[k] = out[0];
-            out[k].at = spare[k] = zeros(ref_elems(&out[0]));
+            out[k].at = spare[k] = zeros(REF_SPARE * ref_elems(&out[0]));
         }
     }
     RefCall call = {.attrs = node->attrs, .n = ref_images(node->op, in, node->nin, out, r->n), .nin = node->nin,

@@ -11,7 +11,10 @@
 
 #include "ref_ops.h"
 
-enum { REF_SLOTS = 8 };
+enum {
+    REF_SLOTS = 8,
+    REF_SPARE = 8 /* an output nobody wants has at most so many times the numbers of output 0 */
+};
 
 typedef struct RefRun {
     const Graph *g;

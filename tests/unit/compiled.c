@@ -489,7 +489,7 @@ static void find_reach(Checker *t, const Node *n, const RefTensor *in, const Ref
     }
     for (int k = 0; k < op_nout[n->op]; k++) {
         sums[k] = out[k];
-        sums[k].at = numbers(ref_elems(&out[k]));
+        sums[k].at = numbers(REF_SPARE * ref_elems(&out[k]));
     }
     RefCall call = {.attrs = n->attrs, .n = ref_images(n->op, in, n->nin, out, t->how->data->n),
                     .nin = n->nin, .in = size, .out = sums};
@@ -521,7 +521,7 @@ static void evaluate(Checker *t, const Node *n) {
             out[k] = tensor_of(t, v, n->op);
         } else {
             out[k] = out[0];
-            out[k].at = spare[k] = numbers(ref_elems(&out[0]));
+            out[k].at = spare[k] = numbers(REF_SPARE * ref_elems(&out[0]));
         }
     }
     /* float, as in the frame: their rounding is not the kernel's fault */
