@@ -73,18 +73,30 @@ static void collect(Build *b, Lists *l, Scope *file) {
 
 /* ---- which net ---- */
 
+static bool own(const Build *b, const Ast *net) {
+    AST_EACH(item, b->ast->file.items)
+    if (item == net)
+        return true;
+    return false;
+}
+
+/* The net that no other extends; those of the file itself before those that it includes. */
 static const Ast *default_net(Build *b, const Lists *l) {
-    const Ast *found = NULL;
+    const Ast *found = NULL, *first = NULL;
     int leaves = 0;
     StrBuf names = sb_new(b->arena);
+    bool any = false;
+    for (int i = 0; i < l->nets.len; i++)
+        any = any || own(b, l->nets.data[i]);
     for (int i = 0; i < l->nets.len; i++) {
         bool base = false;
         for (int j = 0; j < l->nets.len; j++)
             base = base || (j != i && eq(l->nets.data[j]->net.base, l->nets.data[i]->name));
-        if (base)
+        if (base || (any && !own(b, l->nets.data[i])))
             continue;
         sb_printf(&names, "%s%s", leaves ? ", " : "", l->nets.data[i]->name);
         found = l->nets.data[i];
+        first = first ? first : found;
         leaves++;
     }
     if (leaves == 1)
@@ -94,8 +106,8 @@ static const Ast *default_net(Build *b, const Lists *l) {
     else if (leaves == 0)
         diag_error(b->diag, l->nets.data[0]->name_loc, "E0123", "the nets extend each other");
     else {
-        Diag *d = diag_error(b->diag, l->nets.data[0]->name_loc, "E0120",
-                             "the spec defines %d nets: %s", leaves, names.text);
+        Diag *d = diag_error(b->diag, first->name_loc, "E0120", "the spec defines %d nets: %s",
+                             leaves, names.text);
         diag_help(d, "choose one with --net=NAME");
     }
     return NULL;

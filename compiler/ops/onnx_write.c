@@ -283,7 +283,7 @@ static const char *say(Ox *o, NodeId id) {
     }
     o->why[0] = 0;
     if (!ox_say[o->node->op])
-        ox_refuse(o, "ONNX has no such operator");
+        ox_refuse(o, "this operation is not written to ONNX yet");
     else if (ox_say[o->node->op](o))
         return NULL;
     return arena_printf(o->arena, "layer '%s' (%s): %s", label, op_name[o->node->op], o->why);

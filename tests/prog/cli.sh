@@ -108,6 +108,15 @@ run 0 -- netc explain
 code=$(grep -oE '\bE[0-9]{4}\b' stdout | head -n 1)
 run 0 -- netc explain "$code" conv
 run 2 "did you mean 'conv'|nothing to explain" -- netc explain convv
+# which net: the file's own before those that it includes
+printf 'include "tiny.net"\nnet Mine { input x: f32[3]\n  d: dense(2)\n  output o = d }\n' >mine.net
+run 0 -- netc describe mine.net
+hold "the file's own net" grep -q Mine stdout
+printf 'include "tiny.net"\n' >none.net
+run 0 -- netc describe none.net
+hold "else the included one" grep -qi tiny stdout
+printf 'include "tiny.net"\nnet A { input x: f32[3]\n  d: dense(2)\n  output o = d }\nnet B extends A { }\nnet C extends A { }\n' >two.net
+run 2 'two.net:5:5.*E0120.*defines 2 nets: B, C' -- netc describe two.net
 checks=$((checks + 1))
 netc describe tiny.net >/dev/full 2>stderr
 [ $? -eq 5 ] || bad "a full standard output gives 5" stderr
