@@ -94,7 +94,7 @@ static void change(Climbers *c, int64_t i, int64_t step) {
     const Recipe *r = &c->recipe;
     float *x = p->x + i * p->count, *g = p->g + i * p->count;
     if (step == 0) { /* lambda and rate that the recipe leaves to the network */
-        double model = MODEL_PIXELS * sqrt((double)p->count);
+        double model = (double)MODEL_PIXELS * sqrt((double)p->count);
         c->energy[i] = isnan(r->energy) ? rt_norm2(g, p->count) / (2 * model) : r->energy;
         c->climb[i].rate = isnan(r->rate) && c->energy[i] > 0 ? 0.05 / c->energy[i] : r->rate;
     }

@@ -388,7 +388,7 @@ static double loss_of(Run *x) {
         return NAN;
     ValueId loss = graph_find(x->g, "loss.ce");
     FOR(i, N) sum += x->r.value[loss][i];
-    return sum / N;
+    return sum / (double)N;
 }
 
 /* Parameters of the first nets, smooth ones, against central differences of the loss. */

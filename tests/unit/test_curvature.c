@@ -178,7 +178,7 @@ static void backward(Net *n) { /* h of the top units is set */
             if (c->from >= 0)
                 n->h[c->from] += w * w * h;
             if (c->slot >= 0)
-                n->hw[c->slot][c->elem] += x * x * h / IMAGES;
+                n->hw[c->slot][c->elem] += x * x * h / (double)IMAGES;
         }
     }
 }
@@ -202,7 +202,7 @@ static double entropy(const double *y, int label) {
 static double squares(const double *y, int label) {
     double sum = 0;
     for (int i = 0; i < CLASSES; i++)
-        sum += (y[i] - (i == label ? 1 : -1)) * (y[i] - (i == label ? 1 : -1)) / CLASSES;
+        sum += (y[i] - (i == label ? 1 : -1)) * (y[i] - (i == label ? 1 : -1)) / (double)CLASSES;
     return sum;
 }
 typedef double Loss(const double *y, int label);
@@ -471,7 +471,7 @@ static void last_layer(void) {
                 for (int d = -1; d <= 1; d++) {
                     r.param[w][i] = keep + d * e;
                     forward(n, r.image + image * r.size);
-                    sum += (d ? 1 : -2) * cases[k].loss(n->x + at, r.label[image]) / (e * e) / IMAGES;
+                    sum += (d ? 1 : -2) * cases[k].loss(n->x + at, r.label[image]) / (e * e) / (double)IMAGES;
                 }
             r.param[w][i] = keep;
             CU_ASSERT_DOUBLE_EQUAL(sum, r.want[w][i], 1e-5);

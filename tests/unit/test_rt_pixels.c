@@ -67,8 +67,8 @@ static void variation_known(void) {
         CU_ASSERT_EQUAL(g[i], 0);
     for (int i = 0; i < N; i++) /* a ramp of slope 1/2 to the right: |s|^beta per cell */
         x[i] = 0.5f * (float)(i % W);
-    CU_ASSERT_EQUAL(rt_tv(x, size, 2, 1, g), 0.25 * C * H * (W - 1));
-    CU_ASSERT_DOUBLE_EQUAL(rt_tv(x, size, 1, 1, NULL), 0.5 * C * H * (W - 1), 1e-12);
+    CU_ASSERT_EQUAL(rt_tv(x, size, 2, 1, g), 0.25 * (double)(C * H * (W - 1)));
+    CU_ASSERT_DOUBLE_EQUAL(rt_tv(x, size, 1, 1, NULL), 0.5 * (double)(C * H * (W - 1)), 1e-12);
     for (int i = 0; i < N; i++)
         if (i % W > 0 && i % W < W - 1)
             CU_ASSERT_EQUAL(g[i], 0); /* inside, for beta 2 */
