@@ -34,11 +34,12 @@ typedef struct Ask {
     rt_planes size;
     int64_t pixels;     /* c * h * w */
     float *picture;     /* as the network reads it */
+    float range;        /* of its numbers */
     float *map;         /* pixels numbers: the result */
     float *batch, *diff; /* look.cap pictures and gradients */
     float *many;        /* look.cap times 1 */
     rt_unit *units;     /* look.cap times unit */
-    char what[200];
+    char what[256];
 } Ask;
 
 /* ---- opening ---- */
@@ -61,6 +62,15 @@ static int ask_room(Ask *a, rt_error *err) {
     return err->code;
 }
 
+static float range_of(const float *x, int64_t n) {
+    float lo = x[0], hi = x[0];
+    for (int64_t k = 1; k < n; k++) {
+        lo = fminf(lo, x[k]);
+        hi = fmaxf(hi, x[k]);
+    }
+    return hi - lo;
+}
+
 static int ask_open(Ask *a, rt_viz *v, rt_feed *feed, const char **operands, int n, rt_error *err) {
     *a = (Ask){.v = v, .feed = feed};
     if (rt_viz_open(v, 1, err) || rt_viz_feed(v, operands, n, feed, err))
@@ -75,19 +85,10 @@ static int ask_open(Ask *a, rt_viz *v, rt_feed *feed, const char **operands, int
         ask_room(a, err))
         return err->code;
     memcpy(a->picture, feed->input[0], (size_t)a->pixels * sizeof(float));
+    a->range = range_of(a->picture, a->pixels);
     for (int64_t i = 0; i < v->look.cap; i++)
         a->units[i] = a->unit;
-    char name[96], class_name[24];
-    rt_viz_sample_name(v, feed, a->at, name, sizeof name);
-    const char *label = v->m->model->program[RT_LOOK].seed[a->seed].label;
-    if (!v->layers && a->unit.c < v->m->model->classes)
-        snprintf(a->what, sizeof a->what, "%.80s, class %lld (%.40s), score %.4g", name,
-                 (long long)a->unit.c, netrt_class_name(v->m, a->unit.c, class_name),
-                 (double)a->value);
-    else
-        snprintf(a->what, sizeof a->what, "%.80s, %.40s map %lld at (%lld, %lld), value %.4g", name,
-                 label, (long long)a->unit.c, (long long)a->unit.y, (long long)a->unit.x,
-                 (double)a->value);
+    rt_viz_describe(v, feed, a->at, a->seed, a->unit, a->value, a->what, sizeof a->what);
     return NETRT_OK;
 }
 
@@ -156,22 +157,12 @@ static int signed_tile(const Ask *a, const float *x, rt_image *tile, rt_error *e
                           RT_TONE_SIGNED, rt_max_abs(x, a->pixels), err);
 }
 
-static void channel_max(const Ask *a, const float *x, float *out) {
-    int64_t plane = a->size.h * a->size.w;
-    for (int64_t i = 0; i < plane; i++) {
-        float top = 0;
-        for (int64_t c = 0; c < a->size.c; c++)
-            top = fmaxf(top, fabsf(x[c * plane + i]));
-        out[i] = top;
-    }
-}
-
 static int show(Ask *a, const char *verb, const char *title, const char *note, rt_image *tile,
                 const char *const *caption, int tiles, rt_error *err) {
     char name[96];
     rt_sheet s = {0};
     rt_image picture = {0};
-    if (rt_sheet_open(&s, title, note, tiles + 1, 1, (int)a->size.w, (int)a->size.h, 160, 1, 0,
+    if (rt_sheet_open(&s, title, note, tiles + 1, 1, (int)a->size.w, (int)a->size.h, 160, 1,
                       err) == 0 &&
         rt_prep_invert(&a->v->prep, a->picture, &picture, err) == 0) {
         rt_sheet_put(&s, 0, 0, &picture, "picture");
@@ -188,14 +179,9 @@ static int show(Ask *a, const char *verb, const char *title, const char *note, r
 /* ---- smoothgrad ---- */
 
 static void noisy(Ask *a, int64_t i, int64_t total, float *picture) {
-    float lo = a->picture[0], hi = lo;
     (void)total;
-    for (int64_t k = 1; k < a->pixels; k++) {
-        lo = fminf(lo, a->picture[k]);
-        hi = fmaxf(hi, a->picture[k]);
-    }
     rt_rng_fill_normal(rt_rng_make(a->v->m->seed, RT_RNG_VIZ), 1, (uint32_t)i, 0, 0,
-                       (float)options.noise * (hi - lo), picture, (size_t)a->pixels);
+                       (float)options.noise * a->range, picture, (size_t)a->pixels);
     for (int64_t k = 0; k < a->pixels; k++)
         picture[k] += a->picture[k];
 }
@@ -208,7 +194,7 @@ static int run_smoothgrad(rt_viz *v, const char **operands, int n, rt_error *err
         mean_gradient(&a, options.samples, noisy, err) == 0) {
         char note[400];
         const char *caption = "max |mean gradient|";
-        channel_max(&a, a.map, a.diff);
+        rt_plane_max(a.map, a.size, a.diff);
         snprintf(note, sizeof note, "%s; %lld noisy copies, sigma %.3g of the range; black = 0",
                  a.what, (long long)options.samples, options.noise);
         if (positive_tile(&a, a.diff, &tile, err) == 0)
@@ -327,16 +313,16 @@ static int cam(Ask *a, char *note, size_t size, rt_error *err) {
     if (small) {
         rt_tensor_read(a->v->m, RT_LOOK, tensor, 0, g);
         rt_look_values(&a->v->look, layer, 0, values);
+        for (int64_t k = 0; k < chw[0]; k++) { /* alpha, kept where the map's gradients begin */
+            double alpha = 0;
+            for (int64_t i = 0; i < plane; i++)
+                alpha += (double)g[k * plane + i];
+            g[k * plane] = (float)(alpha / (double)plane);
+        }
         for (int64_t i = 0; i < plane; i++) {
             double sum = 0;
-            for (int64_t k = 0; k < chw[0]; k++) {
-                double alpha = 0;
-                for (int64_t j = 0; i == 0 && j < plane; j++)
-                    alpha += (double)g[k * plane + j];
-                if (i == 0) /* kept where the map's first gradient was */
-                    g[k * plane] = (float)(alpha / (double)plane);
+            for (int64_t k = 0; k < chw[0]; k++)
                 sum += (double)g[k * plane] * (double)values[k * plane + i];
-            }
             small[i] = sum > 0 ? (float)sum : 0;
         }
         rt_planes_resize(small, (rt_planes){1, chw[1], chw[2]}, a->map, a->size.h, a->size.w);

@@ -25,14 +25,6 @@ void rt_climb_close(rt_climb *c) {
     c->v = c->g2 = NULL;
 }
 
-void rt_climb_reset(rt_climb *c) {
-    if (c->v)
-        memset(c->v, 0, (size_t)c->n * sizeof *c->v);
-    if (c->g2)
-        memset(c->g2, 0, (size_t)c->n * sizeof *c->g2);
-    c->step = 0;
-}
-
 static void adam(rt_climb *c, float *x, const float *g) {
     const double beta2 = 0.999, eps = 1e-8;
     double first = 1 / (1 - pow(c->keep, (double)c->step));

@@ -33,7 +33,6 @@ typedef struct rt_climb {
 int rt_climb_open(rt_climb *c, int rule, double rate, int64_t n, rt_error *err);
 void rt_climb_close(rt_climb *c);
 void rt_climb_step(rt_climb *c, float *x, const float *g);
-void rt_climb_reset(rt_climb *c); /* forgets the moving sums */
 
 /* Limited-memory BFGS (Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 7.5): `f` gives
  * value and gradient of what is to become small.  A step is accepted by the conditions of Armijo and

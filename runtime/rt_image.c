@@ -352,6 +352,19 @@ static int stretched(const float *x, size_t n, rt_image *out) {
     return NETRT_OK;
 }
 
+float rt_prep_tone(const struct rt_prep *prep, int64_t i, float *scale) {
+    int k = (int)(i / ((int64_t)prep->height * prep->width));
+    int color = prep->bgr && prep->channels == 3 ? 2 - k : k;
+    float std = std_or_one(prep, color);
+    *scale = (prep->hi - prep->lo) / 255 / std;
+    return (prep->lo - prep->mean[color] - (prep->mean_image ? prep->mean_image[i] : 0)) / std;
+}
+
+float rt_prep_zero(const struct rt_prep *prep, int64_t i) {
+    float scale, at0 = rt_prep_tone(prep, i, &scale), zero = scale != 0 ? -at0 / scale : 0;
+    return zero < 0 ? 0 : zero > 255 ? 255 : zero;
+}
+
 int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, rt_error *err) {
     int code = valid_prep(prep, err);
     if (code == NETRT_OK)

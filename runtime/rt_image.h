@@ -118,6 +118,11 @@ struct rt_place {
 int rt_prep_apply_at(const struct rt_prep *prep, const struct rt_place *place, const rt_image *in,
                      float *chw, rt_image scratch[2], rt_error *err);
 
+/* Number i of an input (CHW, as the network reads it): what pixel 0 becomes there, and in *scale how
+ * much a pixel more adds; the pixel 0..255, whole or not, that becomes 0 or comes nearest to it. */
+float rt_prep_tone(const struct rt_prep *prep, int64_t i, float *scale);
+float rt_prep_zero(const struct rt_prep *prep, int64_t i);
+
 /* Back to pixels for display: inverse of scale, normalisation and channel order, rounded and
  * clamped to 0..255. */
 int rt_prep_invert(const struct rt_prep *prep, const float *chw, rt_image *out, rt_error *err);

@@ -17,12 +17,6 @@ enum { GAP = 2, MATRIX_MAX = 32, TILE_WANTED = 32 };
 #define INK 0x222222u
 #define FAINT 0x666666u
 
-int rt_sheet_header(rt_image *canvas, const char *title, const char *note) {
-    rt_canvas_text(canvas, 8, 8, 2, INK, title);
-    rt_canvas_text(canvas, 8, 29, 1, FAINT, note);
-    return RT_SHEET_HEADER;
-}
-
 static int at_least(int x, int low) {
     return x > low ? x : low;
 }
@@ -236,9 +230,7 @@ static int wants_layer(const rt_viz *v, int seed) {
 }
 
 int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err) {
-    if (rt_feed_load(feed, &at, 1, -1, rt_cli_skipped, &v->cli) != 1)
-        return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
-    if (rt_look_record(&v->look, 1, err))
+    if (rt_viz_record(v, feed, at, err))
         return err->code;
     const rt_program *p = &v->m->model->program[RT_LOOK];
     int shown = 0;

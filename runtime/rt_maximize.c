@@ -274,7 +274,7 @@ static int paint_layer(Job *j, const Recipe *r, rt_error *err) {
     j->csv = (rt_text){0};
     rt_text_add(&j->csv, "layer,unit,first,best,step,last\n");
     if (rt_sheet_open(&j->sheet, title, note, columns, (int)((j->nunits + columns - 1) / columns),
-                      j->v->prep.width, j->v->prep.height, 0, 2, 0, err) == 0 &&
+                      j->v->prep.width, j->v->prep.height, 0, 2, err) == 0 &&
         paint_units(j, r, err) == 0) {
         snprintf(name, sizeof name, "maximize-%s", label);
         if (rt_viz_write(j->v, &j->sheet.canvas, name, title, note, err) == 0)

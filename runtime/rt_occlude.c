@@ -29,7 +29,6 @@ typedef struct Slide {
     rt_unit peak;
     float peak_value;
     int64_t target;       /* the class of (d) */
-    float fill[4];
     float *images;        /* look.cap of them */
     float *layer, *probs; /* room: one layer; the output */
     float *map[3];        /* (b), (d), (e): rows * columns */
@@ -37,16 +36,10 @@ typedef struct Slide {
     int64_t top;          /* most probable on the clean picture */
 } Slide;
 
-/* Grey: the pixel that the network reads as 0, or the nearest; or --fill. */
-static void find_fill(Slide *s) {
-    const struct rt_prep *prep = &s->v->prep;
-    for (int k = 0; k < prep->channels && k < 4; k++) {
-        int color = prep->bgr && prep->channels == 3 ? 2 - k : k;
-        float std = prep->std[color] > 0 ? prep->std[color] : 1;
-        float lo = (prep->lo - prep->mean[color]) / std, hi = (prep->hi - prep->mean[color]) / std;
-        float zero = 0 < fminf(lo, hi) ? fminf(lo, hi) : 0 > fmaxf(lo, hi) ? fmaxf(lo, hi) : 0;
-        s->fill[k] = options.fill < 0 ? zero : lo + (hi - lo) * (float)options.fill / 255;
-    }
+/* Grey: the pixel that the network reads as 0, or the nearest; or --fill.  Input number i. */
+static float grey_at(const struct rt_prep *prep, int64_t i) {
+    float scale, at0 = rt_prep_tone(prep, i, &scale);
+    return at0 + scale * (options.fill < 0 ? rt_prep_zero(prep, i) : (float)options.fill);
 }
 
 /* Anchor number i of a picture. */
@@ -55,8 +48,10 @@ static void cover(const Slide *s, int64_t i, float *image) {
     int64_t y0 = i / s->columns * s->stride - s->side / 2, x0 = i % s->columns * s->stride - s->side / 2;
     for (int64_t k = 0; k < prep->channels; k++)
         for (int64_t y = y0 < 0 ? 0 : y0; y < y0 + s->side && y < prep->height; y++)
-            for (int64_t x = x0 < 0 ? 0 : x0; x < x0 + s->side && x < prep->width; x++)
-                image[(k * prep->height + y) * prep->width + x] = s->fill[k];
+            for (int64_t x = x0 < 0 ? 0 : x0; x < x0 + s->side && x < prep->width; x++) {
+                int64_t at = (k * prep->height + y) * prep->width + x;
+                image[at] = grey_at(prep, at);
+            }
 }
 
 /* (b), (d), (e) of recorded image i. */
@@ -192,7 +187,7 @@ static int draw(Slide *s, const rt_image *picture, const rt_image *projection, i
     const rt_model *model = s->v->m->model;
     const char *label = model->program[RT_LOOK].seed[s->seed].label;
     char title[160], note[300], name[128], text[128], buf[24], file[96];
-    rt_viz_sample_name(s->v, s->feed, s->at, file, sizeof file);
+    rt_viz_sample_name(s->feed, s->at, file, sizeof file);
     snprintf(title, sizeof title, "occlusion of %.80s", file);
     snprintf(note, sizeof note, "square of %lld pixels, stride %lld; map %lld of %s: %.4g when "
              "nothing is covered; dark = low", (long long)s->side, (long long)s->stride,
@@ -202,7 +197,7 @@ static int draw(Slide *s, const rt_image *picture, const rt_image *projection, i
     float *room = rt_alloc((size_t)(picture->width * picture->height), sizeof *room, "maps", err);
     int classes = s->target >= 0;
     if (room && rt_sheet_open(&sheet, title, note, classes ? 5 : 3, 1, picture->width,
-                              picture->height, 160, 2, 0, err) == 0) {
+                              picture->height, 160, 2, err) == 0) {
         float lo, hi;
         rt_sheet_put(&sheet, 0, 0, picture, "(a) picture");
         if (heat_tile(s, 0, picture, &tile, room, &lo, &hi, err) == 0) {
@@ -303,7 +298,6 @@ static int prepare(Slide *s, rt_error *err) {
                        (long long)s->side);
     s->rows = (prep->height - 1) / s->stride + 1;
     s->columns = (prep->width - 1) / s->stride + 1;
-    find_fill(s);
     size_t pixels = (size_t)rt_input_count(s->v->m->model, 0), cells = (size_t)(s->rows * s->columns);
     int64_t classes = s->v->m->model->classes;
     s->images = rt_alloc((size_t)s->v->look.cap * pixels, sizeof(float), "pictures", err);

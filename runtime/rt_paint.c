@@ -7,19 +7,12 @@
 #include "rt_alloc.h"
 #include "rt_rng.h"
 
-/* Input of plane k: base + scale * (pixel - zero); planes of BGR networks are turned round. */
+/* Input i: base + scale * (pixel - zero). */
 static void find_tones(rt_paint *p) {
-    const struct rt_prep *prep = &p->v->prep;
-    for (int k = 0; k < prep->channels; k++) {
-        int color = prep->bgr && prep->channels == 3 ? 2 - k : k;
-        float std = prep->std[color] > 0 ? prep->std[color] : 1;
-        float at0 = (prep->lo - prep->mean[color]) / std;
-        p->scale[k] = (prep->hi - prep->lo) / 255 / std;
-        float zero = p->scale[k] != 0 ? -at0 / p->scale[k] : 0;
-        zero = zero < 0 ? 0 : zero > 255 ? 255 : zero;
-        p->base[k] = at0 + p->scale[k] * zero;
-        p->lo[k] = -zero;
-        p->hi[k] = 255 - zero;
+    for (int64_t i = 0; i < p->count; i++) {
+        float at0 = rt_prep_tone(&p->v->prep, i, &p->scale[i]);
+        p->zero[i] = rt_prep_zero(&p->v->prep, i);
+        p->base[i] = at0 + p->scale[i] * p->zero[i];
     }
 }
 
@@ -28,18 +21,21 @@ int rt_paint_open(rt_paint *p, rt_viz *v, const rt_term *term, int nterms, int64
     const struct rt_prep *prep = &v->prep;
     *p = (rt_paint){.v = v, .size = {prep->channels, prep->height, prep->width}, .n = n};
     p->count = rt_planes_count(p->size);
-    if (v->m->model->ninputs != 1 || prep->channels > 4)
+    if (v->m->model->ninputs != 1)
         return rt_fail(err, NETRT_EUSAGE, "only a network with one picture as its input can be "
                        "made to paint; %s has %d inputs", v->m->model->name, v->m->model->ninputs);
-    find_tones(p);
     size_t all = (size_t)p->count * (size_t)n;
-    float **part[] = {&p->x, &p->g, &p->input};
+    float **part[] = {&p->x, &p->g, &p->input}, **one[] = {&p->scale, &p->base, &p->zero};
     for (int i = 0; i < 3 && !err->code; i++)
         *part[i] = rt_alloc_zero(all, sizeof(float), "pictures", err);
+    for (int i = 0; i < 3 && !err->code; i++)
+        *one[i] = rt_alloc_zero((size_t)p->count, sizeof(float), "a picture", err);
     if (!err->code)
         p->room = rt_alloc_zero(2 * (size_t)p->count, sizeof(float), "pictures", err);
     if (!err->code)
         p->value = rt_alloc_zero((size_t)n, sizeof(double), "values", err);
+    if (!err->code)
+        find_tones(p);
     if (!err->code)
         rt_objective_open(&p->objective, &v->look, term, nterms, err);
     return err->code;
@@ -52,6 +48,9 @@ void rt_paint_close(rt_paint *p) {
     rt_free(p->g);
     rt_free(p->input);
     rt_free(p->room);
+    rt_free(p->scale);
+    rt_free(p->base);
+    rt_free(p->zero);
     rt_free(p->value);
     *p = (rt_paint){0};
 }
@@ -67,36 +66,28 @@ void rt_paint_noise(rt_paint *p, double sigma) {
                            (size_t)p->count);
 }
 
-void rt_paint_set(rt_paint *p, int64_t i, const float *input) {
-    int64_t plane = p->size.h * p->size.w;
-    for (int64_t k = 0; k < p->size.c; k++)
-        for (int64_t j = k * plane; j < (k + 1) * plane; j++)
-            p->x[i * p->count + j] = p->scale[k] != 0 ? (input[j] - p->base[k]) / p->scale[k] : 0;
-}
-
 static void to_input(const rt_paint *p, const float *x, float *input) {
-    int64_t plane = p->size.h * p->size.w;
-    for (int64_t k = 0; k < p->size.c; k++)
-        for (int64_t j = k * plane; j < (k + 1) * plane; j++)
-            input[j] = p->base[k] + p->scale[k] * x[j];
+    for (int64_t j = 0; j < p->count; j++)
+        input[j] = p->base[j] + p->scale[j] * x[j];
 }
 
 int rt_paint_eval(rt_paint *p, int gradient, rt_error *err) {
-    int64_t plane = p->size.h * p->size.w;
     for (int64_t i = 0; i < p->n; i++)
         to_input(p, p->x + i * p->count, p->input + i * p->count);
     if (rt_objective_eval(&p->objective, p->input, p->n, p->value, gradient ? p->g : NULL, err))
         return err->code;
     for (int64_t i = 0; gradient && i < p->n; i++)
-        for (int64_t k = 0; k < p->size.c; k++)
-            for (int64_t j = 0; j < plane; j++)
-                p->g[i * p->count + k * plane + j] *= p->scale[k];
+        for (int64_t j = 0; j < p->count; j++)
+            p->g[i * p->count + j] *= p->scale[j];
     return NETRT_OK;
 }
 
 void rt_paint_clamp(rt_paint *p) {
     for (int64_t i = 0; i < p->n; i++)
-        rt_clamp(p->x + i * p->count, p->size, p->lo, p->hi);
+        for (int64_t j = 0; j < p->count; j++) {
+            float *x = &p->x[i * p->count + j], lo = -p->zero[j], hi = 255 - p->zero[j];
+            *x = *x < lo ? lo : *x > hi ? hi : *x;
+        }
 }
 
 int rt_paint_image(const rt_paint *p, int64_t i, rt_image *out, rt_error *err) {

@@ -17,9 +17,8 @@ typedef struct rt_paint {
     rt_objective objective;
     rt_planes size;      /* of a picture */
     int64_t n, count;    /* pictures; numbers in each */
-    float scale[4];      /* input units per pixel unit, by plane */
-    float base[4];       /* input at 0 */
-    float lo[4], hi[4];  /* pixels that exist, less zero */
+    float *scale, *base; /* of each number: input units per pixel unit; input at 0 */
+    float *zero;         /* pixel that 0 stands for */
     float *x, *g;        /* n pictures; gradients per pixel unit */
     float *input, *room; /* n pictures; two */
     double *value;       /* n */
@@ -30,11 +29,9 @@ int rt_paint_open(rt_paint *p, rt_viz *v, const rt_term *term, int nterms, int64
                   rt_error *err);
 void rt_paint_close(rt_paint *p);
 
-/* Starts: all zero; normal noise of `sigma` pixels (seeded; picture i has noise i); a picture as the
- * network reads it. */
+/* Starts: all zero; normal noise of `sigma` pixels (seeded; picture i has noise i). */
 void rt_paint_clear(rt_paint *p);
 void rt_paint_noise(rt_paint *p, double sigma);
-void rt_paint_set(rt_paint *p, int64_t i, const float *input);
 
 /* p->value and, if wanted, p->g at p->x. */
 int rt_paint_eval(rt_paint *p, int gradient, rt_error *err);

@@ -5,6 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+void rt_plane_max(const float *x, rt_planes p, float *out) {
+    int64_t plane = p.h * p.w;
+    for (int64_t i = 0; i < plane; i++) {
+        float top = 0;
+        for (int64_t c = 0; c < p.c; c++)
+            top = fmaxf(top, fabsf(x[c * plane + i]));
+        out[i] = top;
+    }
+}
+
 double rt_mean_abs(const float *x, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++)

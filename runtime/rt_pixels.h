@@ -45,6 +45,9 @@ void rt_planes_resize(const float *src, rt_planes p, float *dst, int64_t h, int6
 /* Every value into lo[plane] .. hi[plane]. */
 void rt_clamp(float *x, rt_planes p, const float *lo, const float *hi);
 
+/* out[cell] = max over planes of |x|; out may be x. */
+void rt_plane_max(const float *x, rt_planes p, float *out);
+
 double rt_mean_abs(const float *x, int64_t n);
 double rt_norm2(const float *x, int64_t n); /* square root of the sum of squares */
 

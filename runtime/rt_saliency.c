@@ -12,6 +12,7 @@
 
 #include "rt_alloc.h"
 #include "rt_io.h"
+#include "rt_pixels.h"
 
 #define PAPER 0xffffffu
 #define INK 0x222222u
@@ -44,16 +45,6 @@ int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err
     return NETRT_OK;
 }
 
-/* max over channels of |x|, in place into the first plane */
-static void channel_max(float *x, int64_t channels, int64_t plane) {
-    for (int64_t i = 0; i < plane; i++) {
-        float top = 0;
-        for (int64_t c = 0; c < channels; c++)
-            top = fmaxf(top, fabsf(x[c * plane + i]));
-        x[i] = top;
-    }
-}
-
 /* Picture and map side by side. */
 static int pair_sheet(rt_viz *v, const float *input, float *diff, int rule, const char *name,
                       const char *title, const char *what, rt_error *err) {
@@ -62,7 +53,7 @@ static int pair_sheet(rt_viz *v, const float *input, float *diff, int rule, cons
     int zoom = prep->width >= 112 ? 1 : (112 + prep->width - 1) / prep->width;
     int w = prep->width * zoom, h = prep->height * zoom, channels = prep->channels;
     if (rule == RT_RULE_GRADIENT) {
-        channel_max(diff, channels, plane);
+        rt_plane_max(diff, (rt_planes){channels, prep->height, prep->width}, diff);
         channels = 1;
     }
     float scale = rt_max_abs(diff, channels * plane);
@@ -89,11 +80,10 @@ static int pair_sheet(rt_viz *v, const float *input, float *diff, int rule, cons
     return err->code;
 }
 
-static void describe(rt_viz *v, rt_feed *feed, int64_t at, int seed, rt_unit u, float value,
-                     char *what, size_t n) {
-    char raw[256], name[256], class_name[24];
-    rt_data_name(feed->ds, at, raw, sizeof raw);
-    rt_clean_name(name, sizeof name, raw);
+void rt_viz_describe(const rt_viz *v, const rt_feed *feed, int64_t at, int seed, rt_unit u,
+                     float value, char *what, size_t n) {
+    char name[256], class_name[24];
+    rt_viz_sample_name(feed, at, name, sizeof name);
     const char *label = v->m->model->program[RT_LOOK].seed[seed].label;
     if (!v->layers && u.c < v->m->model->classes)
         snprintf(what, n, "%.80s, class %lld (%.60s), score %.4g", name, (long long)u.c,
@@ -109,9 +99,7 @@ int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *er
     int seed = -1;
     rt_unit unit;
     float value = 0, one = 1;
-    if (rt_feed_load(feed, &at, 1, -1, rt_cli_skipped, &v->cli) != 1)
-        return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
-    if (rt_look_record(&v->look, 1, err) || rt_viz_unit(v, &seed, &unit, &value, err))
+    if (rt_viz_record(v, feed, at, err) || rt_viz_unit(v, &seed, &unit, &value, err))
         return err->code;
     float *diff = rt_alloc(pixels, sizeof *diff, "a projection", err);
     if (!diff)
@@ -119,7 +107,7 @@ int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *er
     if (rt_look_project(&v->look, rule, seed, &unit, &one, 1, diff, err) == 0) {
         static const char *const verb[] = {"saliency", "deconvnet", "guided"};
         char what[256], name[128], title[160];
-        describe(v, feed, at, seed, unit, value, what, sizeof what);
+        rt_viz_describe(v, feed, at, seed, unit, value, what, sizeof what);
         snprintf(name, sizeof name, "%s-%lld", verb[rule], (long long)at);
         snprintf(title, sizeof title, "%s", rule == RT_RULE_GRADIENT ? "saliency: max |gradient|"
                                             : rule == RT_RULE_GUIDED ? "guided backpropagation"

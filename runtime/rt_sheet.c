@@ -13,7 +13,12 @@
 #define INK 0x222222u
 #define FAINT 0x666666u
 
-enum { HEADER = 44, MARGIN = 8, GAP = 4, SIDE_MAX = 20000, WIDTH_MIN = 520, WANTED = 96 };
+enum { MARGIN = 8, GAP = 4, SIDE_MAX = 20000, WANTED = 96 };
+
+void rt_sheet_header(rt_image *canvas, const char *title, const char *note) {
+    rt_canvas_text(canvas, MARGIN, 8, 2, INK, title);
+    rt_canvas_text(canvas, MARGIN, 29, 1, FAINT, note);
+}
 
 static int larger(int a, int b) {
     return a > b ? a : b;
@@ -27,24 +32,23 @@ int rt_sheet_columns(int64_t tiles, int most) {
 }
 
 int rt_sheet_open(rt_sheet *s, const char *title, const char *note, int columns, int rows,
-                  int tile_w, int tile_h, int wanted, int captions, int heads, rt_error *err) {
+                  int tile_w, int tile_h, int wanted, int captions, rt_error *err) {
     int side = larger(tile_w, tile_h);
     wanted = wanted ? wanted : WANTED;
     *s = (rt_sheet){.columns = columns, .rows = rows, .tile_w = tile_w, .tile_h = tile_h,
-                    .captions = captions, .left = MARGIN + heads};
+                    .captions = captions};
     s->zoom = side >= wanted ? 1 : (wanted + side - 1) / side;
     s->step_x = tile_w * s->zoom + GAP;
     s->step_y = tile_h * s->zoom + GAP + captions * RT_FONT_H + (captions ? 2 : 0);
-    int64_t w = s->left + MARGIN + (int64_t)columns * s->step_x;
-    int64_t h = HEADER + MARGIN + (int64_t)rows * s->step_y;
+    int64_t w = 2 * MARGIN + (int64_t)columns * s->step_x;
+    int64_t h = RT_SHEET_HEADER + MARGIN + (int64_t)rows * s->step_y;
     int text = larger(rt_text_width(title, 2), rt_text_width(note, 1)) + 2 * MARGIN;
     if (w > SIDE_MAX || h > SIDE_MAX)
         return rt_fail(err, NETRT_ELIMIT, "the sheet would be %lld x %lld pixels\n"
                        "help: choose fewer maps with --maps=0-63", (long long)w, (long long)h);
-    if (rt_canvas_new(&s->canvas, larger(larger((int)w, text), WIDTH_MIN), (int)h, PAPER, err))
+    if (rt_canvas_new(&s->canvas, larger(larger((int)w, text), RT_SHEET_MIN_WIDTH), (int)h, PAPER, err))
         return err->code;
-    rt_canvas_text(&s->canvas, MARGIN, 8, 2, INK, title);
-    rt_canvas_text(&s->canvas, MARGIN, 29, 1, FAINT, note);
+    rt_sheet_header(&s->canvas, title, note);
     return NETRT_OK;
 }
 
@@ -53,7 +57,7 @@ void rt_sheet_close(rt_sheet *s) {
 }
 
 void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const char *caption) {
-    int x = s->left + column * s->step_x, y = HEADER + row * s->step_y;
+    int x = MARGIN + column * s->step_x, y = RT_SHEET_HEADER + row * s->step_y;
     rt_canvas_blit(&s->canvas, x, y, tile, s->zoom);
     y += s->tile_h * s->zoom + 2;
     int letters = (s->step_x - 1) / RT_FONT_W;
@@ -64,14 +68,6 @@ void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const 
         rt_canvas_text(&s->canvas, x, y, 1, INK, line);
         caption += n + (caption[n] == '\n');
     }
-}
-
-void rt_sheet_head(rt_sheet *s, int row, const char *text) {
-    char line[128];
-    int letters = (s->left - MARGIN) / RT_FONT_W;
-    snprintf(line, sizeof line, "%.*s", letters > 0 && letters < 127 ? letters : 127, text);
-    rt_canvas_text(&s->canvas, MARGIN, HEADER + row * s->step_y + s->tile_h * s->zoom / 2, 1, INK,
-                   line);
 }
 
 /* ---- heat ---- */
@@ -123,16 +119,4 @@ int rt_heat_over(rt_image *out, const rt_image *picture, const rt_image *heat, d
                 }
     rt_image_free(&grey);
     return err->code;
-}
-
-void rt_heat_bar(rt_image *canvas, int x, int y, int w, double lo, double hi) {
-    char text[32];
-    snprintf(text, sizeof text, "%.4g", lo);
-    rt_canvas_text(canvas, x, y + 2, 1, INK, text);
-    int from = x + rt_text_width(text, 1) + 4;
-    snprintf(text, sizeof text, "%.4g", hi);
-    int to = x + w - rt_text_width(text, 1) - 4;
-    for (int i = from; i < to; i++)
-        rt_canvas_rect(canvas, i, y, 1, 10, rt_heat_color((double)(i - from) / (to - from)));
-    rt_canvas_text(canvas, to + 4, y + 2, 1, INK, text);
 }

@@ -1,5 +1,5 @@
 /* rt_sheet.h: a sheet of pictures: title, how to read it, a grid of equally large tiles with
- * captions, a bar that tells what colours mean; heat colours and overlays.
+ * captions; heat colours and overlays.
  *
  * Tiles are enlarged by whole factors only, so that a pixel of a small picture stays a square.
  */
@@ -8,22 +8,25 @@
 
 #include "rt_canvas.h"
 
+/* Draws title and sub-title at the top of a canvas at least so wide; what follows begins at
+ * RT_SHEET_HEADER. */
+void rt_sheet_header(rt_image *canvas, const char *title, const char *note);
+enum { RT_SHEET_HEADER = 44, RT_SHEET_MIN_WIDTH = 520 };
+
 typedef struct rt_sheet {
     rt_image canvas;
     int columns, rows, tile_w, tile_h, zoom;
-    int captions;    /* lines of text under each tile */
-    int left, step_x, step_y; /* of the grid, pixels */
+    int captions;       /* lines of text under each tile */
+    int step_x, step_y; /* of the grid, pixels */
 } rt_sheet;
 
-/* tile_w x tile_h pixels each, enlarged to about `wanted` pixels (0: 96) when smaller.  heads: room
- * for a text left of each row, 0 none.  ELIMIT: a sheet of more than 20,000 pixels a side. */
+/* tile_w x tile_h pixels each, enlarged to about `wanted` pixels (0: 96) when smaller.  ELIMIT: a sheet of more than 20,000 pixels a side. */
 int rt_sheet_open(rt_sheet *s, const char *title, const char *note, int columns, int rows,
-                  int tile_w, int tile_h, int wanted, int captions, int heads, rt_error *err);
+                  int tile_w, int tile_h, int wanted, int captions, rt_error *err);
 void rt_sheet_close(rt_sheet *s);
 /* caption: lines divided by \n, cut to the tile's width; NULL: none.  A tile of another size is put
  * at its corner, at the sheet's zoom. */
 void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const char *caption);
-void rt_sheet_head(rt_sheet *s, int row, const char *text);
 /* About twice as many columns as rows, at most `most`. */
 int rt_sheet_columns(int64_t tiles, int most);
 
@@ -34,7 +37,4 @@ int rt_heat(rt_image *out, const float *x, int h, int w, float lo, float hi, rt_
 /* picture (grey) under heat: each pixel share * heat + (1 - share) * brightness; of equal size. */
 int rt_heat_over(rt_image *out, const rt_image *picture, const rt_image *heat, double share,
                  rt_error *err);
-/* A bar of the heat colours with the two numbers, drawn at (x, y), w pixels wide. */
-void rt_heat_bar(rt_image *canvas, int x, int y, int w, double lo, double hi);
-
 #endif

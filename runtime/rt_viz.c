@@ -247,13 +247,17 @@ static int run_activations(rt_viz *v, const char **operands, int n, rt_error *er
     return err->code;
 }
 
+int rt_viz_record(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err) {
+    if (rt_feed_load(feed, &at, 1, -1, rt_cli_skipped, &v->cli) != 1)
+        return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
+    return rt_look_record(&v->look, 1, err);
+}
+
 int rt_viz_one(rt_viz *v, rt_feed *feed, int64_t *at, rt_error *err) {
     if (check_sample(v, err))
         return err->code;
     *at = v->sample < 0 ? 0 : v->sample;
-    if (rt_feed_load(feed, at, 1, -1, rt_cli_skipped, &v->cli) != 1)
-        return rt_fail(err, NETRT_EDATA, "the picture cannot be read");
-    return rt_look_record(&v->look, 1, err);
+    return rt_viz_record(v, feed, *at, err);
 }
 
 /* The look program ends at the score: softmax is made here where the network declares one. */
@@ -276,9 +280,8 @@ int rt_viz_answer(const rt_viz *v, int64_t image, float *out) {
     return 1;
 }
 
-void rt_viz_sample_name(const rt_viz *v, const rt_feed *feed, int64_t at, char *name, size_t size) {
+void rt_viz_sample_name(const rt_feed *feed, int64_t at, char *name, size_t size) {
     char raw[256];
-    (void)v;
     rt_data_name(feed->ds, at, raw, sizeof raw);
     rt_clean_name(name, size, raw);
 }

@@ -7,6 +7,7 @@
 
 #include "rt_canvas.h"
 #include "rt_look.h"
+#include "rt_sheet.h"
 
 /* One file written, in the order of writing. */
 typedef struct rt_made {
@@ -51,10 +52,15 @@ void rt_viz_close(rt_viz *v);
  * cap: images at a time.  Closing is allowed whatever opening said. */
 int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err);
 void rt_viz_feed_close(rt_viz *v, rt_feed *feed);
-/* Loads picture --image (default: the first) and records it: *at is its number. */
+/* Loads sample `at`, unchanged, and records it. */
+int rt_viz_record(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
+/* The same for picture --image (default: the first): *at is its number. */
 int rt_viz_one(rt_viz *v, rt_feed *feed, int64_t *at, rt_error *err);
 /* Name of a sample, fit for a caption. */
-void rt_viz_sample_name(const rt_viz *v, const rt_feed *feed, int64_t at, char *name, size_t size);
+void rt_viz_sample_name(const rt_feed *feed, int64_t at, char *name, size_t size);
+/* "cat.jpg, class 3 (cat), score 12.5": the unit chosen, in words; n bytes of room. */
+void rt_viz_describe(const rt_viz *v, const rt_feed *feed, int64_t at, int seed, rt_unit u,
+                     float value, char *what, size_t n);
 /* Probabilities of recorded image `image`, or the scores where the network declares none; 0: the
  * network has no classes.  out: model->classes numbers. */
 int rt_viz_answer(const rt_viz *v, int64_t image, float *out);
@@ -78,10 +84,6 @@ int rt_viz_check_maps(const rt_viz *v, rt_error *err);
 /* Layers with height and width above 1 that something was computed for ("conv" ops): the default of
  * activations and deconv.  Returns how many, at most max. */
 int rt_viz_conv_layers(const rt_viz *v, int *seed, int max);
-
-/* Title, sub-title and key of a sheet: draws a header, returns its height. */
-int rt_sheet_header(rt_image *canvas, const char *title, const char *note);
-enum { RT_SHEET_HEADER = 44, RT_SHEET_MIN_WIDTH = 520 };
 
 /* Techniques.  Each may be called by its verb and by the report. */
 int rt_viz_filters(rt_viz *v, rt_error *err);

@@ -105,13 +105,15 @@ typedef struct Search {
     int64_t best, *offset; /* offset by Buffer.rank of the best assignment so far */
 } Search;
 
-static void try_order(Search *s) {
+/* The slab's size in this order; its offsets are kept if it is the smallest so far. */
+static int64_t try_order(Search *s) {
     int64_t size = place(s->order, s->n, s->placed);
     if (s->best >= 0 && size >= s->best)
-        return;
+        return size;
     s->best = size;
     for (int i = 0; i < s->n; i++)
         s->offset[s->order[i]->rank] = s->order[i]->offset;
+    return size;
 }
 
 /* The buffer that ends highest is what makes the slab large: place it first next time. */
@@ -130,7 +132,7 @@ static void promote_highest(Search *s) {
  * does not grow.  The moves are the same in every run. */
 static void wander(Search *s, int64_t tries, int64_t least) {
     uint32_t random = 12345;
-    int64_t now = place(s->order, s->n, s->placed);
+    int64_t now = try_order(s);
     for (int64_t i = 0; i < tries && s->best > least; i++) {
         random = random * 1664525u + 1013904223u;
         int from = 1 + (int)((random >> 8) % (uint32_t)(s->n - 1));
@@ -139,10 +141,9 @@ static void wander(Search *s, int64_t tries, int64_t least) {
         Buffer *b = s->order[from];
         memmove(s->order + to + 1, s->order + to, (size_t)(from - to) * sizeof *s->order);
         s->order[to] = b;
-        int64_t size = place(s->order, s->n, s->placed);
+        int64_t size = try_order(s);
         if (size <= now) {
             now = size;
-            try_order(s);
             continue;
         }
         memmove(s->order + to, s->order + to + 1, (size_t)(from - to) * sizeof *s->order);
