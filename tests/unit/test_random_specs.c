@@ -2,8 +2,9 @@
  *
  * Each spec is compiled for inference and training under one choice of algorithm (the cost model's,
  * direct sums, Winograd, lanes), fused or not, for one of three vector widths; the combinations take
- * turns.  NETC_TEST_ALL=1 compiles every spec under every combination.  Kernels are judged one by
- * one against the double-precision loops (compiled.h); a whole network in lanes by what it leaves
+ * turns.  NETC_TEST_ALL=1 takes every spec through every combination; a combination whose module is,
+ * letter by letter, that of one before it is not judged twice.  Kernels are judged one by one
+ * against the double-precision loops (compiled.h); a whole network in lanes by what it leaves
  * behind: scores, losses, updated parameters.
  * Stated bounds, of the largest number of a tensor: see BOUND_*.
  * ctest-labels: slow pair
@@ -31,8 +32,13 @@ enum { FORCES = 4, TARGETS = 3, CHOICES = FORCES * TARGETS * 2 };
 #define BOUND_BACKWARD 1e-3 /* parameters' change in one step, where no rectifier is near zero */
 
 typedef struct Tally {
-    int64_t bad, checked, winograd, lanes, kinky, judged, finished;
+    int64_t bad, checked, winograd, lanes, kinky, judged, same, finished;
 } Tally;
+
+typedef struct Seen { /* the modules of one spec, as hashes of their texts */
+    uint64_t module[CHOICES];
+    int n;
+} Seen;
 
 typedef struct Way { /* one combination */
     const char *force, *target;
@@ -83,19 +89,19 @@ static bool plan(Job *j, bool fused) {
 }
 
 /* The module that `netc build` makes, equal kernels sharing code; without the projections. */
-static Emit *compile(Job *j) {
+static Emit *module_of(Job *j) {
     CodegenInput in = {.model = j->model, .ctx = j->ctx, .target = &j->target,
                        .symbol = "netc_model", .cpu_needs = "", .parts = 1};
     j->model->mode[MODEL_LOOK].graph = NULL;
-    Emit *e = codegen_module(j->keep, &in);
+    return codegen_module(j->keep, &in);
+}
+
+static bool compile(Job *j, Emit *e) {
     for (int mode = MODEL_FORWARD; mode <= MODEL_TRAIN; mode++) {
         Graph *g = j->model->mode[mode].graph;
         j->compiled[mode] = (Compiled){.g = g, .prefix = g->name};
     }
-    if (compiled_link(e, j->compiled, 2, 1))
-        return e;
-    emit_free(e);
-    return NULL;
+    return compiled_link(e, j->compiled, 2, 1);
 }
 
 static void count_algorithms(const Graph *g, Tally *t) {
@@ -122,8 +128,26 @@ static int judge(Job *j, int mode, const RandomData *d, int64_t n, uint32_t seed
     return failures;
 }
 
+/* Has this module been judged in another way?  The text names the target and places every tensor. */
+static bool seen_before(Emit *e, Seen *seen) {
+    char path[] = "/tmp/netc-random-XXXXXX", why[256];
+    int fd = mkstemp(path);
+    bool good = fd >= 0 && emit_ll(e, path, why, sizeof why), found = false;
+    FILE *f = good ? fopen(path, "rb") : NULL;
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (int c; f && (c = getc_unlocked(f)) != EOF;)
+        hash = (hash ^ (uint64_t)c) * 0x100000001b3u;
+    for (int i = 0; i < seen->n && f; i++)
+        found |= seen->module[i] == hash;
+    if (f)
+        fclose(f), seen->module[seen->n++] = hash;
+    if (fd >= 0)
+        close(fd), unlink(path);
+    return found;
+}
+
 /* One spec in one way; the number of failures. */
-static int run_spec(uint32_t seed, Way way, Tally *tally) {
+static int run_spec(uint32_t seed, Way way, Seen *seen, Tally *tally) {
     static const int64_t batch[] = {1, 2, 3, 5, 17};
     Job j = {.keep = arena_new(), .tmp = arena_new(), .tally = tally};
     if (!compiled_target(j.keep, way.target, &j.target))
@@ -135,9 +159,11 @@ static int run_spec(uint32_t seed, Way way, Tally *tally) {
     if (getenv("NETC_TEST_TRACE"))
         printf("%s\n%s", j.what, text);
     j.model = parse(&j, text);
-    Emit *e = j.model && plan(&j, way.fused) ? compile(&j) : NULL;
-    int failures = e == NULL;
-    if (e) {
+    Emit *e = j.model && plan(&j, way.fused) ? module_of(&j) : NULL;
+    bool same = e && seen && seen_before(e, seen);
+    int failures = !e || (!same && !compile(&j, e));
+    tally->same += same;
+    if (!failures && !same) {
         int64_t n = batch[seed % 5];
         RandomNet net = {.g = j.model->mode[MODEL_FORWARD].graph,
                          .image = j.model->input[0].shape,
@@ -145,8 +171,9 @@ static int run_spec(uint32_t seed, Way way, Tally *tally) {
         RandomData d = random_data(j.keep, &net, &j.model->params, n, seed + 1000);
         for (int mode = MODEL_FORWARD; mode <= MODEL_TRAIN; mode++)
             failures += judge(&j, mode, &d, n, seed);
-        emit_free(e);
     }
+    if (e)
+        emit_free(e);
     if (failures)
         printf("  %s failed:\n%s", j.what, text);
     arena_free(j.keep);
@@ -159,9 +186,11 @@ static int run_spec(uint32_t seed, Way way, Tally *tally) {
 static Tally run_specs(uint32_t first, uint32_t last, uint32_t step) {
     Tally t = {0};
     bool all = getenv("NETC_TEST_ALL") != NULL;
-    for (uint32_t seed = first; seed < last; seed += step)
+    for (uint32_t seed = first; seed < last; seed += step) {
+        Seen seen = {.n = 0};
         for (uint32_t c = 0; c < (all ? CHOICES : 1); c++)
-            t.bad += run_spec(seed, way_of(all ? c : seed), &t) != 0;
+            t.bad += run_spec(seed, way_of(all ? c : seed), all ? &seen : NULL, &t) != 0;
+    }
     t.finished = 1;
     return t;
 }
@@ -202,14 +231,15 @@ static void random_specs(void) {
         close(from_worker[w]);
         CU_ASSERT_TRUE(got == (ssize_t)sizeof t && t.finished); /* else it crashed */
         sum.bad += t.bad, sum.checked += t.checked, sum.winograd += t.winograd;
-        sum.lanes += t.lanes, sum.kinky += t.kinky, sum.judged += t.judged;
+        sum.lanes += t.lanes, sum.kinky += t.kinky, sum.judged += t.judged, sum.same += t.same;
     }
     while (wait(NULL) > 0)
         ;
-    printf("  %u specs, %lld kernels (%lld Winograd, %lld in lanes), %lld runs bad; gradients of "
-           "the whole left to the local check: %lld of %lld\n",
+    printf("  %u specs, %lld kernels (%lld Winograd, %lld in lanes), %lld runs bad, %lld the same "
+           "code as one before; gradients of the whole left to the local check: %lld of %lld\n",
            specs, (long long)sum.checked, (long long)sum.winograd, (long long)sum.lanes,
-           (long long)sum.bad, (long long)sum.kinky, (long long)sum.judged);
+           (long long)sum.bad, (long long)sum.same, (long long)sum.kinky,
+           (long long)sum.judged);
     CU_ASSERT_EQUAL(sum.bad, 0);
     CU_ASSERT_TRUE(specs < 100 || (sum.winograd > 100 && sum.lanes > 100));
 }
