@@ -51,8 +51,10 @@ without "^compiler/(ir|ops)/$c" '# *include *"(front|codegen|driver)' |
     rule 'ir and ops see neither front nor codegen'
 without "^compiler/base/$c" '# *include *"([^b]|b[^a]|ba[^s]|base[^/])' |
     rule 'base includes only base'
-without "^runtime/$c" '# *include *"' | grep -vE '"(rt_[a-z0-9_]*|netrt)\.h"' |
+without "^runtime/([a-z]+/)?$c" '# *include *"' | grep -vE '"(rt_[a-z0-9_]*|netrt)\.h"' |
     rule 'the runtime includes only its own headers'
+without "^runtime/data/$c" '# *include *"rt_(cli|look|viz|train|bench|report)' |
+    rule 'data knows neither programs nor techniques'
 without '^compiler/' '# *include *"(rt_|netrt)' '^compiler/(front|codegen)/|^compiler/import/store\.c$|^compiler/(netc|driver[^/]*)\.[ch]$' |
     rule 'only front and codegen see rt_abi.h, only import/store.c the weights reader'
 without "^compiler/passes/$c" 'switch *\([^)]*(\.|->|\<)op\>|case OP_' |

@@ -160,7 +160,8 @@ for net in smooth kinked; do
     run 0 -- netc build -q --lib $net.net
     kinked=0
     [ $net = smooth ] || kinked=1
-    hold "$net: the test compiles" "$cc" -std=gnu11 -O1 "-I$src/runtime" -DMODEL=${net}_model \
+    hold "$net: the test compiles" "$cc" -std=gnu11 -O1 "-I$src/runtime" "-I$src/runtime/data" \
+        "-I$src/runtime/look" -DMODEL=${net}_model \
         -DKINKED=$kinked use.c lib$net.a -lpng -lturbojpeg -lz -lgomp -lm -o use-$net
     run 0 -- ./use-$net 1 $net.1
     [ $failures -eq 0 ] || cat stdout
