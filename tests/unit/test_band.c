@@ -4,6 +4,7 @@
  * and batches of 1, 2 and 5.  Both are held against the double-precision loops (compiled.h says
  * what is checked), then their results against each other, bit by bit.  A second table: what must
  * not be fused.  At the end VGG's slab, for which all this is.
+ * ctest-labels: kernels
  */
 #define _GNU_SOURCE
 #include <stdio.h>

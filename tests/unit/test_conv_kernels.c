@@ -4,6 +4,7 @@
  * transposed weights, backward data, backward weights and bias gradient, layouts as the operators
  * ask, everything else filled with NaN; tasks run in scrambled order.  Checked: all logical values,
  * zero halos and padding lanes, equal bits of an image whatever the batch.
+ * ctest-labels: kernels
  */
 #include <math.h>
 #include <stdint.h>

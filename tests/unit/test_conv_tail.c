@@ -4,6 +4,7 @@
  * batches of 1, 2 and 5.  Both are held against the double-precision loops (compiled.h says what is
  * checked), then their stored results against each other, bit by bit.  A second table: what must
  * not be fused.
+ * ctest-labels: kernels
  */
 #define _GNU_SOURCE
 #include <math.h>

@@ -5,6 +5,7 @@
  * fused plan, which never stores the weights' gradient, must leave weights, biases and momenta with
  * the very bits that separate kernels leave.  Weights as bfloat16: products are exact, the only
  * error is the weights' rounding.
+ * ctest-labels: kernels
  */
 #define _GNU_SOURCE
 #include <math.h>

@@ -3,6 +3,7 @@
  * Random networks and LeNet-5 of 1998, forward and one step of training, on blocks of 16, 8 and 4
  * lanes, with batches that fill no block, one, several, and several and a part.  The same bits must
  * come out however the tasks are dealt out and whatever the slabs held before.
+ * ctest-labels: kernels
  */
 #include <math.h>
 #include <stdlib.h>

@@ -5,6 +5,7 @@
  * second variant the first image enters through load_input.  Targets of 16, 8 and 4 lanes; batches
  * of 1, 2 and 5.  With small integers the results must be bit for bit those of the reference.
  * What is checked beyond the numbers: compiled.h.
+ * ctest-labels: kernels
  */
 #include <stdlib.h>
 #include <string.h>
