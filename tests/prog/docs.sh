@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# docs.sh: what README.md, LANGUAGE.md and HACKING.md show is what the programs print today.
+# docs.sh: what README.md, LANGUAGE.md, HACKING.md and LOOK.md show is what the programs print today.
 #
 #   ```console blocks: each line "$ COMMAND" is run in an empty folder (with specs/ in it); the lines
 #       behind it must be exactly its output; blanks at the end of lines and numbers of values (%12)
@@ -82,7 +82,7 @@ made() {
 
 unnumbered() { sed 's/%[0-9][0-9]*/%N/g' "$1"; }
 
-for doc in README.md LANGUAGE.md HACKING.md; do
+for doc in README.md LANGUAGE.md HACKING.md LOOK.md; do
     made "$src/$doc" >"$work/$doc"
     if [ "$bless" = --bless ]; then
         cmp -s "$work/$doc" "$src/$doc" || { cp "$work/$doc" "$src/$doc" && echo "blessed $doc" >&2; }
