@@ -157,23 +157,40 @@ static int signed_tile(const Ask *a, const float *x, rt_image *tile, rt_error *e
                           RT_TONE_SIGNED, rt_max_abs(x, a->pixels), err);
 }
 
+/* One picture made from numbers: what it is called, and what its ends of brightness mean. */
+typedef struct Shown {
+    const char *caption;
+    int bar;
+    float lo, hi;
+} Shown;
+
+/* The picture and its tiles; raw: the numbers of the first one, planes of the picture's size. */
 static int show(Ask *a, const char *verb, const char *title, const char *note, rt_image *tile,
-                const char *const *caption, int tiles, rt_error *err) {
+                const Shown *shown, int tiles, const float *raw, int64_t planes, rt_error *err) {
     char name[96];
+    int64_t dim[3] = {planes, a->size.h, a->size.w};
     rt_sheet s = {0};
     rt_image picture = {0};
-    if (rt_sheet_open(&s, title, note, tiles + 1, 1, (int)a->size.w, (int)a->size.h, 160, 1,
+    if (rt_sheet_open(&s, title, note, tiles + 1, 1, (int)a->size.w, (int)a->size.h, 160, 2,
                       err) == 0 &&
         rt_prep_invert(&a->v->prep, a->picture, &picture, err) == 0) {
         rt_sheet_put(&s, 0, 0, &picture, "picture");
-        for (int i = 0; i < tiles; i++)
-            rt_sheet_put(&s, i + 1, 0, &tile[i], caption[i]);
+        for (int i = 0; i < tiles; i++) {
+            rt_sheet_put(&s, i + 1, 0, &tile[i], shown[i].caption);
+            rt_sheet_bar(&s, i + 1, 0, 1, shown[i].bar, (double)shown[i].lo, (double)shown[i].hi);
+        }
         snprintf(name, sizeof name, "%s-%lld", verb, (long long)a->at);
-        rt_viz_write(a->v, &s.canvas, name, title, note, err);
+        if (rt_viz_write(a->v, &s.canvas, name, title, note, err) == 0)
+            rt_viz_write_raw(a->v, raw, 3, dim, name, err);
     }
     rt_image_free(&picture);
     rt_sheet_close(&s);
     return err->code;
+}
+
+static Shown signed_scale(const Ask *a, const float *x, const char *caption) {
+    float top = rt_max_abs(x, a->pixels);
+    return (Shown){caption, RT_BAR_GREY, -top, top};
 }
 
 /* ---- smoothgrad ---- */
@@ -193,12 +210,13 @@ static int run_smoothgrad(rt_viz *v, const char **operands, int n, rt_error *err
     if (ask_open(&a, v, &feed, operands, n, err) == 0 &&
         mean_gradient(&a, options.samples, noisy, err) == 0) {
         char note[400];
-        const char *caption = "max |mean gradient|";
         rt_plane_max(a.map, a.size, a.diff);
+        Shown shown = {"max |mean gradient|", RT_BAR_GREY, 0,
+                       rt_max_abs(a.diff, a.size.h * a.size.w)};
         snprintf(note, sizeof note, "%s; %lld noisy copies, sigma %.3g of the range; black = 0",
                  a.what, (long long)options.samples, options.noise);
         if (positive_tile(&a, a.diff, &tile, err) == 0)
-            show(&a, "smoothgrad", "smoothgrad", note, &tile, &caption, 1, err);
+            show(&a, "smoothgrad", "smoothgrad", note, &tile, &shown, 1, a.diff, 1, err);
     }
     rt_image_free(&tile);
     ask_close(&a);
@@ -240,12 +258,13 @@ static int run_integrated(rt_viz *v, const char **operands, int n, rt_error *err
         if (rt_look_record(&v->look, 1, err) == 0)
             rise = (double)a.value - value_at(&a, 0);
         char note[400];
-        const char *caption = "mid-grey = 0";
+        Shown shown = signed_scale(&a, a.map, "mid-grey = 0");
         snprintf(note, sizeof note, "%s; %lld steps from input 0; sum %.6g, F(x) - F(0) = %.6g, "
                  "off by %.2g %%", a.what, (long long)options.samples, sum, rise,
                  rise != 0 ? 100 * fabs(sum - rise) / fabs(rise) : 0);
         if (!err->code && signed_tile(&a, a.map, &tile, err) == 0)
-            show(&a, "integrated", "integrated gradients", note, &tile, &caption, 1, err);
+            show(&a, "integrated", "integrated gradients", note, &tile, &shown, 1, a.map,
+                 a.size.c, err);
     }
     rt_image_free(&tile);
     ask_close(&a);
@@ -258,10 +277,11 @@ static int run_times(rt_viz *v, const char **operands, int n, rt_error *err) {
     Ask a;
     if (ask_open(&a, v, &feed, operands, n, err) == 0 && mean_gradient(&a, 1, itself, err) == 0) {
         char note[400];
-        const char *caption = "mid-grey = 0";
         snprintf(note, sizeof note, "%s; sum %.6g", a.what, times_picture(&a));
+        Shown shown = signed_scale(&a, a.map, "mid-grey = 0");
         if (signed_tile(&a, a.map, &tile, err) == 0)
-            show(&a, "gradxinput", "gradient x input", note, &tile, &caption, 1, err);
+            show(&a, "gradxinput", "gradient x input", note, &tile, &shown, 1, a.map, a.size.c,
+                 err);
     }
     rt_image_free(&tile);
     ask_close(&a);
@@ -342,8 +362,8 @@ static int run_gradcam(rt_viz *v, const char **operands, int n, rt_error *err) {
     char note[500];
     Ask a;
     if (ask_open(&a, v, &feed, operands, n, err) == 0 && cam(&a, note, sizeof note, err) == 0) {
-        static const char *const caption[2] = {"grad-cam", "guided grad-cam"};
         int64_t plane = a.size.h * a.size.w;
+        Shown shown[2] = {{"grad-cam", RT_BAR_HEAT, 0, rt_max_abs(a.map, plane)}};
         int tiles = v->m->model->program[RT_LOOK].refused[RT_RULE_GUIDED] ? 1 : 2;
         float one = 1;
         if (rt_prep_invert(&v->prep, a.picture, &picture, err) == 0 &&
@@ -354,9 +374,10 @@ static int run_gradcam(rt_viz *v, const char **operands, int n, rt_error *err) {
             for (int64_t k = 0; k < a.pixels; k++)
                 a.diff[k] *= a.map[k % plane];
             signed_tile(&a, a.diff, &tile[1], err);
+            shown[1] = signed_scale(&a, a.diff, "guided grad-cam");
         }
         if (!err->code)
-            show(&a, "gradcam", "class activation map", note, tile, caption, tiles, err);
+            show(&a, "gradcam", "class activation map", note, tile, shown, tiles, a.map, 1, err);
     }
     rt_image_free(&tile[0]);
     rt_image_free(&tile[1]);

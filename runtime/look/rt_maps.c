@@ -214,8 +214,8 @@ static int activation_sheet(rt_viz *v, int seed, const float *values, rt_error *
             k++;
         }
     snprintf(name, sizeof name, "activations-%s", label);
-    if (!err->code)
-        rt_viz_write(v, &canvas, name, title, note, err);
+    if (!err->code && rt_viz_write(v, &canvas, name, title, note, err) == 0)
+        rt_viz_write_raw(v, values, 3, chw, name, err);
     rt_image_free(&tile);
     rt_image_free(&canvas);
     return err->code;

@@ -201,16 +201,16 @@ static int draw(Slide *s, const rt_image *picture, const rt_image *projection, i
         float lo, hi;
         rt_sheet_put(&sheet, 0, 0, picture, "(a) picture");
         if (heat_tile(s, 0, picture, &tile, room, &lo, &hi, err) == 0) {
-            snprintf(text, sizeof text, "(b) map %lld\n%.4g to %.4g", (long long)s->peak.c,
-                     (double)lo, (double)hi);
+            snprintf(text, sizeof text, "(b) map %lld", (long long)s->peak.c);
             rt_sheet_put(&sheet, 1, 0, &tile, text);
+            rt_sheet_bar(&sheet, 1, 0, 1, RT_BAR_HEAT, (double)lo, (double)hi);
         }
         snprintf(text, sizeof text, "(c) %s\nof its peak", rt_rule_names[rule]);
         rt_sheet_put(&sheet, 2, 0, projection, text);
         if (classes && !err->code && heat_tile(s, 1, picture, &tile, room, &lo, &hi, err) == 0) {
-            snprintf(text, sizeof text, "(d) %.30s\n%.4g to %.4g",
-                     netrt_class_name(s->v->m, s->target, buf), (double)lo, (double)hi);
+            snprintf(text, sizeof text, "(d) %.30s", netrt_class_name(s->v->m, s->target, buf));
             rt_sheet_put(&sheet, 3, 0, &tile, text);
+            rt_sheet_bar(&sheet, 3, 0, 1, RT_BAR_HEAT, (double)lo, (double)hi);
         }
         if (classes && !err->code && label_tile(s, &tile, room, text, sizeof text, err) == 0)
             rt_sheet_put(&sheet, 4, 0, &tile, text);
@@ -221,6 +221,18 @@ static int draw(Slide *s, const rt_image *picture, const rt_image *projection, i
     rt_free(room);
     rt_image_free(&tile);
     rt_sheet_close(&sheet);
+    return err->code;
+}
+
+/* The maps as one array: (b), (d), (e) by rows and columns of anchors. */
+static int write_raw(Slide *s, const char *name, rt_error *err) {
+    int64_t cells = s->rows * s->columns, dim[3] = {s->target >= 0 ? 3 : 1, s->rows, s->columns};
+    float *all = rt_alloc((size_t)(3 * cells), sizeof *all, "maps", err);
+    for (int i = 0; all && i < 3; i++)
+        memcpy(all + i * cells, s->map[i], (size_t)cells * sizeof *all);
+    if (all)
+        rt_viz_write_raw(s->v, all, 3, dim, name, err);
+    rt_free(all);
     return err->code;
 }
 
@@ -237,7 +249,8 @@ static int write_table(Slide *s, rt_error *err) {
             rt_text_add(&csv, ",\n");
     }
     snprintf(name, sizeof name, "occlusion-%lld", (long long)s->at);
-    rt_viz_write_text(s->v, &csv, name, "occlusion", err);
+    if (rt_viz_write_text(s->v, &csv, name, "occlusion", err) == 0)
+        write_raw(s, name, err);
     rt_text_free(&csv);
     return err->code;
 }

@@ -72,7 +72,9 @@ static int pair_sheet(rt_viz *v, const float *input, float *diff, int rule, cons
         if (rt_canvas_tone(&tile, diff, channels, prep->height, prep->width, prep->bgr, tone, scale,
                            err) == 0) {
             rt_canvas_blit(&canvas, 16 + w, RT_SHEET_HEADER, &tile, zoom);
-            rt_viz_write(v, &canvas, name, title, note, err);
+            int64_t dim[3] = {channels, prep->height, prep->width};
+            if (rt_viz_write(v, &canvas, name, title, note, err) == 0)
+                rt_viz_write_raw(v, diff, 3, dim, name, err);
         }
     }
     rt_image_free(&tile);

@@ -70,6 +70,26 @@ void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const 
     }
 }
 
+void rt_sheet_bar(rt_sheet *s, int column, int row, int line, int kind, double lo, double hi) {
+    int x = MARGIN + column * s->step_x, width = s->step_x - GAP;
+    int y = RT_SHEET_HEADER + row * s->step_y + s->tile_h * s->zoom + 2 + line * RT_FONT_H;
+    char low[16], high[16];
+    snprintf(low, sizeof low, "%.4g", lo);
+    snprintf(high, sizeof high, "%.4g", hi);
+    int left = rt_text_width(low, 1) + 3, right = rt_text_width(high, 1) + 3;
+    int n = width - left - right;
+    if (n < 8) /* no room for colours: the numbers alone, if they fit */
+        snprintf(low, sizeof low, n < -6 ? "" : "%.4g", lo);
+    rt_canvas_text(&s->canvas, x, y, 1, INK, low);
+    rt_canvas_text(&s->canvas, x + width - right + 3, y, 1, INK, high);
+    for (int i = 0; n >= 8 && i < n; i++) {
+        double share = (double)i / (double)(n - 1);
+        unsigned grey = (unsigned)lrint(255 * share);
+        rt_canvas_rect(&s->canvas, x + left + i, y, 1, RT_FONT_H - 2,
+                       kind == RT_BAR_HEAT ? rt_heat_color(share) : grey << 16 | grey << 8 | grey);
+    }
+}
+
 /* ---- heat ---- */
 
 unsigned rt_heat_color(double share) {

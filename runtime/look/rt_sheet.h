@@ -27,6 +27,10 @@ void rt_sheet_close(rt_sheet *s);
 /* caption: lines divided by \n, cut to the tile's width; NULL: none.  A tile of another size is put
  * at its corner, at the sheet's zoom. */
 void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const char *caption);
+/* A scale in line `line` of a tile's caption, which that caption leaves free: lo, the colours from lo
+ * to hi, hi.  HEAT: rt_heat_color; GREY: black to white. */
+enum { RT_BAR_HEAT, RT_BAR_GREY };
+void rt_sheet_bar(rt_sheet *s, int column, int row, int line, int kind, double lo, double hi);
 /* About twice as many columns as rows, at most `most`. */
 int rt_sheet_columns(int64_t tiles, int most);
 

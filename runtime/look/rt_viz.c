@@ -7,6 +7,7 @@
 
 #include "rt_alloc.h"
 #include "rt_io.h"
+#include "rt_npz.h"
 #include "rt_par.h"
 
 /* ---- opening ---- */
@@ -102,6 +103,15 @@ int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title
     if (rt_text_ok(t, err) && rt_io_write_file(made->path, t->data, t->size, err) == 0)
         rt_note(&v->cli.progress, "%s", made->path);
     return err->code;
+}
+
+int rt_viz_write_raw(rt_viz *v, const float *x, int rank, const int64_t *dim, const char *name,
+                     rt_error *err) {
+    char clean[200], path[4400];
+    snprintf(clean, sizeof clean, "%s", name);
+    safe_name(clean);
+    snprintf(path, sizeof path, "%.4000s/%s.npy", v->cli.out, clean);
+    return rt_npy_write(path, rank, dim, x, err);
 }
 
 /* ---- lists on the command line ---- */
@@ -283,7 +293,8 @@ int rt_viz_answer(const rt_viz *v, int64_t image, float *out) {
 void rt_viz_sample_name(const rt_feed *feed, int64_t at, char *name, size_t size) {
     char raw[256];
     rt_data_name(feed->ds, at, raw, sizeof raw);
-    rt_clean_name(name, size, raw);
+    const char *slash = strrchr(raw, '/');
+    rt_clean_name(name, size, slash && slash[1] ? slash + 1 : raw);
 }
 
 /* One picture, or every picture of a folder named on the command line. */

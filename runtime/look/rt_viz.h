@@ -56,7 +56,7 @@ void rt_viz_feed_close(rt_viz *v, rt_feed *feed);
 int rt_viz_record(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
 /* The same for picture --image (default: the first): *at is its number. */
 int rt_viz_one(rt_viz *v, rt_feed *feed, int64_t *at, rt_error *err);
-/* Name of a sample, fit for a caption. */
+/* Name of a sample without its folder, fit for a caption. */
 void rt_viz_sample_name(const rt_feed *feed, int64_t at, char *name, size_t size);
 /* "cat.jpg, class 3 (cat), score 12.5": the unit chosen, in words; n bytes of room. */
 void rt_viz_describe(const rt_viz *v, const rt_feed *feed, int64_t at, int seed, rt_unit u,
@@ -72,6 +72,9 @@ int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err
 int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,
                  const char *note, rt_error *err);
 int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title, rt_error *err);
+/* The numbers behind a sheet as DIR/name.npy, row-major. */
+int rt_viz_write_raw(rt_viz *v, const float *x, int rank, const int64_t *dim, const char *name,
+                     rt_error *err);
 
 /* The next layer of a comma separated list: 1 and the seed index, 0 at the end, -1 unknown. */
 int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err);

@@ -169,6 +169,10 @@ hold "28 x 28 anchors, probabilities between 0 and 1, some of them far apart" aw
 run 0 -- ./lenet-viz occlude -q blank.pgm --out=blank
 hold "a square like the picture changes nothing, exactly" awk -F, '
     NR == 2 { a = $3; b = $4 } NR > 2 && ($3 != a || $4 != b) { exit 1 }' blank/occlusion-0.csv
+hold "the same numbers as an array, three maps of 28 x 28" \
+    grep -qa "'descr': '<f4'.*'shape': (3, 28, 28)" oc1/occlusion-5.npy
+hold "its first number is the table's" [ "$(tail -c +129 oc1/occlusion-5.npy | head -c 4 | od -An -tf4 | awk '{ printf "%.4f", $1 }')" \
+    = "$(awk -F, 'NR == 2 { printf "%.4f", $3 }' oc1/occlusion-5.csv)" ]
 run 2 'leaves gaps' -- ./lenet-viz occlude "$data" --side=3 --stride=4
 run 2 'no class 10' -- ./lenet-viz occlude "$data" --class=10
 
