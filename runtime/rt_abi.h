@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 8
+#define RT_ABI_VERSION 9
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -228,6 +228,12 @@ typedef struct rt_onnx_tensor { /* a parameter in the terms of ONNX */
     int64_t dim[RT_MAX_DIMS];
 } rt_onnx_tensor;
 
+typedef struct rt_job {     /* of a visualize section: a command line of NAME-viz */
+    const char *name;       /* its files go to a folder of this name */
+    const char *const *arg; /* verb, then options and files */
+    int64_t nargs;
+} rt_job;
+
 typedef struct rt_model {
     int32_t abi, ninputs;
     const char *name;       /* "LeNet" */
@@ -255,6 +261,8 @@ typedef struct rt_model {
     const rt_onnx_tensor *onnx_tensor;
     int64_t onnx_tensors;
     const char *onnx_refused; /* why the network cannot be said so, or NULL */
+    const rt_job *job;
+    int64_t njobs;
 } rt_model;
 
 #endif

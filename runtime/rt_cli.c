@@ -43,10 +43,10 @@ int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, i
     return 1;
 }
 
-static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err) {
+int rt_cli_default_weights(rt_cli *cli, const char *dir, char *buf, size_t size, rt_error *err) {
     static const char *const name[] = {"best.safetensors", "last.safetensors"};
     for (int i = 0; i < 2; i++) {
-        snprintf(buf, size, "%s/%s", cli->out, name[i]);
+        snprintf(buf, size, "%s/%s", dir, name[i]);
         if (access(buf, R_OK) == 0) {
             cli->weights = buf;
             return NETRT_OK;
@@ -58,7 +58,7 @@ static int default_weights(rt_cli *cli, char *buf, size_t size, rt_error *err) {
     return rt_fail(err, NETRT_EIO,
                    "no weights: %s/ holds neither best.safetensors nor last.safetensors\n"
                    "help: train first (%.*s train), or name a file with --weights",
-                   cli->out, (int)n, cli->program);
+                   dir, (int)n, cli->program);
 }
 
 /* A message has room for the first differences; here are all of them. */
@@ -78,7 +78,7 @@ int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err) {
     netrt_options o = {(int)cli->threads, cli->batch, cli->seed >= 0 ? (uint64_t)cli->seed : 0};
     int loaded = 0, flags = cli->partial ? NETRT_LOAD_PARTIAL : 0;
     *m = NULL;
-    if (load && !cli->weights && default_weights(cli, path, sizeof path, err))
+    if (load && !cli->weights && rt_cli_default_weights(cli, cli->out, path, sizeof path, err))
         return err->code;
     int bare = cli->weights && !cli->partial &&
                !cli->skip; /* initial weights would be overwritten at once */

@@ -81,6 +81,9 @@ int rt_cli_parse(rt_cli *cli, const rt_verb *verb, const rt_arg *table, int n, i
  * defaults), 0 = only when --weights was given. */
 int rt_cli_open(rt_cli *cli, int load, netrt **m, rt_error *err);
 
+/* Finds best.safetensors or last.safetensors in dir: cli->weights names it, in buf. */
+int rt_cli_default_weights(rt_cli *cli, const char *dir, char *buf, size_t size, rt_error *err);
+
 /* The training or test part of --data or of the spec.  optional: no such part gives OK and NULL. */
 int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *err);
 void rt_cli_class_names(netrt *m, const rt_dataset *ds); /* if the source has names */

@@ -457,6 +457,22 @@ static void put_onnx(Fields *f, Emit *e, Arena *keep, const OnnxGraph *x) {
         put_text(f, x ? x->refused : "it was not built by netc");
 }
 
+static Val job_array(Emit *e, Arena *keep, const Model *m) {
+    Val *item = ARENA_ARRAY(keep, m->njobs + 1, Val);
+    for (int i = 0; i < m->njobs; i++) {
+        const ModelJob *job = &m->job[i];
+        Val *word = ARENA_ARRAY(keep, job->nargs + 1, Val);
+        for (int k = 0; k < job->nargs; k++)
+            word[k] = em_c_string(e, job->arg[k]);
+        Fields f = {.e = e};
+        put_text(&f, job->name);
+        put(&f, em_c_array(e, word, job->nargs));
+        put_i64(&f, job->nargs);
+        item[i] = done(&f);
+    }
+    return em_c_array(e, item, m->njobs);
+}
+
 void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     const Model *m = in->model;
     Val program[MODEL_MODES];
@@ -488,5 +504,7 @@ void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     put_text(&f, m->spec_text);
     put_i64(&f, m->label_cells > 0 ? m->label_cells : 1);
     put_onnx(&f, e, keep, in->onnx);
+    put(&f, job_array(e, keep, m));
+    put_i64(&f, m->njobs);
     em_c_export(e, in->symbol, done(&f));
 }

@@ -68,9 +68,11 @@ typedef struct ModelLabel { /* class[10] */
     int64_t classes;
 } ModelLabel;
 
-/* visualize { deconv: deconvnet([conv2, conv3], top = 9) } is kept as text. */
+/* visualize { d: deconv([conv2, conv3], limit = 100) } as a command line of NAME-viz. */
 typedef struct ModelJob {
-    const char *name, *method, *args; /* args: the source text between the parentheses */
+    const char *name;
+    const char *const *arg; /* "deconv", "--layer=conv2,conv3", "--limit=100" */
+    int nargs;
     LocRange loc;
 } ModelJob;
 

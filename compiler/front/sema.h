@@ -359,6 +359,7 @@ void sema_augment(Build *b, const Val *v, float *out);
 /* ---- sema_train.c: data, train, predict; sema_jobs.c: visualize ---- */
 void sema_sections(Build *b);
 void sema_curvature(Build *b); /* every layer under sdlm has second derivatives */
+int label_order(Build *b, const Val *v); /* of the layer that v names in b->order, or -1 */
 void sema_jobs(Build *b);
 
 #endif

@@ -531,7 +531,7 @@ static int cap_label(Build *b, const char *label, double radius) {
     return hits;
 }
 
-static int label_order(Build *b, const Val *v) {
+int label_order(Build *b, const Val *v) {
     for (int i = 0; i < b->order.len && v->kind == V_TENSOR && v->text; i++)
         if (eq(b->order.data[i]->name, v->text))
             return i;
@@ -792,64 +792,4 @@ void sema_sections(Build *b) {
             check_default(b, s);
         }
     }
-}
-
-/* ---- visualize ---- */
-
-static const char *const job_names[] = {
-    "weight_grid", "activations",          "deconvnet", "guided",  "gradient", "saliency",
-    "smoothgrad",  "integrated_gradients", "grad_cam",  "occlude", "ascend",   "dream",
-    "invert",      "top_patches",          "embed",
-};
-/* The verb of NAME-viz that draws a job's pictures; NULL: no verb does yet. */
-static const char *const job_verbs[] = {
-    "filters", "activations", "deconv", "guided", "saliency", "saliency", NULL, NULL,
-    NULL,      NULL,          NULL,     NULL,     NULL,       NULL,       NULL,
-};
-
-/* The programs take their orders from the command line alone so far: said, never silent. */
-static void job_not_run(Build *b, const Setting *s, const char *method, const char *verb) {
-    Diag *d = diag_warning(b->diag, s->key_loc, "W0404",
-                           verb ? "the job '%s' is not run by itself yet"
-                                : "the job '%s' asks for a visualization that is not built yet",
-                           s->key);
-    if (verb)
-        diag_help(d, "the command NAME-viz %s draws what %s(..) asks for", verb, method);
-    else
-        diag_help(d, "built are the verbs filters, activations, deconv, guided and saliency of "
-                     "NAME-viz");
-}
-
-void sema_jobs(Build *b) {
-    VEC(ModelJob) jobs = {0};
-    for (int i = 0; i < b->net->settings.len; i++) {
-        const Setting *s = &b->net->settings.data[i];
-        if (!eq(s->section, "visualize"))
-            continue;
-        if (!s->job || s->value->kind != AST_CALL) {
-            diag_help(
-                diag_error(b->diag, s->key_loc, "E0117", "visualize has no setting '%s'", s->key),
-                "a job is written NAME: METHOD(..)");
-            continue;
-        }
-        const char *method = s->value->name ? s->value->name : "?";
-        int known = (int)(sizeof job_names / sizeof *job_names) - 1;
-        while (known >= 0 && !eq(job_names[known], method))
-            known--;
-        if (known < 0) {
-            Diag *d = diag_error(b->diag, s->value->call.callee->loc, "E0104",
-                                 "unknown visualization '%s'", method);
-            diag_suggest(
-                d, s->value->call.callee->loc,
-                nearest_name(method, job_names, (int)(sizeof job_names / sizeof *job_names)));
-            continue;
-        }
-        job_not_run(b, s, method, job_verbs[known]);
-        StrBuf args = sb_new(b->arena);
-        AST_EACH(a, s->value->call.args)
-        sb_printf(&args, "%s%s", args.length ? ", " : "", ast_text(b->arena, a));
-        vec_push(b->arena, &jobs, ((ModelJob){s->key, method, args.text, s->key_loc}));
-    }
-    b->m->job = jobs.data;
-    b->m->njobs = jobs.len;
 }

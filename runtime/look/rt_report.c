@@ -218,7 +218,7 @@ static int body(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
                          "(Springenberg et al., 2015).", err);
 }
 
-int rt_viz_report(rt_viz *v, rt_error *err) {
+static int rt_viz_report(rt_viz *v, rt_error *err) {
     rt_feed feed = {0};
     rt_text page = {0};
     char path[4100];
@@ -243,3 +243,16 @@ int rt_viz_report(rt_viz *v, rt_error *err) {
     rt_text_free(&page);
     return err->code;
 }
+
+static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
+    if (n)
+        return rt_fail(err, NETRT_EUSAGE, "report takes no file\nhelp: --data=%s", operands[0]);
+    if (rt_viz_open(v, 1, err))
+        return err->code;
+    return rt_viz_report(v, err);
+}
+
+const rt_technique rt_technique_report = {
+    {"report", "all of it on one page, report.html", "[OPTIONS]",
+     "report\nreport --weights=run/best.safetensors --out=out"},
+    run_report, NULL, 0};

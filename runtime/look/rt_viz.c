@@ -343,14 +343,6 @@ static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
     return err->code;
 }
 
-static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
-    if (n)
-        return rt_fail(err, NETRT_EUSAGE, "report takes no file\nhelp: --data=%s", operands[0]);
-    if (rt_viz_open(v, 1, err))
-        return err->code;
-    return rt_viz_report(v, err);
-}
-
 static const rt_technique
     filters = {{"filters", "the weights of the convolutions as pictures", "[OPTIONS]",
                 "filters --weights=run/last.safetensors\nfilters --layer=conv1 --out=pictures"},
@@ -366,10 +358,7 @@ static const rt_technique
               run_guided, NULL, 0},
     saliency = {{"saliency", "largest gradient of the score per pixel", "[OPTIONS] [PICTURE]",
                  "saliency cat.jpg\nsaliency --image=7 --class=3"},
-                run_saliency, NULL, 0},
-    report = {{"report", "all of it on one page, report.html", "[OPTIONS]",
-               "report\nreport --weights=run/best.safetensors --out=out"},
-              run_report, NULL, 0};
+                run_saliency, NULL, 0};
 
 /* In the order of the overview. */
 static const rt_technique *const techniques[] = {
@@ -384,9 +373,24 @@ static const rt_technique *const techniques[] = {
     &rt_technique_gradcam,
     &rt_technique_occlude,
     &rt_technique_maximize,
-    &report,
+    &rt_technique_all,
+    &rt_technique_report,
 };
-enum { TECHNIQUES = sizeof techniques / sizeof *techniques, ARGS_MAX = 64 };
+enum { TECHNIQUES = sizeof techniques / sizeof *techniques };
+_Static_assert((int)TECHNIQUES <= (int)RT_VIZ_VERBS, "room for the verbs");
+
+const rt_technique *rt_viz_technique(const char *verb) {
+    for (int i = 0; i < TECHNIQUES; i++)
+        if (strcmp(verb, techniques[i]->help.name) == 0)
+            return techniques[i];
+    return NULL;
+}
+
+int rt_viz_verbs(const char *word[RT_VIZ_VERBS]) {
+    for (int i = 0; i < TECHNIQUES; i++)
+        word[i] = techniques[i]->help.name;
+    return TECHNIQUES;
+}
 
 static void overview(FILE *out, const rt_viz *v) {
     fprintf(out, "Shows what %s (%s) has learned.\n\n", v->cli.model->name, v->cli.model->spec_file);
@@ -399,7 +403,7 @@ static void overview(FILE *out, const rt_viz *v) {
                  "70 a mistake of ours, 130 interrupted.\n", v->cli.program);
 }
 
-static int run_verb(rt_viz *v, const rt_technique *verb, int argc, char **argv) {
+int rt_viz_args(rt_viz *v, const rt_technique *t, rt_arg table[RT_VIZ_ARGS]) {
     const rt_arg common[] = {
         RT_OPT_WEIGHTS(&v->cli),
         RT_OPT_DATA(&v->cli, "pictures to use (default: the spec's test data)"),
@@ -415,30 +419,56 @@ static int run_verb(rt_viz *v, const rt_technique *verb, int argc, char **argv) 
         RT_OPT_SEED(&v->cli), RT_OPT_QUIET(&v->cli), RT_OPT_PROGRESS(&v->cli),
     };
     enum { COMMON = sizeof common / sizeof *common };
-    rt_arg table[ARGS_MAX];
     int nargs = COMMON;
     memcpy(table, common, sizeof common);
-    for (int i = 0; i < verb->nargs && nargs < ARGS_MAX; i++)
-        table[nargs++] = verb->arg[i];
+    for (int i = 0; i < t->nargs && nargs < RT_VIZ_ARGS; i++)
+        table[nargs++] = t->arg[i];
+    return nargs;
+}
+
+/* What --help adds, common to all failures of a kind. */
+static void advise(rt_error *err) {
+    if (err->code == NETRT_EIO)
+        rt_advise(err, "make room, or name another folder with --out");
+    if (err->code == NETRT_ELIMIT)
+        rt_advise(err, "a smaller --batch, fewer --layer or --maps need less");
+    if (err->code == NETRT_EDATA)
+        rt_advise(err, "name another picture or other data");
+}
+
+/* *help: 1 if --help was there, and nothing was run. */
+static int run_parsed(rt_viz *v, const rt_technique *t, int argc, char **argv, int *help,
+                      rt_error *err) {
+    rt_arg table[RT_VIZ_ARGS];
+    int nargs = rt_viz_args(v, t, table), n = 0;
     const char **operands = calloc((size_t)argc + 1, sizeof *operands);
-    int n = 0, code = NETRT_OK;
-    rt_error err = {0};
+    *help = 0;
     if (!operands)
-        return NETRT_ELIMIT;
-    if (rt_cli_parse(&v->cli, &verb->help, table, nargs, argc, argv, operands, &n, &code)) {
-        if (rt_viz_check_maps(v, &err) == 0)
-            verb->run(v, operands, n, &err);
-        if (err.code == NETRT_EIO)
-            rt_advise(&err, "make room, or name another folder with --out");
-        if (err.code == NETRT_ELIMIT)
-            rt_advise(&err, "a smaller --batch, fewer --layer or --maps need less");
-        if (err.code == NETRT_EDATA)
-            rt_advise(&err, "name another picture or other data");
-        code = err.code ? rt_report(&v->cli.progress, &err)
-                        : v->cli.skipped ? NETRT_EPARTIAL : NETRT_OK;
-        rt_viz_close(v);
-    }
+        return rt_fail(err, NETRT_ELIMIT, "out of memory");
+    if (rt_args_parse(table, nargs, argc, argv, operands, &n, help, err))
+        rt_advise(err, "%s %s --help lists the options", v->cli.program, t->help.name);
+    rt_progress_start(&v->cli.progress, v->cli.progress_kind, v->cli.quiet);
+    if (!err->code && *help)
+        rt_args_help(stdout, v->cli.program, &t->help, table, nargs);
+    else if (!err->code && rt_viz_check_maps(v, err) == 0)
+        t->run(v, operands, n, err);
+    advise(err);
     free((void *)operands);
+    return err->code;
+}
+
+int rt_viz_run(rt_viz *v, const rt_technique *t, int argc, char **argv, rt_error *err) {
+    int help;
+    return run_parsed(v, t, argc, argv, &help, err);
+}
+
+static int run_verb(rt_viz *v, const rt_technique *t, int argc, char **argv) {
+    rt_error err = {0};
+    int help;
+    run_parsed(v, t, argc, argv, &help, &err);
+    int code = err.code ? rt_report(&v->cli.progress, &err)
+                        : v->cli.skipped ? NETRT_EPARTIAL : NETRT_OK;
+    rt_viz_close(v);
     return code;
 }
 
@@ -457,13 +487,11 @@ int netrt_viz_main(const rt_model *model, int argc, char **argv) {
                model->spec_hash);
         return NETRT_OK;
     }
-    const char *words[TECHNIQUES];
-    for (int i = 0; i < TECHNIQUES; i++) {
-        words[i] = techniques[i]->help.name;
-        if (strcmp(argv[1], words[i]) == 0)
-            return run_verb(&v, techniques[i], argc - 2, argv + 2);
-    }
-    const char *near = rt_nearest(argv[1], words, TECHNIQUES);
+    const rt_technique *t = rt_viz_technique(argv[1]);
+    if (t)
+        return run_verb(&v, t, argc - 2, argv + 2);
+    const char *words[RT_VIZ_VERBS];
+    const char *near = rt_nearest(argv[1], words, rt_viz_verbs(words));
     fprintf(stderr, "error: unknown verb '%s'%s%s%s\nhelp: %s --help lists the verbs\n", argv[1],
             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", v.cli.program);
     return NETRT_EUSAGE;

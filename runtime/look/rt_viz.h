@@ -40,8 +40,19 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
-extern const rt_technique rt_technique_smoothgrad, rt_technique_integrated, rt_technique_gradxinput,
+extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_smoothgrad, rt_technique_integrated, rt_technique_gradxinput,
     rt_technique_gradcam, rt_technique_occlude, rt_technique_maximize;
+
+/* The table of techniques: one by its verb (NULL: none), the verbs, the options of one (the common
+ * ones first; returns how many). */
+enum { RT_VIZ_VERBS = 64, RT_VIZ_ARGS = 64 };
+const rt_technique *rt_viz_technique(const char *verb);
+int rt_viz_verbs(const char *word[RT_VIZ_VERBS]);
+int rt_viz_args(rt_viz *v, const rt_technique *t, rt_arg table[RT_VIZ_ARGS]);
+/* Verb `at` and its options, for the compiler, which checks visualize sections by them; -1: none. */
+int rt_viz_words(const char **verb, rt_arg table[RT_VIZ_ARGS], int at);
+/* Parses what stands behind a verb and runs it; v is still to be closed. */
+int rt_viz_run(rt_viz *v, const rt_technique *t, int argc, char **argv, rt_error *err);
 
 /* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
  * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */
@@ -94,6 +105,5 @@ int rt_viz_any_filters(const rt_viz *v); /* has it weights of convolutions to sh
 int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
 int rt_viz_deconv(rt_viz *v, rt_feed *feed, int rule, const int *seed, int nseeds, rt_error *err);
 int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *err);
-int rt_viz_report(rt_viz *v, rt_error *err);
 
 #endif

@@ -247,6 +247,8 @@ static const rt_model toy_model = {
     18,
     NULL,
     0,
-    "it is a toy"};
+    "it is a toy",
+    NULL,
+    0};
 
 #endif

@@ -548,7 +548,7 @@ static void settings(void) {
                       "train { optimizer = sgd(0.1, momentum = 0.9, nesterov = yes, decay = 1e-4)\n"
                       "  batch = 7; epochs = 3epoch; seed = 9; checkpoint = every(2epoch)\n"
                       "  schedule = plateau(val.e, factor = 0.2, patience = 4) }\n"
-                      "visualize { w: weight_grid(a, file = \"a.png\") } }",
+                      "visualize { w: filters(a, maps = [0, 3]); m: occlude(\"a.png\", side = 7) } }",
                  (ModelOptions){0});
     CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
     const rt_train_spec *t = &r.m->train;
@@ -568,11 +568,19 @@ static void settings(void) {
     const rt_input_spec *p = &r.m->input[0].prep;
     CU_ASSERT_EQUAL(p->resize_short, 20);
     CU_ASSERT_TRUE(p->crop && p->flip && p->bgr && !p->pad);
+    const ModelJob *job = r.m->job;
+    CU_ASSERT_EQUAL_FATAL(r.m->njobs, 2);
+    CU_ASSERT_EQUAL_FATAL(job[0].nargs, 3);
+    CU_ASSERT_STRING_EQUAL(job[0].name, "w");
+    CU_ASSERT_STRING_EQUAL(job[0].arg[0], "filters");
+    CU_ASSERT_STRING_EQUAL(job[0].arg[1], "--maps=0,3");
+    CU_ASSERT_STRING_EQUAL(job[0].arg[2], "--layer=a");
+    CU_ASSERT_EQUAL_FATAL(job[1].nargs, 3);
+    CU_ASSERT_STRING_EQUAL(job[1].arg[1], "a.png");
+    CU_ASSERT_STRING_EQUAL(job[1].arg[2], "--side=7");
     CU_ASSERT_EQUAL(p->mean[2], 3);
     CU_ASSERT_EQUAL(p->std[2], 2);
     CU_ASSERT_EQUAL(p->lo, -1);
-    CU_ASSERT_EQUAL(r.m->njobs, 1);
-    CU_ASSERT_STRING_EQUAL(r.m->job[0].args, "a, file = \"a.png\"");
     CU_ASSERT_EQUAL(r.m->nmetrics, 1);
     const Param *w = param(r.m, "a.weight");
     CU_ASSERT_EQUAL(w->init, INIT_GAUSSIAN);
