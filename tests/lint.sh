@@ -55,8 +55,8 @@ without "^runtime/([a-z]+/)?$c" '# *include *"' | grep -vE '"(rt_[a-z0-9_]*|netr
     rule 'the runtime includes only its own headers'
 without "^runtime/data/$c" '# *include *"rt_(cli|look|viz|train|bench|report)' |
     rule 'data knows neither programs nor techniques'
-without '^compiler/' '# *include *"(rt_|netrt)' '^compiler/(front|codegen)/|^compiler/import/store\.c$|^compiler/(netc|driver[^/]*)\.[ch]$' |
-    rule 'only front and codegen see rt_abi.h, only import/store.c the weights reader'
+without '^compiler/' '# *include *"(rt_|netrt)' '^compiler/(front|codegen|words)/|^compiler/import/store\.c$|^compiler/(netc|driver[^/]*)\.[ch]$' |
+    rule 'only front and codegen see rt_abi.h, only import/store.c the weights reader, only words the look programs'
 without "^compiler/passes/$c" 'switch *\([^)]*(\.|->|\<)op\>|case OP_' |
     rule 'passes reach operators through flags and hooks, never by a switch'
 
