@@ -6,6 +6,7 @@
  */
 #include "rt_objective.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "rt_alloc.h"
@@ -105,6 +106,18 @@ static double gram_term(rt_objective *o, const rt_term *t, const int64_t chw[3],
     return t->weight * sum;
 }
 
+/* d(-log softmax(a)[c])/da = softmax(a) - 1 at c; the largest activation is subtracted first. */
+static double cross_term(const float *a, int64_t n, int64_t c, double w, float *diff) {
+    double top = (double)a[0], sum = 0;
+    for (int64_t i = 1; i < n; i++)
+        top = (double)a[i] > top ? (double)a[i] : top;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)a[i] - top);
+    for (int64_t i = 0; diff && i < n; i++)
+        diff[i] += (float)(w * (exp((double)a[i] - top) / sum - (i == c)));
+    return w * (log(sum) - ((double)a[c] - top));
+}
+
 /* One term at o->values; diff gets its gradient added, unless NULL. */
 static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3], float *diff) {
     int64_t m = chw[1] * chw[2], n = chw[0] * m, at = t->unit.c * m;
@@ -150,6 +163,8 @@ static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3]
         break;
     case RT_TERM_GRAM:
         return gram_term(o, t, chw, diff);
+    case RT_TERM_CROSS:
+        return cross_term(a, n, t->unit.c, t->weight, diff);
     }
     return t->weight * sum;
 }

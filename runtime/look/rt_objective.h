@@ -10,18 +10,20 @@
  *   INNER  w <a, target>
  *   MATCH  w |a - target|^2                                (feature inversion: w = 1 / |target|^2)
  *   GRAM   w sum of (G - target)^2, G = a a^T, C x C       (Gatys: w = 1 / (4 C^2 M^2))
+ *   CROSS  -w log softmax(a)[map]: cross-entropy of a class (FGSM, PGD)
  */
 #ifndef RT_OBJECTIVE_H
 #define RT_OBJECTIVE_H
 
 #include "rt_look.h"
 
-enum { RT_TERM_UNIT, RT_TERM_MAP, RT_TERM_LAYER, RT_TERM_INNER, RT_TERM_MATCH, RT_TERM_GRAM };
+enum { RT_TERM_UNIT, RT_TERM_MAP, RT_TERM_LAYER, RT_TERM_INNER, RT_TERM_MATCH, RT_TERM_GRAM,
+       RT_TERM_CROSS };
 
 typedef struct rt_term {
     int kind, seed;      /* seed: layer of the look program */
     int64_t image;       /* of the batch, -1: every one */
-    rt_unit unit;        /* UNIT; MAP: c */
+    rt_unit unit;        /* UNIT; MAP, CROSS: c */
     double weight;
     const float *target; /* INNER, MATCH: C*M numbers; GRAM: C*C, symmetric; the caller's */
 } rt_term;

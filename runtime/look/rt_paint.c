@@ -90,7 +90,16 @@ void rt_paint_clamp(rt_paint *p) {
         }
 }
 
-int rt_paint_image(const rt_paint *p, int64_t i, rt_image *out, rt_error *err) {
-    to_input(p, p->x + i * p->count, p->room);
+int rt_paint_show(const rt_paint *p, const float *x, rt_image *out, rt_error *err) {
+    to_input(p, x, p->room);
     return rt_prep_invert(&p->v->prep, p->room, out, err);
+}
+
+int rt_paint_image(const rt_paint *p, int64_t i, rt_image *out, rt_error *err) {
+    return rt_paint_show(p, p->x + i * p->count, out, err);
+}
+
+void rt_paint_from_input(const rt_paint *p, const float *input, float *x) {
+    for (int64_t j = 0; j < p->count; j++)
+        x[j] = p->scale[j] != 0 ? (input[j] - p->base[j]) / p->scale[j] : 0;
 }

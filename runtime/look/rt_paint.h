@@ -37,7 +37,11 @@ void rt_paint_noise(rt_paint *p, double sigma);
 int rt_paint_eval(rt_paint *p, int gradient, rt_error *err);
 void rt_paint_clamp(rt_paint *p); /* to pixels that exist */
 
-/* Picture i for display. */
+/* For display: numbers in units of p->x; picture i. */
+int rt_paint_show(const rt_paint *p, const float *x, rt_image *out, rt_error *err);
 int rt_paint_image(const rt_paint *p, int64_t i, rt_image *out, rt_error *err);
+
+/* One picture as the network reads it, in units of p->x. */
+void rt_paint_from_input(const rt_paint *p, const float *input, float *x);
 
 #endif

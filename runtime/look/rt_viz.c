@@ -98,11 +98,27 @@ int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *t
     return err->code;
 }
 
-int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title, rt_error *err) {
-    rt_made *made = remember(v, name, "csv", title, "");
+/* A file of text; the list in the report says what it is by its ending. */
+static int write_text(rt_viz *v, rt_text *t, const char *name, const char *ext, const char *title,
+                      const char *note, rt_error *err) {
+    rt_made *made = remember(v, name, ext, title, note);
     if (rt_text_ok(t, err) && rt_io_write_file(made->path, t->data, t->size, err) == 0)
         rt_note(&v->cli.progress, "%s", made->path);
     return err->code;
+}
+
+int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title, rt_error *err) {
+    return write_text(v, t, name, "csv", title, "", err);
+}
+
+int rt_viz_write_svg(rt_viz *v, rt_text *t, const char *name, const char *title, const char *note,
+                     rt_error *err) {
+    return write_text(v, t, name, "svg", title, note, err);
+}
+
+const char *rt_viz_made(rt_viz *v, const char *name, const char *ext, const char *title,
+                        const char *note) {
+    return remember(v, name, ext, title, note)->path;
 }
 
 int rt_viz_write_raw(rt_viz *v, const float *x, int rank, const int64_t *dim, const char *name,
@@ -373,6 +389,9 @@ static const rt_technique *const techniques[] = {
     &rt_technique_gradcam,
     &rt_technique_occlude,
     &rt_technique_maximize,
+    &rt_technique_fool,
+    &rt_technique_fgsm,
+    &rt_technique_pgd,
     &rt_technique_all,
     &rt_technique_report,
 };

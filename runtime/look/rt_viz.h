@@ -40,8 +40,9 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
-extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_smoothgrad, rt_technique_integrated, rt_technique_gradxinput,
-    rt_technique_gradcam, rt_technique_occlude, rt_technique_maximize;
+extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_smoothgrad,
+    rt_technique_integrated, rt_technique_gradxinput, rt_technique_gradcam, rt_technique_occlude,
+    rt_technique_maximize, rt_technique_fool, rt_technique_fgsm, rt_technique_pgd;
 
 /* The table of techniques: one by its verb (NULL: none), the verbs, the options of one (the common
  * ones first; returns how many). */
@@ -82,7 +83,13 @@ int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err
 /* Writes img as DIR/name.png and remembers it. */
 int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,
                  const char *note, rt_error *err);
+/* The same of text: a table (.csv), a plot (.svg). */
 int rt_viz_write_text(rt_viz *v, rt_text *t, const char *name, const char *title, rt_error *err);
+int rt_viz_write_svg(rt_viz *v, rt_text *t, const char *name, const char *title, const char *note,
+                     rt_error *err);
+/* Remembers DIR/name.ext, which the caller writes, and gives its path (until the next call). */
+const char *rt_viz_made(rt_viz *v, const char *name, const char *ext, const char *title,
+                        const char *note);
 /* The numbers behind a sheet as DIR/name.npy, row-major. */
 int rt_viz_write_raw(rt_viz *v, const float *x, int rank, const int64_t *dim, const char *name,
                      rt_error *err);

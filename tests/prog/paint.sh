@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# paint.sh: pictures by optimisation with NAME-viz: misleading ones (fool, fgsm, pgd).  Figures that are
+# known exactly, and the same bytes for any number of threads.
+# shellcheck source=tests/prog/common.inc
+. "$(dirname "$0")/common.inc"
+
+# column COL of the row whose first column is KEY
+cell() { awk -F, -v key="$2" -v col="$3" '$1 == key { print $col }' "$1"; }
+near() { awk -v a="$1" -v b="$2" -v by="${3:-1e-5}" 'BEGIN { d = a - b; exit !(a != "" && d <= by && d >= -by) }'; }
+
+# --- a linear net: score 0 = .25 sum, score 1 = -.5 sum, so the margin is w x with |w|_1 = 16 * .75 ---
+cat >linear.net <<'N'
+net Linear {
+  input image: f32[1, 4, 4]
+  input kind: class[2]
+  a: image -> dense(1, bias = false, init = fill(0.25))
+  b: image -> dense(1, bias = false, init = fill(-0.5))
+  f: concat(a, b)
+  output prob = softmax(f)
+  loss ce: cross_entropy(f, kind)
+  data  { train = folder("grey"); test = folder("grey"); pixels = range(0, 1) }
+  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1; seed = 1 }
+}
+N
+mkdir -p grey/a grey/b
+for c in a b; do
+    { printf 'P2\n4 4\n255\n' && printf '102 %.0s' {1..16}; } >grey/$c/flat.pgm
+done
+run 0 -- netc build -q linear.net
+run 0 -- ./linear train -q --lr=0 --steps=1 # weights as they are
+for verb in "fgsm --eps=0.1" "pgd --eps=0.1 --step=0.04 --steps=5"; do
+    # shellcheck disable=SC2086
+    run 0 'eps 0.1 of 1' -- ./linear-viz $verb --out=l
+    f=l/${verb%% *}-0.csv
+    margin=$(awk -F, 'NR == 2 { b = $2; a = $3 } NR == 3 { print b - $2, a - $3 }' "$f")
+    hold "$verb: the margin falls from 4.8 by eps |w|_1 = 1.2" near "${margin% *}" 4.8
+    hold "$verb: the margin falls from 4.8 by eps |w|_1 = 1.2" near "${margin#* }" 3.6
+done
+run 0 -- ./linear-viz fgsm --eps=0.7 --out=l2 # pixels end at 0
+hold "no pixel below 0: no more than the whole margin" near "$(cell l2/fgsm-0.csv 0 3)" 0
+run 0 -- ./linear-viz fgsm --eps=0.4 --limit=2 --out=l
+hold "both classes are the same picture: one answer of two is wrong at every eps" \
+    awk -F, 'NR > 1 && ($2 != 2 || $4 != 50) { exit 1 } END { exit NR != 10 }' l/fgsm.csv
+hold "confidence at eps 0 is softmax(4.8)" near "$(cell l/fgsm.csv 0 5)" 99.1837 1e-3
+hold "the picture is written as numbers" [ "$(stat -c %s l/fgsm-0.npy)" = 192 ]
+run 0 -- ./linear-viz fool --class=1 --rate=1 --out=l # black has margin 0 and keeps its class
+run 2 'share of the pixel range' '0.0314 is 8 of 255' -- ./linear-viz fgsm --eps=8
+run 2 'no class 2' -- ./linear-viz fool --class=2
+
+# --- on LeNet: the same bytes for 1 and 2 threads, the class wanted is reached ---
+run 0 -- netc build -q "$src/specs/lenet.net" -o .
+run 0 -- ./lenet train -q --data=digits:2400:1 --epochs=1
+data=--data=digits:240:1
+for t in 1 2; do
+    run 0 -- ./lenet-viz fool --image=3 --class=8 $data --threads=$t --out=t$t
+    run 0 -- ./lenet-viz pgd --image=3 --steps=10 $data --threads=$t --out=t$t
+    run 0 -- ./lenet-viz pgd --limit=20 --steps=5 $data --threads=$t --out=t$t
+    run 0 -- ./lenet-viz fgsm --limit=40 $data --threads=$t --out=t$t
+done
+for f in fool-3.png fool-3.npy fool-3.csv pgd-3.png pgd.csv fgsm.csv fgsm.svg; do
+    same "1 and 2 threads" t1/$f t2/$f
+done
+hold "fool ends where the class wanted is predicted" \
+    awk -F, 'END { exit !($5 == 8 && NR < 1002) }' t1/fool-steps-3.csv
+hold "error grows with eps" awk -F, 'NR == 2 { a = $4 } END { exit !($4 > a + 20) }' t1/fgsm.csv
+
+finish
