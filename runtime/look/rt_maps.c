@@ -1,21 +1,14 @@
-/* rt_maps.c: sheets of filters and of activation maps.
- *
- * Filters: weights of a convolution as little pictures, one scale for the whole sheet, 0 at mid-grey.
- * A layer that reads the image shows one tile per map (colour for three channels); a deeper layer
- * shows a matrix, one row per output map, one column per input map.
- * Activations: every map of every labelled layer for one picture, one scale per layer.
+/* rt_maps.c: sheets of activations: every map of every labelled layer for one picture, one scale per
+ * layer.
  */
 #include "rt_viz.h"
 
 #include <string.h>
 
 #include "rt_alloc.h"
-#include "rt_layout.h"
 
-enum { GAP = 2, MATRIX_MAX = 32, TILE_WANTED = 32 };
+enum { GAP = 2, TILE_WANTED = 32 };
 #define PAPER 0xffffffu
-#define INK 0x222222u
-#define FAINT 0x666666u
 
 static int at_least(int x, int low) {
     return x > low ? x : low;
@@ -58,81 +51,7 @@ static int columns_for(int64_t n) {
     return c;
 }
 
-/* ---- filters ---- */
-
-/* Extents of a kernel as a picture; frames stand below each other. */
-static int64_t kernel_height(const rt_param *p) {
-    return p->rank == 5 ? p->dim[2] * p->dim[3] : p->dim[2];
-}
-
-static int64_t kernel_width(const rt_param *p) {
-    return p->dim[p->rank - 1];
-}
-
-static int filters_image(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
-    int line = p->rank == 3; /* of a sequence: a row for each channel */
-    int64_t o = p->dim[0], ic = line ? 1 : p->dim[1], kh = line ? p->dim[1] : kernel_height(p);
-    int64_t kw = kernel_width(p), one = ic * kh * kw;
-    int64_t shown = rt_viz_count_maps(v, o);
-    float scale = rt_max_abs(w, o * one);
-    Grid g = {.columns = columns_for(shown), .tile_w = (int)kw, .tile_h = (int)kh,
-              .zoom = zoom_for(kh > kw ? kh : kw)};
-    g.rows = (int)((shown + g.columns - 1) / g.columns);
-    char title[160], note[200], name[128];
-    snprintf(title, sizeof title, "filters of %s", p->label);
-    snprintf(note, sizeof note, "%lld filters %lldx%lld, mid-grey = 0, white = %+.4g, black = %+.4g",
-             (long long)o, (long long)kh, (long long)kw, (double)scale, -(double)scale);
-    rt_image canvas = {0}, tile = {0};
-    if (grid_canvas(&canvas, &g, title, note, err) == 0)
-        for (int64_t i = 0, k = 0; i < o && !err->code; i++) {
-            if (!rt_viz_wants_map(v, i))
-                continue;
-            rt_canvas_tone(&tile, w + i * one, (int)ic, (int)kh, (int)kw, v->prep.bgr,
-                           RT_TONE_SIGNED, scale, err);
-            if (!err->code)
-                grid_put(&canvas, &g, (int)(k % g.columns), (int)(k / g.columns), &tile);
-            k++;
-        }
-    snprintf(name, sizeof name, "filters-%s", p->label);
-    if (!err->code)
-        rt_viz_write(v, &canvas, name, title, note, err);
-    rt_image_free(&tile);
-    rt_image_free(&canvas);
-    return err->code;
-}
-
-static int filters_matrix(rt_viz *v, const rt_param *p, const float *w, rt_error *err) {
-    int64_t o = p->dim[0], ic = p->dim[1], kh = kernel_height(p), kw = kernel_width(p);
-    int64_t wanted = rt_viz_count_maps(v, o), cols = ic < MATRIX_MAX ? ic : MATRIX_MAX;
-    int64_t rows = wanted < MATRIX_MAX ? wanted : MATRIX_MAX, r = 0;
-    float scale = rt_max_abs(w, o * ic * kh * kw);
-    Grid g = {.columns = (int)cols, .rows = (int)rows, .tile_w = (int)kw, .tile_h = (int)kh,
-              .zoom = kh <= 8 ? 3 : 1};
-    char title[160], note[200], name[128];
-    snprintf(title, sizeof title, "filters of %s", p->label);
-    snprintf(note, sizeof note,
-             "rows: %s %lld of %lld output maps, columns: input maps 0-%lld of %lld; mid-grey = 0, "
-             "white = %+.4g", v->maps ? "chosen" : "first", (long long)rows, (long long)o,
-             (long long)cols - 1, (long long)ic, (double)scale);
-    rt_image canvas = {0}, tile = {0};
-    if (grid_canvas(&canvas, &g, title, note, err) == 0)
-        for (int64_t i = 0; i < o && r < rows; i++) {
-            for (int64_t c = 0; c < cols && rt_viz_wants_map(v, i) && !err->code; c++)
-                if (rt_canvas_tone(&tile, w + (i * ic + c) * kh * kw, 1, (int)kh, (int)kw, 0,
-                                   RT_TONE_SIGNED, scale, err) == 0)
-                    grid_put(&canvas, &g, (int)c, (int)r, &tile);
-            r += rt_viz_wants_map(v, i);
-        }
-    snprintf(name, sizeof name, "filters-%s", p->label);
-    if (!err->code)
-        rt_viz_write(v, &canvas, name, title, note, err);
-    rt_image_free(&tile);
-    rt_image_free(&canvas);
-    return err->code;
-}
-
-/* Is `label` in the comma separated list?  A NULL list has everything. */
-static int listed(const char *list, const char *label) {
+int rt_viz_listed(const char *list, const char *label) {
     size_t n = strlen(label);
     for (const char *p = list; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : "")
         if (strncmp(p, label, n) == 0 && (p[n] == 0 || p[n] == ','))
@@ -144,41 +63,6 @@ static int nothing(const rt_viz *v, const char *what, rt_error *err) {
     return rt_fail(err, NETRT_EUSAGE, "--layer=%s --maps=%s: there is no such %s\n"
                    "help: leave out --layer or --maps to see all of them",
                    v->layers ? v->layers : "(all)", v->maps ? v->maps : "(all)", what);
-}
-
-static int is_filter(const rt_viz *v, const rt_param *p) {
-    return p->rank >= 3 && p->rank <= 5 && !(p->flags & RT_PARAM_CONSTANT) &&
-           listed(v->layers, p->label) && rt_viz_count_maps(v, p->dim[0]) > 0;
-}
-
-int rt_viz_any_filters(const rt_viz *v) {
-    int any = 0;
-    for (int i = 0; i < v->m->model->nparams; i++)
-        any |= is_filter(v, &v->m->model->param[i]);
-    return any;
-}
-
-int rt_viz_filters(rt_viz *v, rt_error *err) {
-    const rt_model *model = v->m->model;
-    int shown = 0;
-    for (int i = 0; i < model->nparams && !err->code; i++) {
-        const rt_param *p = &model->param[i];
-        if (!is_filter(v, p))
-            continue;
-        float *w = rt_alloc((size_t)rt_param_count(p), sizeof *w, "filters", err);
-        if (!w)
-            break;
-        rt_param_read(v->m, i, w);
-        if (p->rank == 3 || p->dim[1] == 1 || p->dim[1] == 3)
-            filters_image(v, p, w, err);
-        else
-            filters_matrix(v, p, w, err);
-        rt_free(w);
-        shown++;
-    }
-    if (!shown && !err->code)
-        nothing(v, "convolution", err);
-    return err->code;
 }
 
 /* ---- activations ---- */
@@ -226,7 +110,7 @@ static int wants_layer(const rt_viz *v, int seed) {
     rt_seed_shape(v->m->model, seed, chw);
     if ((!v->layers && chw[1] * chw[2] == 1 && chw[0] > 4096) || rt_viz_count_maps(v, chw[0]) == 0)
         return 0;
-    return listed(v->layers, v->m->model->program[RT_LOOK].seed[seed].label);
+    return rt_viz_listed(v->layers, v->m->model->program[RT_LOOK].seed[seed].label);
 }
 
 int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err) {

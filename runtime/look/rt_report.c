@@ -201,7 +201,7 @@ static int body(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
     loss_curve(v, o);
     layers_table(o, v->m->model);
     from = v->nmade;
-    if ((rt_viz_any_filters(v) && rt_viz_filters(v, err)) ||
+    if ((rt_viz_any_filters(v) && rt_viz_filters(v, NULL, err)) ||
         embed(v, o, from, "Filters", "The weights of the convolutions.", err))
         return err->code;
     from = v->nmade;

@@ -70,6 +70,15 @@ void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const 
     }
 }
 
+void rt_sheet_frame(rt_sheet *s, int column, int row, unsigned color) {
+    int x = MARGIN + column * s->step_x - 2, y = RT_SHEET_HEADER + row * s->step_y - 2;
+    int w = s->tile_w * s->zoom + 4, h = s->tile_h * s->zoom + 4;
+    rt_canvas_rect(&s->canvas, x, y, w, 2, color);
+    rt_canvas_rect(&s->canvas, x, y + h - 2, w, 2, color);
+    rt_canvas_rect(&s->canvas, x, y, 2, h, color);
+    rt_canvas_rect(&s->canvas, x + w - 2, y, 2, h, color);
+}
+
 void rt_sheet_bar(rt_sheet *s, int column, int row, int line, int kind, double lo, double hi) {
     int x = MARGIN + column * s->step_x, width = s->step_x - GAP;
     int y = RT_SHEET_HEADER + row * s->step_y + s->tile_h * s->zoom + 2 + line * RT_FONT_H;

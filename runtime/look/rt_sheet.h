@@ -27,6 +27,8 @@ void rt_sheet_close(rt_sheet *s);
 /* caption: lines divided by \n, cut to the tile's width; NULL: none.  A tile of another size is put
  * at its corner, at the sheet's zoom. */
 void rt_sheet_put(rt_sheet *s, int column, int row, const rt_image *tile, const char *caption);
+/* A frame around a tile, in the gap between tiles. */
+void rt_sheet_frame(rt_sheet *s, int column, int row, unsigned color);
 /* A scale in line `line` of a tile's caption, which that caption leaves free: lo, the colours from lo
  * to hi, hi.  HEAT: rt_heat_color; GREY: black to white. */
 enum { RT_BAR_HEAT, RT_BAR_GREY };

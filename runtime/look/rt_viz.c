@@ -248,14 +248,6 @@ void rt_viz_feed_close(rt_viz *v, rt_feed *feed) {
     v->cli.ds = NULL;
 }
 
-static int run_filters(rt_viz *v, const char **operands, int n, rt_error *err) {
-    if (n)
-        return rt_fail(err, NETRT_EUSAGE, "filters takes no file ('%s')\nhelp: it shows the weights; --weights names them", operands[0]);
-    if (rt_viz_open(v, 0, err))
-        return err->code;
-    return rt_viz_filters(v, err);
-}
-
 static int check_sample(const rt_viz *v, rt_error *err) {
     int64_t count = rt_data_count(v->cli.ds);
     if (v->sample >= count)
@@ -360,9 +352,6 @@ static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
 }
 
 static const rt_technique
-    filters = {{"filters", "the weights of the convolutions as pictures", "[OPTIONS]",
-                "filters --weights=run/last.safetensors\nfilters --layer=conv1 --out=pictures"},
-               run_filters, NULL, 0},
     activations = {{"activations", "what every map answers to one picture", "[OPTIONS] [PICTURE]",
                     "activations cat.jpg\nactivations --image=7 --layer=conv1"},
                    run_activations, NULL, 0},
@@ -378,7 +367,7 @@ static const rt_technique
 
 /* In the order of the overview. */
 static const rt_technique *const techniques[] = {
-    &filters,
+    &rt_technique_filters,
     &activations,
     &deconv,
     &guided,

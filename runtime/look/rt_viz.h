@@ -40,6 +40,8 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
+extern const rt_technique rt_technique_filters, rt_technique_correspondence,
+    rt_technique_invariance, rt_technique_evolution, rt_technique_diagnose;
 extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_smoothgrad,
     rt_technique_integrated, rt_technique_gradxinput, rt_technique_gradcam, rt_technique_occlude,
     rt_technique_maximize, rt_technique_fool, rt_technique_fgsm, rt_technique_pgd;
@@ -98,6 +100,8 @@ int rt_viz_write_raw(rt_viz *v, const float *x, int rank, const int64_t *dim, co
 int rt_viz_next_layer(rt_viz *v, const char **list, int *seed, rt_error *err);
 /* The layer that holds the score, -1 and a text without one. */
 int rt_viz_score(const rt_viz *v, rt_error *err);
+/* Is `label` in the comma separated list?  A NULL list has everything. */
+int rt_viz_listed(const char *list, const char *label);
 /* Is map `i` among v->maps?  Of how many maps of `count` is it so? */
 int rt_viz_wants_map(const rt_viz *v, int64_t i);
 int64_t rt_viz_count_maps(const rt_viz *v, int64_t count);
@@ -107,7 +111,7 @@ int rt_viz_check_maps(const rt_viz *v, rt_error *err);
 int rt_viz_conv_layers(const rt_viz *v, int *seed, int max);
 
 /* Techniques.  Each may be called by its verb and by the report. */
-int rt_viz_filters(rt_viz *v, rt_error *err);
+int rt_viz_filters(rt_viz *v, rt_feed *feed, rt_error *err); /* feed: to scan for dead maps, or NULL */
 int rt_viz_any_filters(const rt_viz *v); /* has it weights of convolutions to show? */
 int rt_viz_activations(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
 int rt_viz_deconv(rt_viz *v, rt_feed *feed, int rule, const int *seed, int nseeds, rt_error *err);

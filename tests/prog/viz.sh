@@ -76,6 +76,35 @@ hold "deconv of a known net" awk -F, '
     NR == 3 { b = $4 > 1.79999 && $4 < 1.80001 && $8 == 0 && $9 == 0 && $14 == $4 && $6 ~ /flat/ }
     END { exit !(a && b && NR == 3) }' known/deconv-c1.csv
 
+# --- filters: the deeper layer is the weighted sum of the first one's, moved by its stride ---
+cat >sums.net <<'N'
+net Sums {
+  input image: f32[1, 12, 12]
+  input kind: class[2]
+  c1: conv(2, 2x2, init = fill(1)) -> relu
+  c2: conv(1, 2x2, stride = 2, init = fill(0.5)) -> relu
+  f3: dense(2)
+  output prob = softmax(f3)
+  loss ce: cross_entropy(f3, kind)
+  data { train = folder("pics"); test = folder("pics"); pixels = range(0, 1) }
+  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1; seed = 1 }
+}
+N
+floats() { tail -c +129 "$1" | od -An -v -tf4 | xargs; }
+run 0 -- netc build -q sums.net -o sums-net
+run 0 -- ./sums-net train -q --lr=0 --steps=1 --out=sums
+run 0 -- ./sums-net-viz filters --kernels --weights=sums/last.safetensors --out=sums
+hold "2 maps x 0.5, overlapping like 2x2 squares" [ "$(floats sums/filters-c2.npy)" = "1 2 1 2 4 2 1 2 1" ]
+hold "kernels as they are" [ "$(floats sums/kernels-c2.npy)" = "0.5 0.5 0.5 0.5 0.5 0.5 0.5 0.5" ]
+hold "RMS and strongest activation of every filter" awk -F, '
+    NR == 2 { a = $1 == "c1" && $3 == 4 && $4 == 1 && $6 == 1 && $7 == 4 && $8 == "" }
+    NR == 4 { b = $1 == "c2" && $3 == 8 && $4 == 0.5 && $7 == 16 }
+    END { exit !(a && b && NR == 4) }' sums/filters.csv
+sed 's/c1: conv(2, 2x2, init = fill(1))/c1: conv(2, 2x2, init = fill(-1))/' sums.net >dead.net
+run 0 -- netc build -q dead.net -o dead-net
+run 0 -- ./dead-net train -q --lr=0 --steps=1 --out=dead
+run 0 '2 dead' -- ./dead-net-viz filters --layer=c1 --weights=dead/last.safetensors --out=dead
+
 # --- the page ---
 run 0 -- ./lenet-viz report "$data" --out=page
 run 0 -- ./known-net-viz report --weights=known/last.safetensors --out=page2
