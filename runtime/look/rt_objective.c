@@ -179,8 +179,12 @@ static void fill(void *context, int layer, int64_t image, float *diff) {
     if (diff)
         memset(diff, 0, (size_t)(chw[0] * chw[1] * chw[2]) * sizeof *diff);
     for (int i = 0; i < o->nterms; i++)
-        if (o->term[i].seed == seed && (o->term[i].image < 0 || o->term[i].image == image))
-            o->sum[image] += term_value(o, &o->term[i], chw, diff);
+        if (o->term[i].seed == seed && (o->term[i].image < 0 || o->term[i].image == image)) {
+            double value = term_value(o, &o->term[i], chw, diff);
+            o->sum[image] += value;
+            if (o->part)
+                o->part[i] += value;
+        }
 }
 
 int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
@@ -191,6 +195,8 @@ int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *v
         return err->code;
     o->sum = value;
     memset(value, 0, (size_t)n * sizeof *value);
+    if (o->part)
+        memset(o->part, 0, (size_t)o->nterms * sizeof *o->part);
     if (diff)
         return rt_look_back(o->look, RT_RULE_GRADIENT, o->layer, o->nlayers, fill, o, n, diff, err);
     for (int i = 0; i < o->nlayers; i++)

@@ -36,6 +36,7 @@ typedef struct rt_objective {
     float *values;          /* of one layer of one image */
     float *gram;            /* C*C numbers of the largest layer with a GRAM term */
     double *sum;            /* of the evaluation in progress, per image */
+    double *part;           /* NULL, or nterms numbers: gets each term's share of all values */
 } rt_objective;
 
 /* The terms stay the caller's and must outlive the objective; targets may change between

@@ -66,6 +66,11 @@ void rt_paint_noise(rt_paint *p, double sigma) {
                            (size_t)p->count);
 }
 
+void rt_paint_from(rt_paint *p, int64_t i, const float *input) {
+    for (int64_t j = 0; j < p->count; j++)
+        p->x[i * p->count + j] = p->scale[j] != 0 ? (input[j] - p->base[j]) / p->scale[j] : 0;
+}
+
 static void to_input(const rt_paint *p, const float *x, float *input) {
     for (int64_t j = 0; j < p->count; j++)
         input[j] = p->base[j] + p->scale[j] * x[j];

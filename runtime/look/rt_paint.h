@@ -29,9 +29,11 @@ int rt_paint_open(rt_paint *p, rt_viz *v, const rt_term *term, int nterms, int64
                   rt_error *err);
 void rt_paint_close(rt_paint *p);
 
-/* Starts: all zero; normal noise of `sigma` pixels (seeded; picture i has noise i). */
+/* Starts: all zero; normal noise of `sigma` pixels (seeded; picture i has noise i); picture i is what
+ * the network reads as `input`. */
 void rt_paint_clear(rt_paint *p);
 void rt_paint_noise(rt_paint *p, double sigma);
+void rt_paint_from(rt_paint *p, int64_t i, const float *input);
 
 /* p->value and, if wanted, p->g at p->x. */
 int rt_paint_eval(rt_paint *p, int gradient, rt_error *err);
