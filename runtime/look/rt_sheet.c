@@ -16,8 +16,8 @@
 enum { MARGIN = 8, GAP = 4, SIDE_MAX = 20000, WANTED = 96 };
 
 void rt_sheet_header(rt_image *canvas, const char *title, const char *note) {
-    rt_canvas_text(canvas, MARGIN, 8, 2, INK, title);
-    rt_canvas_text(canvas, MARGIN, 29, 1, FAINT, note);
+    rt_canvas_text(canvas, MARGIN, 7, 2, INK, title);
+    rt_canvas_text(canvas, MARGIN, 28, 1, FAINT, note);
 }
 
 static int larger(int a, int b) {
