@@ -94,10 +94,16 @@ typedef struct rt_entry {
 } rt_entry;
 
 enum { RT_MAX_LIVE = 16 };
+enum { RT_PART_OTHER = 1,   /* what the operations of a statement are (OpDef.part): none of these */
+       RT_PART_MOVES = 2,   /* rectifiers and what moves numbers: relu, concat, .. */
+       RT_PART_WEIGHTS = 4, /* sums with weights: conv, dense, .. */
+       RT_PART_NORM = 8,    /* bn */
+       RT_PART_SUM = 16,    /* sums without weights: add, sub, mean pools */
+       RT_PART_MAX = 32 };  /* max pools */
 typedef struct rt_seed {    /* look: a layer from which a projection can start */
     const char *label;
     int32_t tensor;         /* index of the recorded activation in tensors */
-    int32_t pad_;
+    int32_t parts;          /* what the layer's statement is made of: RT_PART_* */
     struct { int32_t diff;  /* index of the tensor to write the seed into, -1: not possible */
              int32_t first; /* kernel to start at */
              int32_t nlive; /* tensors to zero first */
@@ -110,6 +116,12 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
                                stride, image coordinate of the first cell's first pixel (negative:
                                padding) */
 } rt_seed;
+
+typedef struct rt_pool {    /* look: a max pool's switches, one byte per output: cell ky * kernel[1] + kx
+                               of the window whose first cell is y * stride[0] - pad[0], .. */
+    int32_t tensor, pad_;
+    int64_t kernel[2], stride[2], pad[2], src[2]; /* src: height and width of what is pooled */
+} rt_pool;
 
 typedef struct rt_program {
     const char *name;       /* "forward", "train", "look", "curvature" (sdlm) */
@@ -130,6 +142,8 @@ typedef struct rt_program {
     const char *refused[3]; /* look: why a rule does not exist, or NULL */
     int32_t plan_batch;     /* images per call and threads that the plan was made for */
     int32_t plan_threads;
+    const rt_pool *pool;
+    int32_t npools, pad_;
 } rt_program;
 
 /* ---- parameters ---- */

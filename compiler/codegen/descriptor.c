@@ -10,12 +10,15 @@
 #include "base/bug.h"
 #include "ir/cost.h"
 #include "ir/op.h"
+#include "ops/attrs.h"
 #include "ops/onnx_write.h"
 #include "rt_abi.h"
 
 _Static_assert(sizeof(rt_axis) == 32, "rt_axis");
 _Static_assert(sizeof(rt_layout) == 8 + 8 * RT_MAX_DIMS + 32 * RT_MAX_AXES, "rt_layout");
 _Static_assert(sizeof(rt_kernel) == 17 * 8, "rt_kernel: kernel_array writes every field");
+_Static_assert(1 << PART_OTHER == RT_PART_OTHER && 1 << PART_WEIGHTS == RT_PART_WEIGHTS &&
+                   1 << PART_MAX == RT_PART_MAX, "parts of a layer");
 _Static_assert((int)RT_MAX_AXES == (int)LAYOUT_MAX_AXES && (int)RT_MAX_DIMS == (int)SHAPE_MAX_RANK,
                "layout sizes");
 _Static_assert((int)RT_F32 == (int)DT_F32 && (int)RT_I32 == (int)DT_I32 && (int)RT_U8 == (int)DT_U8,
@@ -127,7 +130,12 @@ static Val tensor_struct(Program *p, const Value *v) {
     return done(&f);
 }
 
-/* Everything that has a name and lives in memory can be looked at. */
+static bool is_switches(const Program *p, const Value *v) {
+    return p->mg->nseeds > 0 && v->kind == VK_RESULT && v->def && v->def_index == 1 &&
+           graph_n(p->g, v->def)->op == OP_MAXPOOL;
+}
+
+/* Everything that has a name and lives in memory can be looked at, switches too. */
 static Val tensor_array(Program *p) {
     Val *item = ARENA_ARRAY(p->keep, p->g->nvalue, Val);
     p->tensor_of = ARENA_ARRAY(p->keep, p->g->nvalue, int32_t);
@@ -135,7 +143,8 @@ static Val tensor_array(Program *p) {
         const Value *v = graph_v(p->g, id);
         p->tensor_of[id] = -1;
         bool made = v->kind == VK_RESULT || v->kind == VK_SEED;
-        if (id == 0 || !made || !v->stored || !(v->name || v->keep))
+        if (id == 0 || !made || !v->stored ||
+            !(v->name || v->keep || is_switches(p, v)))
             continue;
         if (v->pool != POOL_ACT && v->pool != POOL_FIX)
             continue;
@@ -217,7 +226,7 @@ static Val seed_array(Program *p) {
         Fields f = {.e = p->e};
         put_text(&f, s->label);
         put_i32(&f, tensor_index(p, s->value));
-        put_i32(&f, 0);
+        put_i32(&f, s->parts);
         put(&f, em_c_fixed(p->e, rule, 3));
         static const int64_t whole[2] = {0, 0};
         put(&f, fixed_i64(p->e, s->field.all ? whole : s->field.size, 2));
@@ -225,6 +234,28 @@ static Val seed_array(Program *p) {
         put(&f, fixed_i64(p->e, s->field.start, 2));
         item[i] = done(&f);
     }
+    return em_c_array(p->e, item, n);
+}
+
+static Val pool_array(const Program *p, int32_t *count) {
+    Val *item = ARENA_ARRAY(p->keep, p->g->nvalue, Val);
+    int n = 0;
+    for (ValueId id = 1; id < p->g->nvalue; id++) {
+        const Value *v = graph_v(p->g, id);
+        if (p->tensor_of[id] < 0 || !is_switches(p, v))
+            continue;
+        const Node *node = graph_n(p->g, v->def);
+        const PoolAttrs *a = node->attrs;
+        Fields f = {.e = p->e};
+        put_i32(&f, p->tensor_of[id]);
+        put_i32(&f, 0);
+        put(&f, fixed_i64(p->e, a->kernel, 2));
+        put(&f, fixed_i64(p->e, a->stride, 2));
+        put(&f, fixed_i64(p->e, (int64_t[2]){a->pad[0], a->pad[2]}, 2)); /* top, left */
+        put(&f, fixed_i64(p->e, &graph_v(p->g, node->in[0])->shape.dim[1], 2));
+        item[n++] = done(&f);
+    }
+    *count = n;
     return em_c_array(p->e, item, n);
 }
 
@@ -276,6 +307,10 @@ static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode
     put(&f, em_c_fixed(e, refused, 3));
     put_i32(&f, g ? plan_batch(g) : 0);
     put_i32(&f, in->target->speed.threads);
+    int32_t npools = 0;
+    put(&f, g ? pool_array(&p, &npools) : em_c_null(e));
+    put_i32(&f, npools);
+    put_i32(&f, 0);
     return done(&f);
 }
 

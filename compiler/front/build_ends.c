@@ -526,6 +526,16 @@ static void warn_dead(Build *b) {
     }
 }
 
+static int parts_of(const Graph *g, const char *label) {
+    int parts = 0;
+    for (NodeId id = 1; id < g->nnode; id++) {
+        const Node *n = graph_n(g, id);
+        if (!n->dead && n->label && strcmp(n->label, label) == 0)
+            parts |= 1 << op_def[n->op]->part;
+    }
+    return parts;
+}
+
 static void collect_seeds(Build *b) {
     VEC(ModelSeed) seeds = {0};
     for (int i = 0; i < b->order.len && seeds.len < 256; i++) {
@@ -541,7 +551,7 @@ static void collect_seeds(Build *b) {
             continue;
         Field field = t->field;
         field.all |= shape_frames(&graph_v(b->g, b->mg->image)->shape) > 1; /* of which frame? */
-        vec_push(b->arena, &seeds, ((ModelSeed){l->name, t->v, field}));
+        vec_push(b->arena, &seeds, ((ModelSeed){l->name, t->v, field, parts_of(b->g, l->name)}));
         graph_v(b->g, t->v)->keep = true;
     }
     b->mg->seed = seeds.data;

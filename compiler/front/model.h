@@ -80,6 +80,7 @@ typedef struct ModelSeed { /* look: a layer from which a projection can start */
     const char *label;
     ValueId value;
     Field field;
+    int parts; /* bits 1 << OpPart of the statement's operations */
 } ModelSeed;
 
 typedef struct ModelGraph {

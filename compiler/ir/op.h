@@ -119,6 +119,9 @@ struct UpdateStep;                   /* ops/optim.h */
 struct LLVMOpaqueValue;
 struct Target;
 
+/* What a layer-wise rule of looking (relevance) must know of an operation. */
+typedef enum { PART_OTHER, PART_MOVES, PART_WEIGHTS, PART_NORM, PART_SUM, PART_MAX } OpPart;
+
 typedef struct OpDef {
     const char *title;     /* "2-D convolution (cross-correlation)" */
     const char *formula;   /* "dst[o,y,x] = bias[o] + sum ..." */
@@ -129,6 +132,7 @@ typedef struct OpDef {
     int nattrs;
     bool (*infer)(Infer *);                                        /* false: .bad is filled */
     int (*params)(const void *attrs, const Shape *in, ParamSpec out[4]);
+    OpPart part;              /* rectifiers and what moves numbers; sums with weights; .. */
     bool (*vjp)(Vjp *);       /* false: this rule is undefined for this op (tanh + deconvnet) */
     /* second derivatives backwards (ops/curvature.h): dy and dx are curvatures.  NULL: functions of
      * one operand have their squared derivative, others none.  curvature_can: this node, NULL: yes */

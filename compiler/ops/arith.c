@@ -110,6 +110,7 @@ const OpDef opdef_add = {
     .doc = "Adds tensors of equal shape: `[left, right] -> add` or add(a, b).  The gradient flows "
            "to every input.  " REPEATED,
     .theory = "He et al. 2016, equation (1)",
+    .part = PART_SUM,
     .infer = infer_binary,
     .vjp = vjp_add,
     .curvature = vjp_add,
@@ -134,6 +135,7 @@ const OpDef opdef_sub = {
     .doc = "sub(a, b), or [a, b] -> sub.  b may be repeated as in add; all projections use the "
            "adjoint.",
     .theory = "elementary",
+    .part = PART_SUM,
     .infer = infer_binary,
     .vjp = vjp_sub,
     MAP(sub),

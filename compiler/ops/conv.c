@@ -320,6 +320,7 @@ const OpDef opdef_conv = {
     .attr_size = sizeof(ConvAttrs),
     .attrs = conv_attrs,
     .nattrs = COUNT_OF(conv_attrs),
+    .part = PART_WEIGHTS,
     .infer = infer_conv,
     .params = params_conv,
     .vjp = vjp_conv,

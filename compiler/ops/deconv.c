@@ -237,6 +237,7 @@ const OpDef opdef_deconv = {
     .attr_size = sizeof(DeconvAttrs),
     .attrs = deconv_attrs,
     .nattrs = COUNT_OF(deconv_attrs),
+    .part = PART_WEIGHTS,
     .infer = infer_deconv,
     .params = params_deconv,
     .vjp = vjp_deconv,

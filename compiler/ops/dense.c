@@ -130,6 +130,7 @@ const OpDef opdef_dense = {
     .attr_size = sizeof(DenseAttrs),
     .attrs = dense_attrs,
     .nattrs = COUNT_OF(dense_attrs),
+    .part = PART_WEIGHTS,
     .infer = infer_dense,
     .params = params_dense,
     .vjp = vjp_dense,

@@ -37,6 +37,7 @@ const OpDef opdef_relu = {
     .doc = "Passes positive numbers, clears the others.  Its gradient passes where the output is "
            "positive; a deconvnet projection rectifies the signal instead, a guided one does both.",
     .theory = "Nair, Hinton 2010; Zeiler, Fergus 2014, section 2.1",
+    .part = PART_MOVES,
     .infer = infer_unary,
     .vjp = vjp_relu,
     .flops = flops_out1,
@@ -176,6 +177,7 @@ const OpDef opdef_dropout = {
     .attr_size = sizeof(DropoutAttrs),
     .attrs = dropout_attrs,
     .nattrs = COUNT_OF(dropout_attrs),
+    .part = PART_MOVES,
     .infer = infer_dropout,
     .vjp = vjp_dropout,
     .flops = flops_out2,

@@ -285,6 +285,7 @@ const OpDef opdef_bn = {
     .attr_size = sizeof(BnAttrs),
     .attrs = bn_attrs,
     .nattrs = COUNT_OF(bn_attrs),
+    .part = PART_NORM,
     .infer = infer_bn,
     .params = params_bn,
     .vjp = vjp_bn,

@@ -109,6 +109,7 @@ const OpDef opdef_global_avgpool = {
     .doc = "One number per map, as an image of 1x1: any size of map goes, and `dense`, `mul` and "
            "1x1 convolutions take the result as it is; `flatten` makes it a vector.",
     .theory = "Lin, Chen, Yan, \"Network in network\", 2014, section 3.2",
+    .part = PART_SUM,
     .infer = infer_global,
     .sees_all = true,
     PARTS(global_avgpool),
@@ -121,6 +122,7 @@ const OpDef opdef_global_maxpool = {
         "One number per map, as an image of 1x1.  Gradients and projections go back to the first "
         "maximum in scan order.",
     .theory = "Oquab, Bottou, Laptev, Sivic 2015, section 3.2",
+    .part = PART_MAX,
     .infer = infer_global,
     .sees_all = true,
     PARTS(global_maxpool),
@@ -135,6 +137,7 @@ const OpDef opdef_mean = {
     .attr_size = sizeof(AxisAttrs),
     .attrs = axis_attrs,
     .nattrs = COUNT_OF(axis_attrs),
+    .part = PART_SUM,
     .infer = infer_along,
     PARTS(mean),
 };
@@ -148,6 +151,7 @@ const OpDef opdef_max = {
     .attr_size = sizeof(AxisAttrs),
     .attrs = axis_attrs,
     .nattrs = COUNT_OF(axis_attrs),
+    .part = PART_MAX,
     .infer = infer_along,
     PARTS(max),
 };

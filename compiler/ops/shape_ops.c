@@ -65,6 +65,7 @@ const OpDef opdef_flatten = {
     .doc = "Reads an image as one vector in the order channels, rows, columns.  `dense` does this "
            "by itself, so it is needed only before concat, add or rbf.",
     .theory = "row-major order",
+    .part = PART_MOVES,
     .infer = infer_flatten,
     .vjp = vjp_flatten,
     .curvature = vjp_flatten,
@@ -168,6 +169,7 @@ const OpDef opdef_concat = {
     .attr_size = sizeof(ConcatAttrs),
     .attrs = concat_attrs,
     .nattrs = COUNT_OF(concat_attrs),
+    .part = PART_MOVES,
     .infer = infer_concat,
     .vjp = vjp_concat,
     .curvature = vjp_concat,

@@ -162,6 +162,7 @@ const OpDef opdef_subsample = {
     .attr_size = sizeof(PoolAttrs),
     .attrs = subsample_attrs,
     .nattrs = COUNT_OF(subsample_attrs),
+    .part = PART_WEIGHTS,
     .infer = infer_subsample,
     .params = params_subsample,
     .vjp = vjp_subsample,

@@ -1,9 +1,12 @@
 /* rt_deconv.c: what excites a map: its nine strongest activations over a data set, each projected
  * to pixels with its own switches, beside the image patch that its receptive field sees.
  *
- * theory: Zeiler and Fergus 2014, figure 2 and section 2.1; layout after that figure.  Each
- * projection tile has its own scale (written to the CSV): 0 is mid-grey, the largest absolute value
- * white or black.  A patch that reaches over the border is filled up with mid-grey.
+ * The three rules, three things to start from (a unit, its map, its layer) and unpooling to the
+ * centres of windows instead of the switches are the same walk with other arguments.
+ * theory: Zeiler and Fergus 2014, figure 2 and section 2.1; layout after that figure; centres: the
+ * ablation of Mahendran and Vedaldi 2016, "Salient deconvolutional networks".  Each projection tile
+ * has its own scale (written to the CSV): 0 is mid-grey, the largest absolute value white or black.
+ * A patch that reaches over the border is filled up with mid-grey.
  */
 #include "rt_viz.h"
 
@@ -11,25 +14,39 @@
 
 #include "rt_alloc.h"
 #include "rt_io.h"
+#include "rt_par.h"
 
 enum { MAPS_MAX = 64 }; /* of a layer, unless --maps says which */
-enum { SIDE = 3, TILE_MIN = 40, TILE_MAX = 96, GAP = 2, BLOCK_GAP = 10, CAPTION = 12 };
+enum { SIDE = 3, TILE_MIN = 40, TILE_MAX = 96, GAP = 2, PART_GAP = 4, BLOCK_GAP = 10, CAPTION = 12 };
 #define PAPER 0xffffffu
 #define INK 0x222222u
+
+enum { START_UNIT, START_MAP, START_LAYER };
+static struct {
+    int rule, start, centre; /* rule: in the order of the option's words */
+} options;
+static const int rule_of_word[] = {RT_RULE_DECONVNET, RT_RULE_GUIDED, RT_RULE_GRADIENT};
 
 typedef struct Sheet {
     rt_viz *v;
     rt_feed *feed;
     int rule, seed;
     const rt_peak *top;     /* maps * RT_TOP */
-    int64_t chw[3], shown;
+    int64_t chw[3], shown, pixels;
     char title[160], note[300];
     int tile;               /* side of a tile in pixels */
+    int parts;              /* groups of nine side by side: [centres,] projections, patches */
     int columns, rows, block_w, block_h;
     rt_image canvas;
     rt_text csv;
-    float *diff;            /* RT_TOP images */
+    int64_t *want;          /* look.cap jobs: image, unit, activation, place on the sheet */
+    rt_unit *unit;
+    float *value;
+    int64_t *slot;          /* block * RT_TOP + rank */
+    float *diff, *centred;  /* look.cap images */
     rt_image input, part, scaled;
+    int64_t projected;      /* projections so far and the seconds they took */
+    double seconds;
 } Sheet;
 
 /* The tile of a patch: cut out, then to `tile` pixels: small ones by whole factors, large ones by
@@ -48,103 +65,167 @@ static int to_tile(Sheet *s, const rt_image *img, rt_rect r, rt_error *err) {
     return rt_image_resize(&s->scaled, &s->part, s->tile, s->tile, err);
 }
 
-static void csv_row(Sheet *s, int64_t map, int rank, const rt_peak *p, rt_rect r, float scale) {
+/* What a tile shows: the unit's field, or everything where more than a unit was projected. */
+static rt_rect shown_of(const Sheet *s, int64_t y, int64_t x) {
+    if (options.start != START_UNIT)
+        return (rt_rect){0, 0, s->v->prep.height, s->v->prep.width};
+    return rt_unit_field(s->v->m->model, s->seed, y, x);
+}
+
+static void csv_row(Sheet *s, int64_t map, int rank, const rt_peak *p, const float *scale) {
     char name[256], clean[256];
+    rt_rect r = rt_unit_field(s->v->m->model, s->seed, p->y, p->x);
     rt_data_name(s->feed->ds, p->sample, name, sizeof name);
     rt_clean_name(clean, sizeof clean, name);
     for (char *c = clean; *c; c++)
         if (*c == '"')
             *c = '\'';
     rt_text_printf(&s->csv,
-                   "%s,%lld,%d,%.9g,%lld,\"%s\",%d,%lld,%lld,%lld,%lld,%lld,%lld,%.9g\n",
+                   "%s,%lld,%d,%.9g,%lld,\"%s\",%d,%lld,%lld,%lld,%lld,%lld,%lld,%.9g",
                    s->v->m->model->program[RT_LOOK].seed[s->seed].label, (long long)map, rank,
                    (double)p->value, (long long)p->sample, clean,
                    rt_data_label(s->feed->ds, p->sample), (long long)p->y, (long long)p->x,
-                   (long long)r.y, (long long)r.x, (long long)r.h, (long long)r.w, (double)scale);
+                   (long long)r.y, (long long)r.x, (long long)r.h, (long long)r.w,
+                   (double)scale[0]);
+    if (options.centre)
+        rt_text_printf(&s->csv, ",%.9g", (double)scale[1]);
+    rt_text_add(&s->csv, "\n");
 }
 
-/* Records the winners of one map and projects them; n of them. */
-static int project_map(Sheet *s, int64_t map, int n, rt_error *err) {
-    const rt_peak *top = s->top + map * RT_TOP;
-    int64_t want[RT_TOP];
-    rt_unit unit[RT_TOP];
-    float value[RT_TOP], *layer = s->v->look.seed;
-    for (int i = 0; i < n; i++) {
-        want[i] = top[i].sample;
-        unit[i] = (rt_unit){map, top[i].y, top[i].x};
-        value[i] = top[i].value;
-    }
-    if (rt_feed_load(s->feed, want, n, -1, rt_cli_skipped, &s->v->cli) != n)
+/* ---- projecting ---- */
+
+static int project(Sheet *s, int64_t n, float *diff, rt_error *err) {
+    rt_look *l = &s->v->look;
+    if (options.start == START_UNIT)
+        return rt_look_project(l, s->rule, s->seed, s->unit, s->value, n, diff, err);
+    return rt_look_project_maps(l, s->rule, s->seed, options.start == START_MAP ? s->unit : NULL, n,
+                                diff, err);
+}
+
+/* Records the images of n jobs and projects them. */
+static int project_jobs(Sheet *s, int64_t n, rt_error *err) {
+    rt_look *l = &s->v->look;
+    double begin = rt_seconds();
+    if (rt_feed_load(s->feed, s->want, n, -1, rt_cli_skipped, &s->v->cli) != n)
         return rt_fail(err, NETRT_EDATA, "a picture that was read before cannot be read again");
-    if (rt_look_record(&s->v->look, n, err))
+    if (rt_look_record(l, n, err))
         return err->code;
-    int tensor = s->v->m->model->program[RT_LOOK].seed[s->seed].tensor;
-    int64_t count = s->chw[0] * s->chw[1] * s->chw[2];
-    for (int i = 0; i < n; i++) { /* the second recording must repeat the first bit for bit */
-        rt_tensor_read(s->v->m, RT_LOOK, tensor, i, layer);
-        float again = layer[(map * s->chw[1] + top[i].y) * s->chw[2] + top[i].x];
-        if (memcmp(&again, &top[i].value, sizeof again) != 0)
-            rt_fail(err, NETRT_EBUG, "activation of map %lld changed from %.9g to %.9g between two "
-                    "runs", (long long)map, (double)top[i].value, (double)again);
+    for (int64_t i = 0; i < n; i++) { /* the second recording must repeat the first bit for bit */
+        float again = rt_look_value(l, s->seed, i, s->unit[i]);
+        if (memcmp(&again, &s->value[i], sizeof again) != 0)
+            return rt_fail(err, NETRT_EBUG, "activation of map %lld changed from %.9g to %.9g "
+                           "between two runs", (long long)s->unit[i].c, (double)s->value[i],
+                           (double)again);
     }
-    memset(layer, 0, (size_t)count * sizeof *layer);
-    return err->code ? err->code
-                     : rt_look_project(&s->v->look, s->rule, s->seed, unit, value, n, s->diff, err);
-}
-
-static int draw_map(Sheet *s, int64_t map, int slot, rt_error *err) {
-    const rt_peak *top = s->top + map * RT_TOP;
-    const struct rt_prep *prep = &s->v->prep;
-    int64_t pixels = (int64_t)prep->channels * prep->height * prep->width;
-    int n = 0;
-    while (n < RT_TOP && top[n].sample >= 0 && top[n].value > 0)
-        n++;
-    int x0 = 8 + slot % s->columns * s->block_w;
-    int y0 = RT_SHEET_HEADER + slot / s->columns * s->block_h;
-    char caption[96];
-    snprintf(caption, sizeof caption, n ? "map %lld  max %.3g" : "map %lld  never active",
-             (long long)map, (double)top[0].value);
-    rt_canvas_text(&s->canvas, x0, y0, 1, INK, caption);
-    if (n && project_map(s, map, n, err))
+    if (project(s, n, s->diff, err))
         return err->code;
-    for (int i = 0; i < n && !err->code; i++) {
-        rt_rect r = rt_unit_field(s->v->m->model, s->seed, top[i].y, top[i].x);
-        float *diff = s->diff + i * pixels, scale = rt_max_abs(diff, pixels);
-        int x = x0 + i % SIDE * (s->tile + GAP), y = y0 + CAPTION + i / SIDE * (s->tile + GAP);
-        if (rt_canvas_tone(&s->input, diff, prep->channels, prep->height, prep->width, prep->bgr,
-                           RT_TONE_SIGNED, scale, err) || to_tile(s, &s->input, r, err))
-            break;
-        rt_canvas_blit(&s->canvas, x, y, &s->scaled, 1);
-        if (rt_prep_invert(prep, s->feed->input[0] + i * pixels, &s->input, err) ||
-            to_tile(s, &s->input, r, err))
-            break;
-        rt_canvas_blit(&s->canvas, x + SIDE * (s->tile + GAP) + 4, y, &s->scaled, 1);
-        csv_row(s, map, i + 1, &top[i], r, scale);
+    if (options.centre) {
+        rt_look_centre_switches(l, n);
+        project(s, n, s->centred, err);
     }
+    s->projected += n * (options.centre ? 2 : 1);
+    s->seconds += rt_seconds() - begin;
     return err->code;
 }
 
+/* ---- drawing ---- */
+
+static int draw_projection(Sheet *s, float *diff, rt_rect r, int x, int y, float *scale,
+                           rt_error *err) {
+    const struct rt_prep *prep = &s->v->prep;
+    *scale = rt_max_abs(diff, s->pixels);
+    if (rt_canvas_tone(&s->input, diff, prep->channels, prep->height, prep->width, prep->bgr,
+                       RT_TONE_SIGNED, *scale, err) == 0 && to_tile(s, &s->input, r, err) == 0)
+        rt_canvas_blit(&s->canvas, x, y, &s->scaled, 1);
+    return err->code;
+}
+
+static int draw_job(Sheet *s, int64_t i, rt_error *err) {
+    int64_t block = s->slot[i] / RT_TOP, map = s->unit[i].c;
+    int rank = (int)(s->slot[i] % RT_TOP), group = SIDE * (s->tile + GAP) + PART_GAP;
+    int x = 8 + (int)(block % s->columns) * s->block_w + rank % SIDE * (s->tile + GAP);
+    int y = RT_SHEET_HEADER + (int)(block / s->columns) * s->block_h + CAPTION +
+            rank / SIDE * (s->tile + GAP);
+    rt_rect r = shown_of(s, s->unit[i].y, s->unit[i].x);
+    float scale[2] = {0};
+    if (options.centre && draw_projection(s, s->centred + i * s->pixels, r, x, y, &scale[1], err))
+        return err->code;
+    x += options.centre ? group : 0;
+    if (draw_projection(s, s->diff + i * s->pixels, r, x, y, &scale[0], err) ||
+        rt_prep_invert(&s->v->prep, s->feed->input[0] + i * s->pixels, &s->input, err) ||
+        to_tile(s, &s->input, r, err))
+        return err->code;
+    rt_canvas_blit(&s->canvas, x + group, y, &s->scaled, 1);
+    csv_row(s, map, rank + 1, &s->top[map * RT_TOP + rank], scale);
+    return NETRT_OK;
+}
+
+static int finish_jobs(Sheet *s, int64_t *n, rt_error *err) {
+    if (*n && project_jobs(s, *n, err) == 0)
+        for (int64_t i = 0; i < *n && !err->code; i++)
+            draw_job(s, i, err);
+    *n = 0;
+    return err->code;
+}
+
+/* All maps shown: their jobs are run as many at a time as the look program has room for. */
+static int draw_maps(Sheet *s, rt_error *err) {
+    rt_progress *progress = &s->v->cli.progress;
+    int64_t n = 0, block = 0;
+    for (int64_t c = 0; block < s->shown && !err->code && !rt_cli_signal; c++) {
+        const rt_peak *top = s->top + c * RT_TOP;
+        if (!rt_viz_wants_map(s->v, c))
+            continue;
+        int active = top[0].sample >= 0 && top[0].value > 0;
+        char caption[96];
+        snprintf(caption, sizeof caption, active ? "map %lld  max %.3g" : "map %lld  never active",
+                 (long long)c, (double)top[0].value);
+        rt_canvas_text(&s->canvas, 8 + (int)(block % s->columns) * s->block_w,
+                       RT_SHEET_HEADER + (int)(block / s->columns) * s->block_h, 1, INK, caption);
+        for (int i = 0; i < RT_TOP && top[i].sample >= 0 && top[i].value > 0 && !err->code; i++) {
+            s->want[n] = top[i].sample;
+            s->unit[n] = (rt_unit){c, top[i].y, top[i].x};
+            s->value[n] = top[i].value;
+            s->slot[n++] = block * RT_TOP + i;
+            if (n == s->v->look.cap)
+                finish_jobs(s, &n, err);
+        }
+        block++;
+        if (rt_progress_due(progress))
+            rt_progress_tick(progress, "projecting", block, s->shown, "", -1);
+    }
+    if (!err->code && !rt_cli_signal)
+        finish_jobs(s, &n, err);
+    rt_progress_clear(progress);
+    return err->code;
+}
+
+/* ---- a sheet ---- */
+
 static void sheet_texts(Sheet *s, int64_t scanned) {
+    static const char *const from[] = {"", ", from the whole map", ", from the whole layer"};
     const char *label = s->v->m->model->program[RT_LOOK].seed[s->seed].label;
-    rt_rect r = rt_unit_field(s->v->m->model, s->seed, 0, 0);
+    rt_rect r = shown_of(s, 0, 0);
     char part[64] = "";
     if (s->shown < s->chw[0])
         snprintf(part, sizeof part, "; %lld of %lld maps", (long long)s->shown,
                  (long long)s->chw[0]);
-    snprintf(s->title, sizeof s->title, "%.60s: %s, top 9 of each map", label,
-             rt_rule_names[s->rule]);
+    snprintf(s->title, sizeof s->title, "%.60s: %s, top 9 of each map%s", label,
+             rt_rule_names[s->rule], from[options.start]);
     snprintf(s->note, sizeof s->note,
-             "left projections (0 = mid-grey, own scale each), right patches %lldx%lld; "
-             "%lld images%s",
+             "%s (0 = mid-grey, own scale each), right patches %lldx%lld; %lld images%s",
+             options.centre ? "left projections unpooled to the centres, then with the switches"
+                            : "left projections",
              (long long)r.h, (long long)r.w, (long long)scanned, part);
 }
 
 static int sheet_size(Sheet *s, rt_error *err) {
-    rt_rect r = rt_unit_field(s->v->m->model, s->seed, 0, 0);
+    rt_rect r = shown_of(s, 0, 0);
     int64_t side = r.h > r.w ? r.h : r.w;
     s->tile = side > TILE_MAX ? TILE_MAX : (int)((TILE_MIN + side - 1) / side * side);
     s->tile = s->tile > TILE_MAX ? TILE_MAX : s->tile;
-    s->block_w = 2 * SIDE * (s->tile + GAP) + 4 + BLOCK_GAP;
+    s->parts = options.centre ? 3 : 2;
+    s->block_w = s->parts * (SIDE * (s->tile + GAP) + PART_GAP) - PART_GAP + BLOCK_GAP;
     s->block_h = SIDE * (s->tile + GAP) + CAPTION + BLOCK_GAP;
     s->columns = 1600 / s->block_w < 1 ? 1 : 1600 / s->block_w;
     if (s->columns > s->shown)
@@ -161,73 +242,171 @@ static int sheet_size(Sheet *s, rt_error *err) {
 }
 
 static int finish_sheet(Sheet *s, rt_error *err) {
+    static const char *const from[] = {"", "-map", "-layer"};
     const char *label = s->v->m->model->program[RT_LOOK].seed[s->seed].label;
     char name[128];
     rt_sheet_header(&s->canvas, s->title, s->note);
-    snprintf(name, sizeof name, "%s-%s", s->rule == RT_RULE_DECONVNET ? "deconv" :
-             rt_rule_names[s->rule], label);
+    snprintf(name, sizeof name, "%s-%.90s%s%s", s->rule == RT_RULE_DECONVNET ? "deconv" :
+             rt_rule_names[s->rule], label, from[options.start], options.centre ? "-centre" : "");
     if (rt_viz_write(s->v, &s->canvas, name, s->title, s->note, err) == 0)
         rt_viz_write_text(s->v, &s->csv, name, s->title, err);
     return err->code;
 }
 
-static int one_sheet(rt_viz *v, rt_feed *feed, int rule, int seed, const rt_peak *top,
-                     int64_t scanned, rt_error *err) {
-    Sheet s = {.v = v, .feed = feed, .rule = rule, .seed = seed, .top = top};
-    const struct rt_prep *prep = &v->prep;
-    int64_t slot = 0;
-    rt_seed_shape(v->m->model, seed, s.chw);
-    s.shown = rt_viz_count_maps(v, s.chw[0]);
-    if (!v->maps && s.shown > MAPS_MAX)
-        s.shown = MAPS_MAX;
-    sheet_texts(&s, scanned);
-    if (s.shown == 0)
-        return rt_fail(err, NETRT_EUSAGE, "--maps=%s names no map of layer %s\nhelp: it has 0 to %lld",
-                       v->maps, v->m->model->program[RT_LOOK].seed[seed].label,
-                       (long long)s.chw[0] - 1);
-    rt_text_add(&s.csv, "layer,map,rank,value,image,name,class,y,x,field_y,field_x,field_h,field_w,"
-                        "projection_max\n");
-    s.diff = rt_alloc((size_t)(RT_TOP * prep->channels) * (size_t)(prep->height * prep->width),
-                      sizeof *s.diff, "projections", err);
-    if (s.diff)
-        sheet_size(&s, err);
-    for (int64_t c = 0; slot < s.shown && !err->code && !rt_cli_signal; c++) {
-        if (!rt_viz_wants_map(v, c))
-            continue;
-        draw_map(&s, c, (int)slot++, err);
-        if (rt_progress_due(&v->cli.progress))
-            rt_progress_tick(&v->cli.progress, "projecting", slot, s.shown, "", -1);
-    }
-    rt_progress_clear(&v->cli.progress);
-    if (rt_cli_signal)
-        rt_fail(err, 128 + rt_cli_signal, "stopped while projecting");
-    if (!err->code)
-        finish_sheet(&s, err);
-    rt_free(s.diff);
-    rt_text_free(&s.csv);
-    rt_image_free(&s.canvas);
-    rt_image_free(&s.input);
-    rt_image_free(&s.part);
-    rt_image_free(&s.scaled);
+static int sheet_room(Sheet *s, rt_error *err) {
+    size_t cap = (size_t)s->v->look.cap;
+    s->want = rt_alloc(cap, sizeof *s->want, "projections", err);
+    s->unit = s->want ? rt_alloc(cap, sizeof *s->unit, "projections", err) : NULL;
+    s->value = s->unit ? rt_alloc(cap, sizeof *s->value, "projections", err) : NULL;
+    s->slot = s->value ? rt_alloc(cap, sizeof *s->slot, "projections", err) : NULL;
+    if (s->slot)
+        s->diff = rt_alloc(cap * (size_t)s->pixels, sizeof *s->diff, "projections", err);
+    if (s->diff && options.centre)
+        s->centred = rt_alloc(cap * (size_t)s->pixels, sizeof *s->diff, "projections", err);
     return err->code;
 }
 
+static void sheet_close(Sheet *s) {
+    rt_free(s->want);
+    rt_free(s->unit);
+    rt_free(s->value);
+    rt_free(s->slot);
+    rt_free(s->diff);
+    rt_free(s->centred);
+    rt_text_free(&s->csv);
+    rt_image_free(&s->canvas);
+    rt_image_free(&s->input);
+    rt_image_free(&s->part);
+    rt_image_free(&s->scaled);
+}
+
+static int one_sheet(Sheet *s, int64_t scanned, rt_error *err) {
+    rt_viz *v = s->v;
+    const struct rt_prep *prep = &v->prep;
+    rt_seed_shape(v->m->model, s->seed, s->chw);
+    s->pixels = (int64_t)prep->channels * prep->height * prep->width;
+    s->shown = rt_viz_count_maps(v, s->chw[0]);
+    if (!v->maps && s->shown > MAPS_MAX)
+        s->shown = MAPS_MAX;
+    sheet_texts(s, scanned);
+    if (s->shown == 0)
+        return rt_fail(err, NETRT_EUSAGE, "--maps=%s names no map of layer %s\nhelp: it has 0 to %lld",
+                       v->maps, v->m->model->program[RT_LOOK].seed[s->seed].label,
+                       (long long)s->chw[0] - 1);
+    rt_text_printf(&s->csv, "layer,map,rank,value,image,name,class,y,x,field_y,field_x,field_h,field_w,"
+                   "projection_max%s\n", options.centre ? ",centre_max" : "");
+    if (sheet_room(s, err) == 0 && sheet_size(s, err) == 0)
+        draw_maps(s, err);
+    if (rt_cli_signal && !err->code)
+        rt_fail(err, 128 + rt_cli_signal, "stopped while projecting");
+    if (!err->code)
+        finish_sheet(s, err);
+    return err->code;
+}
+
+/* ---- the verb ---- */
+
+/* 1234567 -> "1,234,567". */
+static const char *grouped(int64_t x, char *out, size_t size) {
+    char digits[32];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)x);
+    size_t at = 0;
+    for (int i = 0; i < n && at + 2 < size; i++) {
+        if (i && (n - i) % 3 == 0 && digits[i - 1] != '-')
+            out[at++] = ',';
+        out[at++] = digits[i];
+    }
+    out[at] = 0;
+    return out;
+}
+
+static void say_speed(rt_viz *v, int64_t scanned, double scan, int64_t projected, double project) {
+    char a[48], b[48], c[48];
+    rt_note(&v->cli.progress, "scanned %s images in %.2f s (%s per s), %s projections in %.2f s",
+            grouped(scanned, a, sizeof a), scan,
+            grouped(scan > 0 ? (int64_t)((double)scanned / scan) : 0, b, sizeof b),
+            grouped(projected, c, sizeof c), project);
+}
+
 int rt_viz_deconv(rt_viz *v, rt_feed *feed, int rule, const int *seed, int nseeds, rt_error *err) {
-    rt_peak *top[64] = {0};
-    if (nseeds > 64)
-        nseeds = 64;
+    rt_peak **top = rt_alloc_zero((size_t)(nseeds ? nseeds : 1), sizeof *top, "strongest activations", err);
     for (int k = 0; k < nseeds && !err->code; k++) {
         int64_t chw[3];
         rt_seed_shape(v->m->model, seed[k], chw);
         top[k] = rt_alloc((size_t)chw[0] * RT_TOP, sizeof **top, "strongest activations", err);
     }
-    int64_t total = rt_data_count(feed->ds);
+    int64_t total = rt_data_count(feed->ds), projected = 0;
     total = v->limit > 0 && v->limit < total ? v->limit : total;
+    double begin = rt_seconds(), scan = 0, project = 0;
     if (!err->code)
         rt_look_scan(&v->cli, &v->look, feed, v->limit, seed, nseeds, top, err);
-    for (int k = 0; k < nseeds && !err->code; k++)
-        one_sheet(v, feed, rule, seed[k], top[k], total, err);
-    for (int k = 0; k < nseeds; k++)
+    scan = rt_seconds() - begin;
+    for (int k = 0; k < nseeds && !err->code; k++) {
+        Sheet s = {.v = v, .feed = feed, .rule = rule, .seed = seed[k], .top = top[k]};
+        one_sheet(&s, total, err);
+        projected += s.projected;
+        project += s.seconds;
+        sheet_close(&s);
+    }
+    if (!err->code)
+        say_speed(v, total, scan, projected, project);
+    for (int k = 0; k < nseeds && top; k++)
         rt_free(top[k]);
+    rt_free((void *)top);
     return err->code;
 }
+
+/* The layers of --layer, else every convolution; n of at most `max`. */
+static int chosen_layers(rt_viz *v, int *seed, int max, rt_error *err) {
+    const char *list = v->layers;
+    int n = 0;
+    if (!list)
+        return rt_viz_conv_layers(v, seed, max);
+    while (n < max && rt_viz_next_layer(v, &list, &seed[n], err) == 1)
+        n++;
+    return n;
+}
+
+static int check_options(const rt_viz *v, int rule, rt_error *err) {
+    const rt_program *look = &v->m->model->program[RT_LOOK];
+    if (look->refused[rule])
+        return rt_fail(err, NETRT_EUSAGE, "%s is not defined for %s: %s\n"
+                       "help: `%s deconv --rule=gradient` and `%s saliency` show the true gradient, "
+                       "which every network has", rt_rule_names[rule], v->m->model->name,
+                       look->refused[rule], v->cli.program, v->cli.program);
+    if (options.centre && look->npools == 0)
+        return rt_fail(err, NETRT_EUSAGE, "%s has no max pooling whose switches could be forgotten\n"
+                       "help: leave --switches away", v->m->model->name);
+    return NETRT_OK;
+}
+
+static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
+    rt_feed feed = {0};
+    int rule = rule_of_word[options.rule], *seed = NULL, nseeds = 0;
+    if (rt_viz_open(v, 1, err) == 0 && check_options(v, rule, err) == 0) {
+        int max = v->m->model->program[RT_LOOK].nseeds;
+        seed = rt_alloc((size_t)(max > 0 ? max : 1), sizeof *seed, "layers", err);
+        if (seed)
+            nseeds = chosen_layers(v, seed, max, err);
+    }
+    if (!err->code && rt_viz_feed(v, operands, n, &feed, err) == 0)
+        rt_viz_deconv(v, &feed, rule, seed, nseeds, err);
+    rt_viz_feed_close(v, &feed);
+    rt_free(seed);
+    return err->code;
+}
+
+static const rt_arg args[] = {
+    {"rule", 0, RT_ARG_CHOICE, "deconvnet|guided|gradient", &options.rule, 0, 0,
+     "how rectifiers are passed (default: deconvnet)"},
+    {"start", 0, RT_ARG_CHOICE, "unit|map|layer", &options.start, 0, 0,
+     "project the strongest unit (default), all of its map, all of its layer"},
+    {"switches", 0, RT_ARG_CHOICE, "recorded|centre", &options.centre, 0, 0,
+     "centre: beside the true projections those that unpool to the centre of every window"},
+};
+
+const rt_technique rt_technique_deconv = {
+    {"deconv", "what excites each map: top 9, projected to pixels", "[OPTIONS] [DATA]",
+     "deconv\ndeconv --layer=conv2 --maps=0-15 --data=mnist\ndeconv --rule=guided\n"
+     "deconv --switches=centre"},
+    run_deconv, args, sizeof args / sizeof *args};

@@ -1,10 +1,11 @@
-/* rt_look.c: recording, projecting, scanning (rt_look.h). */
+/* rt_look.c: recording and projecting (rt_look.h); rt_scan.c scans data sets. */
 #include "rt_look.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_layout.h"
 
 const char *const rt_rule_names[RT_RULES] = {"gradient", "deconvnet", "guided"};
 
@@ -71,27 +72,33 @@ void rt_look_values(const rt_look *l, int seed, int64_t image, float *values) {
     rt_tensor_read(l->m, RT_LOOK, look_of(l->m->model)->seed[seed].tensor, image, values);
 }
 
-/* What the rule of the layer's rectifier lets pass of the gradient in l->seed (rt_abi.h). */
+/* Does the rule of the layer's rectifier let this gradient pass (rt_abi.h)? */
+static bool passes_rule(const rt_look *l, int rule, const rt_seed *s, float diff, float activation) {
+    if (!s->rule[rule].rectified || (rule == RT_RULE_GRADIENT && l->through))
+        return true;
+    return (rule == RT_RULE_GRADIENT || diff > 0) && (rule == RT_RULE_DECONVNET || activation > 0);
+}
+
 static void let_pass(rt_look *l, int rule, int seed, int64_t image) {
     const rt_seed *s = &look_of(l->m->model)->seed[seed];
-    if (!s->rule[rule].rectified || (rule == RT_RULE_GRADIENT && l->through))
-        return;
+    if (passes_rule(l, rule, s, 0, 0))
+        return; /* whatever comes */
     int64_t n = rt_tensor_count(&look_of(l->m->model)->tensor[s->tensor]);
-    if (rule != RT_RULE_GRADIENT)
-        for (int64_t i = 0; i < n; i++)
-            l->seed[i] = l->seed[i] > 0 ? l->seed[i] : 0;
-    if (rule == RT_RULE_DECONVNET)
-        return;
     rt_look_values(l, seed, image, l->other);
     for (int64_t i = 0; i < n; i++)
-        l->seed[i] = l->other[i] > 0 ? l->seed[i] : 0;
+        l->seed[i] = passes_rule(l, rule, s, l->seed[i], l->other[i]) ? l->seed[i] : 0;
 }
+
+static void fill_start(void *context, int layer, int64_t image, float *diff);
+static bool push_unit(rt_look *l, int rule, int seed, void *context, int64_t n);
 
 /* Puts a layer's gradients into its tensor, beside what a walk brought there or instead of it. */
 static void push(rt_look *l, int rule, int seed, int layer, bool add, rt_fill fill, void *context,
                  int64_t n) {
     int tensor = look_of(l->m->model)->seed[seed].rule[rule].diff;
     int64_t count = rt_tensor_count(&look_of(l->m->model)->tensor[tensor]);
+    if (!add && fill == fill_start && push_unit(l, rule, seed, context, n))
+        return;
     for (int64_t i = 0; i < n; i++) {
         fill(context, layer, i, l->seed);
         let_pass(l, rule, seed, i);
@@ -143,27 +150,107 @@ int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill
     return NETRT_OK;
 }
 
-/* One unit of each image. */
-typedef struct Units {
+/* ---- seeds ---- */
+
+/* Where a unit lies in a tensor of the size of its layer; NULL: a clip, whose frames are apart. */
+static float *unit_at(const rt_look *l, int tensor, int64_t image, rt_unit u) {
+    const rt_tensor *t = &look_of(l->m->model)->tensor[tensor];
+    const int64_t index[RT_MAX_DIMS] = {u.c, u.y, u.x};
+    int64_t at = rt_tensor_frames(t) == 1 ? rt_layout_at(&t->layout, index) : -1;
+    return at < 0 ? NULL : (float *)rt_tensor_at(l->m, RT_LOOK, tensor, image) + at;
+}
+
+float rt_look_value(rt_look *l, int seed, int64_t image, rt_unit u) {
+    int64_t chw[3];
+    const float *at = unit_at(l, look_of(l->m->model)->seed[seed].tensor, image, u);
+    if (at)
+        return *at;
+    rt_seed_shape(l->m->model, seed, chw);
+    rt_look_values(l, seed, image, l->seed);
+    return l->seed[(u.c * chw[1] + u.y) * chw[2] + u.x];
+}
+
+/* What starts from each image: a unit with a value, a map, or (no unit) the layer. */
+typedef struct Start {
+    rt_look *l;
+    int seed;
     const rt_unit *unit;
     const float *value;
     int64_t chw[3];
-} Units;
+} Start;
 
-static void fill_unit(void *context, int layer, int64_t image, float *diff) {
-    const Units *u = context;
+static void fill_start(void *context, int layer, int64_t image, float *diff) {
+    const Start *s = context;
+    int64_t plane = s->chw[1] * s->chw[2], count = s->chw[0] * plane;
     (void)layer;
-    memset(diff, 0, (size_t)(u->chw[0] * u->chw[1] * u->chw[2]) * sizeof *diff);
-    diff[(u->unit[image].c * u->chw[1] + u->unit[image].y) * u->chw[2] + u->unit[image].x] =
-        u->value[image];
+    if (s->value) {
+        const rt_unit *u = &s->unit[image];
+        memset(diff, 0, (size_t)count * sizeof *diff);
+        diff[(u->c * s->chw[1] + u->y) * s->chw[2] + u->x] = s->value[image];
+        return;
+    }
+    rt_look_values(s->l, s->seed, image, diff);
+    for (int64_t i = 0; i < count && s->unit; i++)
+        diff[i] = i / plane == s->unit[image].c ? diff[i] : 0;
+}
+
+/* The same as filling a layer with zeros and one number, without touching the zeros twice. */
+static bool push_unit(rt_look *l, int rule, int seed, void *context, int64_t n) {
+    const Start *s = context;
+    const rt_seed *at = &look_of(l->m->model)->seed[seed];
+    int tensor = at->rule[rule].diff;
+    if (!s->value || !unit_at(l, tensor, 0, s->unit[0]))
+        return false;
+    rt_tensor_zero(l->m, RT_LOOK, tensor, n);
+    for (int64_t i = 0; i < n; i++) {
+        float value = s->value[i];
+        if (passes_rule(l, rule, at, value, rt_look_value(l, seed, i, s->unit[i])))
+            *unit_at(l, tensor, i, s->unit[i]) = value;
+    }
+    return true;
 }
 
 int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const float *value,
                     int64_t n, float *diff, rt_error *err) {
-    Units u = {.unit = unit, .value = value};
-    rt_seed_shape(l->m->model, seed, u.chw);
-    return rt_look_back(l, rule, &seed, 1, fill_unit, &u, n, diff, err);
+    Start s = {.l = l, .seed = seed, .unit = unit, .value = value};
+    rt_seed_shape(l->m->model, seed, s.chw);
+    return rt_look_back(l, rule, &seed, 1, fill_start, &s, n, diff, err);
 }
+
+int rt_look_project_maps(rt_look *l, int rule, int seed, const rt_unit *unit, int64_t n,
+                         float *diff, rt_error *err) {
+    return rt_look_project(l, rule, seed, unit, NULL, n, diff, err);
+}
+
+/* ---- switches ---- */
+
+/* The cell of a window that is nearest to its centre and inside the image, along one side. */
+static int64_t centre_cell(const rt_pool *p, int side, int64_t out) {
+    int64_t from = out * p->stride[side] - p->pad[side], cell = from + (p->kernel[side] - 1) / 2;
+    cell = cell < 0 ? 0 : cell >= p->src[side] ? p->src[side] - 1 : cell;
+    return cell - from;
+}
+
+int rt_look_centre_switches(rt_look *l, int64_t n) {
+    const rt_program *p = look_of(l->m->model);
+    for (int k = 0; k < p->npools; k++) {
+        const rt_pool *q = &p->pool[k];
+        const rt_tensor *t = &p->tensor[q->tensor];
+        const int64_t *dim = t->layout.dim, frames = rt_tensor_frames(t);
+        for (int64_t i = 0; i < dim[0] * dim[1] * dim[2]; i++) {
+            const int64_t at[RT_MAX_DIMS] = {i / (dim[1] * dim[2]), i / dim[2] % dim[1], i % dim[2]};
+            int64_t cell = centre_cell(q, 0, at[1]) * q->kernel[1] + centre_cell(q, 1, at[2]);
+            int64_t byte = rt_layout_at(&t->layout, at);
+            for (int64_t f = 0; f < n * frames; f++) {
+                unsigned char *image = rt_tensor_at(l->m, RT_LOOK, q->tensor, f / frames);
+                image[f % frames * (t->image_bytes / frames) + byte] = (unsigned char)cell;
+            }
+        }
+    }
+    return p->npools;
+}
+
+/* ---- fields ---- */
 
 rt_rect rt_unit_field(const rt_model *model, int seed, int64_t y, int64_t x) {
     const rt_seed *s = &look_of(model)->seed[seed];
@@ -177,69 +264,4 @@ rt_rect rt_unit_field(const rt_model *model, int seed, int64_t y, int64_t x) {
     if (r.h <= 0 || r.h > 3 * h || r.w <= 0 || r.w > 3 * w) /* sees everything */
         r = (rt_rect){0, 0, h, w};
     return r;
-}
-
-/* ---- scanning ---- */
-
-/* Inserts a peak into the ordered nine of its map; an equal value stays behind the earlier one. */
-static void offer(rt_peak *top, rt_peak p) {
-    int at = RT_TOP;
-    while (at > 0 && (top[at - 1].sample < 0 || p.value > top[at - 1].value))
-        at--;
-    if (at == RT_TOP)
-        return;
-    memmove(top + at + 1, top + at, (size_t)(RT_TOP - 1 - at) * sizeof *top);
-    top[at] = p;
-}
-
-static void scan_image(const float *layer, const int64_t chw[3], int64_t sample, rt_peak *top) {
-    int64_t plane = chw[1] * chw[2];
-    for (int64_t c = 0; c < chw[0]; c++) {
-        const float *map = layer + c * plane;
-        int64_t best = 0;
-        for (int64_t i = 1; i < plane; i++)
-            if (map[i] > map[best])
-                best = i;
-        offer(top + c * RT_TOP, (rt_peak){map[best], sample, best / chw[2], best % chw[2]});
-    }
-}
-
-static void clear_peaks(const rt_model *model, const int *seed, int nseeds, rt_peak **top) {
-    for (int k = 0; k < nseeds; k++) {
-        int64_t chw[3];
-        rt_seed_shape(model, seed[k], chw);
-        for (int64_t i = 0; i < chw[0] * RT_TOP; i++)
-            top[k][i] = (rt_peak){.sample = -1};
-    }
-}
-
-int rt_look_scan(rt_cli *cli, rt_look *l, rt_feed *feed, int64_t limit, const int *seed, int nseeds,
-                 rt_peak **top, rt_error *err) {
-    const rt_model *model = l->m->model;
-    int64_t total = rt_data_count(feed->ds);
-    total = limit > 0 && limit < total ? limit : total;
-    clear_peaks(model, seed, nseeds, top);
-    int64_t batch = l->cap < feed->cap ? l->cap : feed->cap;
-    for (int64_t first = 0; first < total && !rt_cli_signal; first += batch) {
-        int64_t want = total - first < batch ? total - first : batch;
-        int64_t n = rt_feed_load_range(feed, first, want, rt_cli_skipped, cli);
-        if (n < 0)
-            return rt_fail(err, NETRT_ELIMIT, "not enough memory to load pictures");
-        if (n > 0 && rt_look_record(l, n, err))
-            return err->code;
-        for (int64_t i = 0; i < n; i++)
-            for (int k = 0; k < nseeds; k++) {
-                int64_t chw[3];
-                rt_seed_shape(model, seed[k], chw);
-                int tensor = look_of(model)->seed[seed[k]].tensor;
-                rt_tensor_read(l->m, RT_LOOK, tensor, i, l->seed);
-                scan_image(l->seed, chw, feed->index[i], top[k]);
-            }
-        if (rt_progress_due(&cli->progress))
-            rt_progress_tick(&cli->progress, "scanning", first + want, total, "", -1);
-    }
-    rt_progress_clear(&cli->progress);
-    if (rt_cli_signal)
-        return rt_fail(err, 128 + rt_cli_signal, "stopped while scanning");
-    return NETRT_OK;
 }

@@ -42,6 +42,15 @@ typedef struct rt_unit {
 int rt_look_project(rt_look *l, int rule, int seed, const rt_unit *unit, const float *value,
                     int64_t n, float *diff, rt_error *err);
 
+/* The same from more than a unit: of each recorded image all activations of the layer, of map
+ * unit[i].c alone when `unit` is given. */
+int rt_look_project_maps(rt_look *l, int rule, int seed, const rt_unit *unit, int64_t n,
+                         float *diff, rt_error *err);
+/* Every max pool of the n recorded images forgets which cell won: until the next recording all
+ * rules unpool to the centre of the window, ((k - 1) / 2 from its first cell), or the cell of the image
+ * nearest to it.  Returns the number of pools. */
+int rt_look_centre_switches(rt_look *l, int64_t n);
+
 /* The gradient of something that a caller makes of a layer's activations: fill() writes all of one
  * image's numbers, d something / d activation, planes first.  `layer` of those given to
  * rt_look_back. */
@@ -53,8 +62,9 @@ enum { RT_BACK_MAX = 64 };
 int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill, void *context,
                  int64_t n, float *diff, rt_error *err);
 
-/* Activations of a recorded image, planes first. */
+/* Activations of a recorded image, planes first; of one unit. */
 void rt_look_values(const rt_look *l, int seed, int64_t image, float *values);
+float rt_look_value(rt_look *l, int seed, int64_t image, rt_unit unit);
 
 /* One of the strongest activations of a map. */
 typedef struct rt_peak {

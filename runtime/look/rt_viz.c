@@ -330,34 +330,10 @@ static int run_guided(rt_viz *v, const char **operands, int n, rt_error *err) {
     return run_project(v, operands, n, RT_RULE_GUIDED, err);
 }
 
-static int run_deconv(rt_viz *v, const char **operands, int n, rt_error *err) {
-    rt_feed feed = {0};
-    int seed[64], nseeds = 0, more = 1;
-    if (rt_viz_open(v, 1, err) == 0) {
-        const char *list = v->layers;
-        while (list && nseeds < 64 && (more = rt_viz_next_layer(v, &list, &seed[nseeds], err)) == 1)
-            nseeds++;
-        if (!v->layers)
-            nseeds = rt_viz_conv_layers(v, seed, 64);
-        const char *no = v->m->model->program[RT_LOOK].refused[RT_RULE_DECONVNET];
-        if (!err->code && no)
-            rt_fail(err, NETRT_EUSAGE, "deconvnet is not defined for %s: %s\n"
-                    "help: `%s saliency` shows the true gradient, which every network has",
-                    v->m->model->name, no, v->cli.program);
-    }
-    if (!err->code && rt_viz_feed(v, operands, n, &feed, err) == 0)
-        rt_viz_deconv(v, &feed, RT_RULE_DECONVNET, seed, nseeds, err);
-    rt_viz_feed_close(v, &feed);
-    return err->code;
-}
-
 static const rt_technique
     activations = {{"activations", "what every map answers to one picture", "[OPTIONS] [PICTURE]",
                     "activations cat.jpg\nactivations --image=7 --layer=conv1"},
                    run_activations, NULL, 0},
-    deconv = {{"deconv", "what excites each map: top 9, projected to pixels", "[OPTIONS] [DATA]",
-               "deconv\ndeconv --layer=conv2 --maps=0-15 --data=mnist"},
-              run_deconv, NULL, 0},
     guided = {{"guided", "guided backpropagation to one picture", "[OPTIONS] [PICTURE]",
                "guided cat.jpg\nguided --image=7 --class=3"},
               run_guided, NULL, 0},
@@ -369,7 +345,7 @@ static const rt_technique
 static const rt_technique *const techniques[] = {
     &rt_technique_filters,
     &activations,
-    &deconv,
+    &rt_technique_deconv,
     &guided,
     &saliency,
     &rt_technique_smoothgrad,

@@ -169,6 +169,21 @@ static void program_is_sane(const Built *b, int mode) {
         CU_ASSERT(p->loss[i] >= 0 && p->loss[i] < p->ntensors);
 }
 
+/* Switches have the layout of what was pooled, and their windows lie on it. */
+static void pools_are_sane(const Built *b) {
+    const rt_program *p = &b->rt->program[MODEL_LOOK];
+    for (int i = 0; i < p->npools; i++) {
+        const rt_pool *q = &p->pool[i];
+        CU_ASSERT_FATAL(q->tensor >= 0 && q->tensor < p->ntensors);
+        const rt_tensor *t = &p->tensor[q->tensor];
+        CU_ASSERT_EQUAL(t->dtype, RT_U8);
+        for (int k = 0; k < 2; k++) {
+            CU_ASSERT(q->kernel[k] > 0 && q->stride[k] > 0 && q->pad[k] >= 0);
+            CU_ASSERT((t->layout.dim[1 + k] - 1) * q->stride[k] - q->pad[k] < q->src[k]);
+        }
+    }
+}
+
 static void seeds_are_sane(const Built *b) {
     const rt_program *p = &b->rt->program[MODEL_LOOK];
     const ModelGraph *mg = &b->m->mode[MODEL_LOOK];
@@ -183,6 +198,7 @@ static void seeds_are_sane(const Built *b) {
             CU_ASSERT_EQUAL(s->rf_jump[k], mg->seed[i].field.jump[k]);
             CU_ASSERT_EQUAL(s->rf_start[k], mg->seed[i].field.start[k]);
         }
+        CU_ASSERT_EQUAL(s->parts, mg->seed[i].parts);
         for (int r = 0; r < 3; r++) {
             CU_ASSERT(s->rule[r].diff >= -1 && s->rule[r].diff < p->ntensors);
             CU_ASSERT((s->rule[r].diff >= 0) <= (p->image_diff[r] >= 0));
@@ -266,6 +282,7 @@ static void model_is_sane(const Built *b) {
     for (int mode = 0; mode < MODEL_MODES; mode++)
         program_is_sane(b, mode);
     seeds_are_sane(b);
+    pools_are_sane(b);
 }
 
 /* ---- tests ---- */
@@ -293,7 +310,15 @@ static void settings(void) {
     CU_ASSERT_EQUAL(b.rt->metric[1].kind, RT_METRIC_TOPK);
     CU_ASSERT_EQUAL(b.rt->metric[1].k, 2);
     CU_ASSERT_EQUAL(b.rt->classes, 4);
-    CU_ASSERT_EQUAL(b.rt->program[MODEL_LOOK].nseeds, 4);
+    const rt_program *look = &b.rt->program[MODEL_LOOK];
+    CU_ASSERT_EQUAL_FATAL(look->nseeds, 4);
+    CU_ASSERT_EQUAL(look->seed[0].parts, RT_PART_WEIGHTS | RT_PART_MOVES);
+    CU_ASSERT_EQUAL(look->seed[1].parts, RT_PART_MAX);
+    CU_ASSERT_EQUAL(look->seed[2].parts, RT_PART_WEIGHTS | RT_PART_MOVES | RT_PART_OTHER);
+    CU_ASSERT_EQUAL(look->seed[3].parts, RT_PART_WEIGHTS);
+    CU_ASSERT_EQUAL_FATAL(look->npools, 1);
+    CU_ASSERT(look->pool[0].kernel[0] == 2 && look->pool[0].stride[1] == 1 && look->pool[0].src[0] == 7);
+    CU_ASSERT_EQUAL(b.rt->program[MODEL_FORWARD].npools, 0);
     model_is_sane(&b);
     release(&b);
 }
