@@ -45,6 +45,17 @@ int netrt_save(netrt *m, const char *path, rt_error *err);
 int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float *probs,
                   rt_error *err);
 
+/* Outputs: what the spec declares with `output`, numbered from 0 in its order; the first is the one
+ * that scores and probs above are of.  shape: per image, at most 5 extents; returns the rank. */
+int netrt_outputs(const netrt *m);
+const char *netrt_output_name(const netrt *m, int i); /* NULL: no such output */
+int netrt_output_shape(const netrt *m, const char *name, int64_t dim[5]); /* -1: no such output */
+
+/* Inference for n images as netrt_forward, in one pass for `count` outputs: out[k] receives output
+ * name[k], n * (product of its shape) floats.  EUSAGE: an unknown name. */
+int netrt_forward_outputs(netrt *m, const float *images, int64_t n, int count,
+                          const char *const *name, float *const *out, rt_error *err);
+
 /* One step of stochastic gradient descent with momentum on n images (1 .. batch); labels are class
  * indices.  *loss (may be NULL): the mean loss before the update.  EDIVERGED: not finite. */
 int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, double *loss,

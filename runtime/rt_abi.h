@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 9
+#define RT_ABI_VERSION 10
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -104,6 +104,7 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
     const char *label;
     int32_t tensor;         /* index of the recorded activation in tensors */
     int32_t parts;          /* what the layer's statement is made of: RT_PART_* */
+    int32_t leads, pad_;    /* the score of the first output depends on it */
     struct { int32_t diff;  /* index of the tensor to write the seed into, -1: not possible */
              int32_t first; /* kernel to start at */
              int32_t nlive; /* tensors to zero first */
@@ -236,6 +237,18 @@ typedef struct rt_layer {   /* what `info` and reports print */
     int64_t rf, jump;       /* receptive field (0: the whole image) and stride along the height */
 } rt_layer;
 
+/* What the spec declares with `output`; the first is the one that classes and metrics are of. */
+enum { RT_MAX_OUTPUTS = 8 };
+enum { RT_OUTPUT_SOFTMAX = 1, RT_OUTPUT_SMALLEST = 2 /* the class is the argmin */ };
+typedef struct rt_output {
+    const char *name;
+    int32_t tensor;         /* forward: index of the value */
+    int32_t look;           /* look: index of its score, which projections start from; -1: none */
+    int32_t flags, rank;
+    int64_t dim[RT_MAX_DIMS]; /* as the spec says it: [channels, frames, height, width], a sequence
+                               [channels, length], [numbers] */
+} rt_output;
+
 typedef struct rt_onnx_tensor { /* a parameter in the terms of ONNX */
     const char *name;
     int32_t param, rank;
@@ -277,6 +290,8 @@ typedef struct rt_model {
     const char *onnx_refused; /* why the network cannot be said so, or NULL */
     const rt_job *job;
     int64_t njobs;
+    const rt_output *output;
+    int64_t noutputs;
 } rt_model;
 
 #endif

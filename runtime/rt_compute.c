@@ -14,6 +14,7 @@
 #include "rt_layout.h"
 #include "rt_model.h"
 #include "rt_par.h"
+#include "rt_save.h"
 
 /* ---- results of a run ---- */
 
@@ -86,18 +87,18 @@ int rt_probs(const netrt *m, int program, int64_t n, float *probs) {
 }
 
 /* NaN loses against every number, so that a broken score is never the answer. */
-static int better(const rt_model *model, float a, float b) {
+static int better(int smallest_wins, float a, float b) {
     if (isnan(a))
         return 0;
     if (isnan(b))
         return 1;
-    return model->smallest_wins ? a < b : a > b;
+    return smallest_wins ? a < b : a > b;
 }
 
 int64_t rt_best(const rt_model *model, const float *scores) {
     int64_t best = 0;
     for (int64_t i = 1; i < model->classes; i++)
-        if (better(model, scores[i], scores[best]))
+        if (better(model->smallest_wins, scores[i], scores[best]))
             best = i;
     return best;
 }
@@ -105,15 +106,15 @@ int64_t rt_best(const rt_model *model, const float *scores) {
 int64_t rt_rank(const rt_model *model, const float *scores, int64_t c) {
     int64_t rank = 0;
     for (int64_t i = 0; i < model->classes; i++)
-        rank += i != c && !better(model, scores[c], scores[i]);
+        rank += i != c && !better(model->smallest_wins, scores[c], scores[i]);
     return rank;
 }
 
-void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes) {
+void rt_top_of(const float *scores, int64_t n, int smallest_wins, int64_t k, int64_t *classes) {
     int64_t found = 0;
-    for (int64_t i = 0; i < model->classes; i++) {
+    for (int64_t i = 0; i < n; i++) {
         int64_t at = found < k ? found : k;
-        while (at > 0 && better(model, scores[i], scores[classes[at - 1]]))
+        while (at > 0 && better(smallest_wins, scores[i], scores[classes[at - 1]]))
             at--;
         if (at >= k)
             continue;
@@ -124,22 +125,37 @@ void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *clas
     }
 }
 
+void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes) {
+    rt_top_of(scores, model->classes, model->smallest_wins, k, classes);
+}
+
 /* ---- inference ---- */
+
+static int one_input(const netrt *m, rt_error *err) {
+    if (m->model->ninputs == 1)
+        return 1;
+    rt_fail(err, NETRT_EUSAGE, "%s has %d inputs, this call serves one", m->model->name,
+            m->model->ninputs);
+    return 0;
+}
+
+static int run_images(netrt *m, const float *images, int64_t n, rt_error *err) {
+    m->frame.input[0] = images;
+    m->frame.label[0] = m->frame.label[1] = NULL;
+    return netrt_run(m, RT_FORWARD, "forward", -1, n, err);
+}
 
 int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float *probs,
                   rt_error *err) {
     rt_error local = {0};
     if (!err)
         err = &local;
-    if (m->model->ninputs != 1)
-        return rt_fail(err, NETRT_EUSAGE, "%s has %d inputs, this call serves one", m->model->name,
-                       m->model->ninputs);
+    if (!one_input(m, err))
+        return err->code;
     int64_t size = rt_input_count(m->model, 0), classes = m->model->classes;
     for (int64_t done = 0; done < n; done += m->cap) {
         int64_t now = n - done < m->cap ? n - done : m->cap;
-        m->frame.input[0] = images + done * size;
-        m->frame.label[0] = m->frame.label[1] = NULL;
-        if (netrt_run(m, RT_FORWARD, "forward", -1, now, err))
+        if (run_images(m, images + done * size, now, err))
             return err->code;
         if (scores)
             rt_scores(m, RT_FORWARD, now, scores + done * classes);
@@ -147,6 +163,52 @@ int netrt_forward(netrt *m, const float *images, int64_t n, float *scores, float
             rt_scores(m, RT_FORWARD, now, probs + done * classes);
     }
     return err->code;
+}
+
+int netrt_forward_outputs(netrt *m, const float *images, int64_t n, int count,
+                          const char *const *name, float *const *out, rt_error *err) {
+    rt_error local = {0};
+    char list[400];
+    if (!err)
+        err = &local;
+    for (int k = 0; k < count; k++)
+        if (rt_output_find(m->model, name[k]) < 0)
+            return rt_fail(err, NETRT_EUSAGE, "%s has no output '%s'\nhelp: it has %s",
+                           m->model->name, name[k],
+                           rt_output_list(m->model, list, sizeof list));
+    if (!one_input(m, err))
+        return err->code;
+    int64_t size = rt_input_count(m->model, 0);
+    for (int64_t done = 0; done < n; done += m->cap) {
+        int64_t now = n - done < m->cap ? n - done : m->cap;
+        if (run_images(m, images + done * size, now, err))
+            return err->code;
+        for (int k = 0; k < count; k++) {
+            int which = rt_output_find(m->model, name[k]);
+            int64_t numbers = rt_output_count(&m->model->output[which]);
+            for (int64_t i = 0; i < now; i++)
+                rt_output_read(m, which, i, out[k] + (done + i) * numbers);
+        }
+    }
+    return err->code;
+}
+
+int netrt_outputs(const netrt *m) {
+    return (int)m->model->noutputs;
+}
+
+const char *netrt_output_name(const netrt *m, int i) {
+    return i >= 0 && i < (int)m->model->noutputs ? m->model->output[i].name : NULL;
+}
+
+int netrt_output_shape(const netrt *m, const char *name, int64_t dim[5]) {
+    int which = rt_output_find(m->model, name);
+    if (which < 0)
+        return -1;
+    const rt_output *o = &m->model->output[which];
+    for (int i = 0; i < 5; i++)
+        dim[i] = i < o->rank ? o->dim[i] : 1;
+    return o->rank;
 }
 
 /* ---- training ---- */

@@ -135,6 +135,8 @@ int64_t rt_best(const rt_model *model, const float *scores);
 int64_t rt_rank(const rt_model *model, const float *scores, int64_t c);
 /* The k best classes of one image, best first (k <= classes). */
 void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes);
+/* The k best of n numbers (k <= n). */
+void rt_top_of(const float *scores, int64_t n, int smallest_wins, int64_t k, int64_t *classes);
 
 /* Nets that classify every pixel, after a run on n images whose labels are map (n * label_cells):
  * adds the pixels that count and those that are wrong, and to confusion (classes * classes, or NULL). */

@@ -13,31 +13,40 @@
 #include "rt_io.h"
 #include "rt_npz.h"
 
-static int output_of(const rt_model *model) {
-    const rt_program *p = &model->program[RT_FORWARD];
-    return p->prob >= 0 ? p->prob : p->output;
+int64_t rt_output_count(const rt_output *o) {
+    int64_t n = 1;
+    for (int i = 0; i < o->rank; i++)
+        n *= o->dim[i];
+    return n;
 }
 
-int rt_output_shape(const rt_model *model, int64_t dim[4]) {
-    int at = output_of(model);
-    dim[0] = dim[1] = dim[2] = dim[3] = 1;
-    if (at < 0)
-        return 0;
-    const rt_tensor *t = &model->program[RT_FORWARD].tensor[at];
-    int64_t frames = rt_tensor_frames(t);
-    int rank = 0;
-    for (int i = 0; i < t->layout.rank && rank < 4; i++) {
-        dim[rank++] = t->layout.dim[i];
-        if (i == 0 && frames > 1)
-            dim[rank++] = frames;
+int rt_output_find(const rt_model *model, const char *name) {
+    for (int i = 0; i < (int)model->noutputs; i++)
+        if (strcmp(model->output[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+const char *rt_output_list(const rt_model *model, char *text, size_t size) {
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < (int)model->noutputs && used + 1 < size; i++) {
+        int n = snprintf(text + used, size - used, "%s%s", i ? ", " : "", model->output[i].name);
+        used += n > 0 ? (size_t)n : 0;
     }
-    return rank;
+    return text;
+}
+
+void rt_output_read(const netrt *m, int which, int64_t image, float *out) {
+    rt_tensor_read(m, RT_FORWARD, m->model->output[which].tensor, image, out);
 }
 
 int rt_output_is_picture(const rt_model *model) {
-    int64_t dim[4];
-    return rt_output_shape(model, dim) == 3 && dim[1] * dim[2] > 1 && model->nmetrics == 0 &&
-           model->program[RT_FORWARD].nlosses == 0;
+    const rt_output *o = model->output;
+    if (model->noutputs > 0 && model->classes == 0)
+        return 1;
+    return model->noutputs > 0 && o->rank == 3 && o->dim[1] * o->dim[2] > 1 &&
+           model->nmetrics == 0 && model->program[RT_FORWARD].nlosses == 0;
 }
 
 static int has_ending(const char *path, const char *ending) {
@@ -46,7 +55,7 @@ static int has_ending(const char *path, const char *ending) {
 }
 
 /* The range of pixels is that of the first input. */
-static int to_picture(const rt_model *model, const int64_t dim[4], const float *v, rt_image *img,
+static int to_picture(const rt_model *model, const int64_t *dim, const float *v, rt_image *img,
                       rt_error *err) {
     const rt_input_spec *s = &model->input[0];
     int64_t cells = dim[1] * dim[2];
@@ -65,7 +74,7 @@ static int to_picture(const rt_model *model, const int64_t dim[4], const float *
     return NETRT_OK;
 }
 
-static int write_one(const rt_model *model, const char *path, int rank, const int64_t dim[4],
+static int write_one(const rt_model *model, const char *path, int rank, const int64_t *dim,
                      const float *v, rt_error *err) {
     rt_image img = {0};
     if (!has_ending(path, ".png"))
@@ -94,35 +103,46 @@ static void file_in(const char *dir, const char *name, char *path, size_t cap) {
     path[at] = 0;
 }
 
-int rt_save_output(const netrt *m, int64_t image, const char *to, const char *name, char *path,
-                   size_t cap, rt_error *err) {
+static void with_ending(char *path, size_t cap, size_t n, const char *ending) {
+    snprintf(path + n, cap > n ? cap - n : 0, "%s", ending);
+}
+
+/* Several outputs: "x.npy" -> "x.OUTPUT.npy". */
+static void name_output(const char *to, const char *output, int many, char *path, size_t cap) {
+    int stem = (int)strlen(to) - 4;
+    snprintf(path, cap, "%.*s%s%s%s", stem, to, many ? "." : "", many ? output : "", to + stem);
+}
+
+int rt_save_output(const netrt *m, int which, int many, int64_t image, const char *to,
+                   const char *name, char *path, size_t cap, rt_error *err) {
     const rt_model *model = m->model;
-    int64_t dim[4];
-    int at = output_of(model), rank = rt_output_shape(model, dim);
-    int colours = rank == 3 && (dim[0] == 1 || dim[0] == 3);
-    if (at < 0)
+    if (which < 0 || which >= (int)model->noutputs)
         return rt_fail(err, NETRT_EUSAGE, "%s has no output to save", model->name);
+    const rt_output *o = &model->output[which];
+    int colours = o->rank == 3 && (o->dim[0] == 1 || o->dim[0] == 3);
     if (has_ending(to, ".png") && !colours)
         return rt_fail(err, NETRT_EUSAGE,
-                       "the output of %s is no picture of 1 or 3 maps\n"
-                       "help: --save=NAME.npy saves its numbers",
-                       model->name);
-    float *v = rt_alloc((size_t)(dim[0] * dim[1] * dim[2] * dim[3]), sizeof *v, "the output", err);
+                       "the output '%s' of %s is no picture of 1 or 3 maps\n"
+                       "help: --save=NAME.npy saves its numbers%s",
+                       o->name, model->name, many ? ", --output=NAME chooses another" : "");
+    float *v = rt_alloc((size_t)rt_output_count(o), sizeof *v, "the output", err);
     if (!v)
         return err->code;
-    rt_tensor_read(m, RT_FORWARD, at, image, v);
+    rt_output_read(m, which, image, v);
     if (has_ending(to, ".npy") || has_ending(to, ".png")) {
-        snprintf(path, cap, "%s", to);
-        write_one(model, path, rank, dim, v, err);
+        name_output(to, o->name, many, path, cap);
+        write_one(model, path, o->rank, o->dim, v, err);
     } else if (rt_io_make_dirs(to, err) == 0) {
         file_in(to, name, path, cap);
         size_t n = strlen(path);
-        snprintf(path + n, cap - n, ".npy");
-        write_one(model, path, rank, dim, v, err);
-        snprintf(path + n, cap - n, ".png");
+        if (many && n + strlen(o->name) + 6 < cap)
+            n += (size_t)snprintf(path + n, cap - n, ".%s", o->name);
+        with_ending(path, cap, n, ".npy");
+        write_one(model, path, o->rank, o->dim, v, err);
+        with_ending(path, cap, n, ".png");
         if (colours && !err->code)
-            write_one(model, path, rank, dim, v, err);
-        snprintf(path + n, cap - n, colours ? ".png" : ".npy");
+            write_one(model, path, o->rank, o->dim, v, err);
+        with_ending(path, cap, n, colours ? ".png" : ".npy");
     }
     rt_free(v);
     return err->code;

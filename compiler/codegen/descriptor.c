@@ -227,6 +227,8 @@ static Val seed_array(Program *p) {
         put_text(&f, s->label);
         put_i32(&f, tensor_index(p, s->value));
         put_i32(&f, s->parts);
+        put_i32(&f, s->leads);
+        put_i32(&f, 0);
         put(&f, em_c_fixed(p->e, rule, 3));
         static const int64_t whole[2] = {0, 0};
         put(&f, fixed_i64(p->e, s->field.all ? whole : s->field.size, 2));
@@ -271,7 +273,22 @@ static void put_program_arrays(Fields *f, Program *p) {
     put_i32(f, p->mg->nseeds);
 }
 
-static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode) {
+/* Where outputs lie in forward and in look. */
+typedef struct OutputIndex {
+    int32_t tensor[OUTPUTS_MAX], look[OUTPUTS_MAX];
+} OutputIndex;
+
+static void find_outputs(const Program *p, const Model *m, int mode, OutputIndex *index) {
+    for (int i = 0; i < m->noutputs; i++) {
+        if (mode == MODEL_FORWARD)
+            index->tensor[i] = tensor_index(p, m->output[i].value[mode]);
+        if (mode == MODEL_LOOK)
+            index->look[i] = p->g ? tensor_index(p, m->output[i].score[mode]) : -1;
+    }
+}
+
+static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode,
+                          OutputIndex *index) {
     static const char *const mode_name[] = {"forward", "train", "look", "curvature"};
     const ModelGraph *mg = &in->model->mode[mode];
     const Graph *g = mg->graph;
@@ -299,6 +316,7 @@ static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode
     int nlosses = g ? mg->nlosses : 0;
     for (int i = 0; i < nlosses; i++)
         loss[i] = tensor_index(&p, mg->loss[i]);
+    find_outputs(&p, in->model, mode, index);
     put(&f, fixed_i32(e, image, 3));
     put_i32(&f, g ? tensor_index(&p, mg->score) : -1);
     put_i32(&f, g ? tensor_index(&p, mg->prob) : -1);
@@ -508,11 +526,36 @@ static Val job_array(Emit *e, Arena *keep, const Model *m) {
     return em_c_array(e, item, m->njobs);
 }
 
+static Val output_array(Emit *e, Arena *keep, const Model *m, OutputIndex index) {
+    Val *item = ARENA_ARRAY(keep, m->noutputs + 1, Val);
+    for (int i = 0; i < m->noutputs; i++) {
+        const ModelOutput *o = &m->output[i];
+        int64_t dim[SHAPE_MAX_RANK] = {0}, frames = shape_frames(&o->shape);
+        int rank = 0;
+        for (int k = 0; k < o->shape.rank; k++) {
+            dim[rank++] = o->shape.dim[k];
+            if (k == 0 && frames > 1)
+                dim[rank++] = frames;
+        }
+        Fields f = {.e = e};
+        put_text(&f, o->name);
+        put_i32(&f, index.tensor[i]);
+        put_i32(&f, index.look[i]);
+        put_i32(&f, (o->softmax ? RT_OUTPUT_SOFTMAX : 0) |
+                        (o->smallest_wins ? RT_OUTPUT_SMALLEST : 0));
+        put_i32(&f, rank);
+        put(&f, fixed_i64(e, dim, SHAPE_MAX_RANK));
+        item[i] = done(&f);
+    }
+    return em_c_array(e, item, m->noutputs);
+}
+
 void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     const Model *m = in->model;
     Val program[MODEL_MODES];
+    OutputIndex index = {0};
     for (int mode = 0; mode < MODEL_MODES; mode++)
-        program[mode] = program_struct(e, keep, in, mode);
+        program[mode] = program_struct(e, keep, in, mode, &index);
     Fields f = {.e = e};
     put_i32(&f, RT_ABI_VERSION);
     put_i32(&f, m->ninputs);
@@ -541,5 +584,7 @@ void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     put_onnx(&f, e, keep, in->onnx);
     put(&f, job_array(e, keep, m));
     put_i64(&f, m->njobs);
+    put(&f, output_array(e, keep, m, index));
+    put_i64(&f, m->noutputs);
     em_c_export(e, in->symbol, done(&f));
 }

@@ -39,6 +39,15 @@ static void header_sizes(const Model *m, const char *up, FILE *out) {
     if (in)
         fprintf(out, "    %s_CHANNELS = %lld,\n    %s_HEIGHT = %lld,\n    %s_WIDTH = %lld,\n", up,
                 (long long)in->c, up, (long long)in->h, up, (long long)in->w);
+    for (int i = 0; m->noutputs > 1 && i < m->noutputs; i++) {
+        const ModelOutput *o = &m->output[i];
+        char size[256];
+        upper(size, sizeof size, o->name);
+        for (char *p = size; *p; p++)
+            *p = *p == '.' ? '_' : *p;
+        fprintf(out, "    %s_SIZE_%s = %lld, /* numbers of the output \"%s\" */\n", up, size,
+                (long long)shape_elems(&o->shape), o->name);
+    }
     fprintf(out, "    %s_CLASSES = %lld\n};\n\n", up, (long long)m->classes);
 }
 
@@ -69,6 +78,12 @@ void header_print(const Model *m, const char *name, FILE *out) {
             "/* images: n * CHANNELS * HEIGHT * WIDTH floats, planes first; out: n * CLASSES floats */\n"
             "static inline int %s_predict(%s *m, const float *images, int64_t n, float *out, "
             "rt_error *err) {\n    return netrt_forward(m->net, images, n, 0, out, err);\n}\n",
+            name, type);
+    fprintf(out,
+            "/* the outputs of these names in one pass: out[k] receives n * its size floats */\n"
+            "static inline int %s_outputs(%s *m, const float *images, int64_t n, int count,\n"
+            "        const char *const *name, float *const *out, rt_error *err) {\n"
+            "    return netrt_forward_outputs(m->net, images, n, count, name, out, err);\n}\n",
             name, type);
     fprintf(out,
             "/* one picture file, preprocessed as the spec says */\n"

@@ -343,16 +343,48 @@ static void keep(Build *b, Tensor *t) {
         graph_v(b->g, t->v)->keep = true;
 }
 
-static void set_score(Build *b, Tensor *t, bool smallest, const char *name) {
+/* Of a softmax what it is taken of, else t. */
+static Tensor *before_softmax(Build *b, Tensor *t) {
     const Node *def = t->v ? graph_n(b->g, graph_v(b->g, t->v)->def) : NULL;
+    return def && def->op == OP_SOFTMAX ? t->in[0] : t;
+}
+
+/* What commands and files call it: `name`, or the layer's; "output2" where that is no name. */
+static const char *output_name(Build *b, const Tensor *t, const char *name) {
+    const char *text = name ? name : t->name;
+    bool word = text && *text;
+    for (const char *p = text; word && *p; p++)
+        word = *p == '_' || *p == '.' || (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') ||
+               (*p >= 'A' && *p <= 'Z');
+    if (word)
+        return text;
+    return b->outputs ? arena_printf(b->arena, "output%d", b->outputs + 1) : "output";
+}
+
+/* The next output: t. */
+static void add_output(Build *b, Tensor *t, bool smallest, const char *name) {
+    Tensor *score = before_softmax(b, t);
+    ModelOutput *o = &b->m->output[b->outputs];
+    if (b->mode == MODEL_FORWARD)
+        *o = (ModelOutput){.name = output_name(b, t, name),
+                           .shape = tensor_shape(t),
+                           .softmax = score != t,
+                           .smallest_wins = smallest};
+    o->value[b->mode] = t->v;
+    o->score[b->mode] = score->v;
+    b->m->noutputs = ++b->outputs;
+    reach(b, t);
+    if (b->mode == MODEL_FORWARD)
+        keep(b, t);
+}
+
+/* The first output, or what stands for it where none is declared. */
+static void set_score(Build *b, Tensor *t, bool smallest, const char *name) {
     if (t->poison)
         return;
-    b->score = t;
-    if (def && def->op == OP_SOFTMAX) {
-        b->prob = t;
-        b->score = t->in[0];
-    }
-    reach(b, t);
+    b->score = before_softmax(b, t);
+    b->prob = b->score != t ? t : NULL;
+    add_output(b, t, smallest, name);
     if (b->mode != MODEL_FORWARD)
         return;
     b->m->smallest_wins = smallest;
@@ -361,18 +393,35 @@ static void set_score(Build *b, Tensor *t, bool smallest, const char *name) {
     b->m->classes = b->score->shape.rank == 1 || pixels ? b->score->shape.dim[0] : 0;
 }
 
-static void run_output(Build *b, const Member *m) {
-    const AstList *args = &m->ast->output.args;
-    if (args->count > 1)
-        diag_error(b->diag, args->items[1]->loc, "E0801", "not built yet: several outputs");
-    const Ast *arg = args->items[0];
-    Val v = expr_eval(b, m->scope, arg->arg.value);
-    bool smallest;
-    Tensor *t = score_of(b, &v, &smallest);
-    if (t)
-        set_score(b, t, smallest, arg->name);
-    if (arg->name && map_has(&b->labels, arg->name))
+static bool output_is_new(Build *b, const Ast *arg, const Tensor *t) {
+    const char *name = output_name(b, t, arg->name);
+    if (arg->name && map_has(&b->labels, arg->name)) {
         diag_error(b->diag, arg->name_loc, "E0113", "'%s' is a layer's label already", arg->name);
+        return false;
+    }
+    for (int i = 0; i < b->outputs; i++)
+        if (eq(b->m->output[i].name, name)) {
+            Diag *d = diag_error(b->diag, arg->loc, "E0113", "output '%s' is declared twice", name);
+            diag_help(d, "output NAME = .. gives it another name");
+            return false;
+        }
+    if (b->outputs == OUTPUTS_MAX)
+        diag_error(b->diag, arg->loc, "E0130", "more than %d outputs", OUTPUTS_MAX);
+    return b->outputs < OUTPUTS_MAX;
+}
+
+static void run_output(Build *b, const Member *m) {
+    AST_EACH(arg, m->ast->output.args) {
+        Val v = expr_eval(b, m->scope, arg->arg.value);
+        bool smallest;
+        Tensor *t = score_of(b, &v, &smallest);
+        if (!t || t->poison || !output_is_new(b, arg, t))
+            continue;
+        if (b->score)
+            add_output(b, t, smallest, arg->name);
+        else
+            set_score(b, t, smallest, arg->name);
+    }
 }
 
 /* ---- losses and metrics ---- */
@@ -431,9 +480,8 @@ static void run_loss(Build *b, const Member *m) {
     keep(b, t);
     b->mg->loss_name[b->mg->nlosses] = m->ast->name;
     b->mg->loss[b->mg->nlosses++] = t->v;
-    const Node *def = graph_n(b->g, graph_v(b->g, t->in[0]->v)->def);
     if (!b->score) /* no output declared: the first loss says what the net computes */
-        set_score(b, def->op == OP_SOFTMAX ? t->in[0]->in[0] : t->in[0], op == OP_LENET_MAP, NULL);
+        set_score(b, before_softmax(b, t->in[0]), op == OP_LENET_MAP, NULL);
 }
 
 static void metric_value(Build *b, const Ast *call, const Val *v, const Val *label,
@@ -453,9 +501,11 @@ static void metric_value(Build *b, const Ast *call, const Val *v, const Val *lab
         set_score(b, t, smallest, NULL);
     out->smallest_wins = smallest;
     if (t != b->score && t != b->prob) {
-        Diag *d = diag_error(b->diag, v->loc, "E0801",
-                             "not built yet: a metric of '%s', which is not the output", t->name);
-        diag_help(d, "the output is made from '%s'", b->score->name);
+        Diag *d = diag_error(b->diag, v->loc, "E0111",
+                             "a metric of '%s', which is not what the first output is made from",
+                             t->name);
+        diag_help(d, "metrics, eval and predict judge the first output; it is made from '%s'",
+                  b->score->name);
     } else if (smallest != b->m->smallest_wins) {
         diag_error(b->diag, v->loc, "E0111", "the output takes the %s value, this metric the %s",
                    b->m->smallest_wins ? "smallest" : "largest", smallest ? "smallest" : "largest");
@@ -536,24 +586,37 @@ static int parts_of(const Graph *g, const char *label) {
     return parts;
 }
 
+typedef VEC(ModelSeed) SeedVec;
+
+static void add_seed(Build *b, SeedVec *seeds, const char *label, const Tensor *t) {
+    for (int k = 0; k < seeds->len; k++)
+        if (seeds->data[k].value == t->v)
+            return;
+    Field field = t->field;
+    field.all |= shape_frames(&graph_v(b->g, b->mg->image)->shape) > 1; /* of which frame? */
+    vec_push(b->arena, seeds, ((ModelSeed){label, t->v, field, parts_of(b->g, label), t->leads}));
+    graph_v(b->g, t->v)->keep = true;
+}
+
 static void collect_seeds(Build *b) {
-    VEC(ModelSeed) seeds = {0};
+    SeedVec seeds = {0};
+    if (b->score)
+        b->score->leads = true;
+    for (int i = b->tensors.len - 1; i >= 0; i--) /* in topological order */
+        for (int k = 0; b->tensors.data[i]->leads && k < b->tensors.data[i]->nin; k++)
+            b->tensors.data[i]->in[k]->leads = true;
     for (int i = 0; i < b->order.len && seeds.len < 256; i++) {
         const LabelInfo *l = b->order.data[i];
         const Tensor *t = l->tensor;
-        if (!t || t->poison || t->kind != TENSOR_LAYER || !t->reached || l->removed ||
-            !graph_v(b->g, t->v)->batched)
-            continue;
-        bool twice = false;
-        for (int k = 0; k < seeds.len; k++)
-            twice |= seeds.data[k].value == t->v;
-        if (twice)
-            continue;
-        Field field = t->field;
-        field.all |= shape_frames(&graph_v(b->g, b->mg->image)->shape) > 1; /* of which frame? */
-        vec_push(b->arena, &seeds, ((ModelSeed){l->name, t->v, field, parts_of(b->g, l->name)}));
-        graph_v(b->g, t->v)->keep = true;
+        if (t && !t->poison && t->kind == TENSOR_LAYER && t->reached && !l->removed &&
+            graph_v(b->g, t->v)->batched)
+            add_seed(b, &seeds, l->name, t);
     }
+    for (int i = 0; i < b->tensors.len; i++) /* scores without a label have the output's name */
+        for (int k = 0; k < b->outputs; k++)
+            if (b->outputs > 1 && b->tensors.data[i]->v == b->m->output[k].score[b->mode] &&
+                graph_v(b->g, b->tensors.data[i]->v)->batched)
+                add_seed(b, &seeds, b->m->output[k].name, b->tensors.data[i]);
     b->mg->seed = seeds.data;
     b->mg->nseeds = seeds.len;
 }
@@ -604,7 +667,7 @@ void build_walk(Build *b) {
     b->owners = map_new(b->arena);
     b->order.len = b->tensors.len = 0;
     b->dropouts = b->expansion = 0;
-    b->inputs = 0;
+    b->inputs = b->outputs = 0;
     b->flow = b->score = b->prob = NULL;
     net->scope->instance->counters = map_new(b->arena);
     net->file->counters = map_new(b->arena);

@@ -87,6 +87,8 @@ Model *model_build(Arena *arena, DiagCtx *diag, Ast *file, const ModelOptions *o
     return b->m;
 }
 
+_Static_assert((int)PASS_ROOTS_MAX >= (int)OUTPUTS_MAX, "outputs are roots of projections");
+
 void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     const ModelGraph *g = &m->mode[mode];
     ctx->train = mode == MODEL_TRAIN;
@@ -106,6 +108,10 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     ctx->nlosses = g->nlosses;
     memcpy(ctx->losses, g->loss, sizeof g->loss);
     ctx->project_from = g->score;
+    ctx->nalso = 0;
+    for (int i = 1; i < m->noutputs; i++)
+        if (m->output[i].score[mode] && graph_v(g->graph, m->output[i].score[mode])->batched)
+            ctx->also_from[ctx->nalso++] = m->output[i].score[mode];
     ctx->nseeds = g->nseeds < PASS_SEEDS_MAX ? g->nseeds : PASS_SEEDS_MAX;
     for (int i = 0; i < ctx->nseeds; i++) {
         ctx->seeds[i] = g->seed[i].value;

@@ -81,7 +81,18 @@ typedef struct ModelSeed { /* look: a layer from which a projection can start */
     ValueId value;
     Field field;
     int parts; /* bits 1 << OpPart of the statement's operations */
+    bool leads; /* to the score of the first output */
 } ModelSeed;
+
+/* `output prob = softmax(f6), features = f5`: the first says what classes and metrics speak of. */
+enum { OUTPUTS_MAX = RT_MAX_OUTPUTS };
+typedef struct ModelOutput {
+    const char *name;
+    Shape shape;        /* as a spec says it: a sequence without its row */
+    bool softmax;       /* the value is the softmax of the score */
+    bool smallest_wins; /* argmin(..) */
+    ValueId value[MODEL_MODES], score[MODEL_MODES];
+} ModelOutput;
 
 typedef struct ModelGraph {
     Graph *graph;  /* NULL: absent (no loss: no train graph) */
@@ -111,6 +122,8 @@ typedef struct Model {
     int64_t classes;         /* of the predicted output (0: not a classifier) */
     bool smallest_wins;      /* the class is the argmin of the score */
     const char *output_name; /* "prob" */
+    ModelOutput output[OUTPUTS_MAX];
+    int noutputs;
 
     ModelLayer *layer;
     int nlayers;

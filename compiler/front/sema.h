@@ -43,6 +43,7 @@ struct Tensor {
     int nin;
     Tensor *weight; /* computed weights, or NULL */
     bool reached; /* an output, loss or metric depends on it */
+    bool leads;   /* look: the score of the first output depends on it */
 };
 
 /* ---- static values ---- */
@@ -197,7 +198,8 @@ struct Build {
     Tensor *flow;    /* result of the previous statement */
     Map owners;      /* prefix of parameters -> LabelInfo with op and param[] */
     Map param_index; /* name -> 1 + index, of all walks */
-    Tensor *score, *prob;
+    Tensor *score, *prob; /* of the first output */
+    int outputs;          /* declared so far */
     Ast *ast;         /* of the file */
     Model *base;      /* reuse: the net that this one extends, as it is */
     bool base_failed;

@@ -528,8 +528,9 @@ static void add_members(Build *b, Scope *s, const AstList *members) {
             add_member(b, &net->inputs, s, m);
             break;
         case AST_OUTPUT:
-            net->outputs.len = 0;
-            add_member(b, &net->outputs, s, m);
+            if (net->outputs.len && net->outputs.data[0].scope != s)
+                net->outputs.len = 0; /* those of the base give way to all of this level */
+            vec_push(b->arena, &net->outputs, ((Member){m, s}));
             break;
         case AST_LOSS:
             add_member(b, &net->losses, s, m);

@@ -356,14 +356,52 @@ static void keep_as(Graph *g, ValueId v, Rule rule, const char *name) {
         graph_set_name(g, v, full);
 }
 
+/* What v is made from, and v. */
+static const bool *leading_to(const Reverse *r, ValueId v) {
+    bool *leads = ARENA_ARRAY(r->ctx->tmp, r->nvalue, bool);
+    leads[v] = true;
+    for (uint32_t o = r->nforward; o-- > 0;) {
+        const Node *n = graph_n(r->g, r->order[o]);
+        bool any = false;
+        for (int k = 0; k < n->nout; k++)
+            any |= n->out[k] && leads[n->out[k]];
+        for (int i = 0; any && i < n->nin; i++)
+            leads[n->in[i]] = true;
+    }
+    return leads;
+}
+
+/* A seed for every output that no other output is made from: the others get their diffs from those
+ * behind them.  Returns the score's own, or 0. */
+static ValueId plant_roots(Reverse *r, bool all) {
+    ValueId from[1 + PASS_ROOTS_MAX] = {r->ctx->project_from}, own = 0;
+    int n = 1;
+    for (int i = 0; all && i < r->ctx->nalso; i++)
+        from[n++] = r->ctx->also_from[i];
+    for (int i = 0; i < n; i++) {
+        bool inner = false;
+        for (int k = 0; k < n; k++)
+            inner |= from[k] != from[i] && leading_to(r, from[k])[from[i]];
+        if (inner || r->diff[from[i]])
+            continue;
+        ValueId root = graph_input(r->g, VK_SEED, DT_F32, graph_v(r->g, from[i])->shape, true,
+                                   (int)r->rule, NULL);
+        graph_v(r->g, root)->keep = true;
+        r->diff[from[i]] = root;
+        own = i == 0 ? root : own;
+    }
+    return own;
+}
+
 /* Class activation mapping (Selvaraju et al. 2017) asks for the gradient at the last layer of maps
  * that is no pooling, behind its rectifier; projections keep the one in front of it.  cam:LABEL. */
 static void keep_cam(Graph *g, PassCtx *ctx, const Reverse *r) {
+    const bool *leads = leading_to(r, ctx->project_from);
     for (int i = ctx->nseeds; i-- > 0;) {
         const Value *v = graph_v(g, ctx->seeds[i]);
         const Shape *shape = &v->shape;
         ValueId diff = r->diff[ctx->seeds[i]];
-        if (!diff || ctx->seeds[i] == ctx->project_from || shape->rank != 3 ||
+        if (!diff || !leads[ctx->seeds[i]] || ctx->seeds[i] == ctx->project_from || shape->rank != 3 ||
             shape->dim[1] * shape->dim[2] == 1 || v->kind != VK_RESULT)
             continue;
         int op = graph_n(g, v->def)->op;
@@ -376,13 +414,12 @@ static void keep_cam(Graph *g, PassCtx *ctx, const Reverse *r) {
     }
 }
 
-static void project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint32_t nforward,
-                    uint32_t nvalue) {
+/* all: from every output, else from the score alone.  false: the rule does not exist for them. */
+static bool project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint32_t nforward,
+                    uint32_t nvalue, bool all) {
     uint32_t first_node = g->nnode, first_value = g->nvalue;
-    const Value *score = graph_v(g, ctx->project_from);
-    ValueId root = graph_input(g, VK_SEED, DT_F32, score->shape, true, (int)rule, NULL);
     Reverse r = reverse_new(g, ctx, rule, order, nforward, nvalue);
-    r.diff[ctx->project_from] = root;
+    ValueId root = plant_roots(&r, all);
     bool good = reverse_all(&r);
     ValueId image = 0;
     for (uint32_t o = 0; o < nforward && good && !image; o++)
@@ -403,16 +440,18 @@ static void project(Graph *g, PassCtx *ctx, Rule rule, const NodeId *order, uint
     }
     if (!good) {
         kill_from(g, first_node, first_value);
-        return;
+        return false;
     }
     /* The score's own seed and the image first: their names are what everybody asks for. */
     keep_as(g, r.diff[image], rule, "image");
     for (int i = 0; i < ctx->nseeds; i++)
         if (r.seed_diff[i])
             keep_as(g, r.seed_diff[i], rule, ctx->seed_label[i]);
-    keep_as(g, root, rule, "score");
+    if (root)
+        keep_as(g, root, rule, "score");
     if (rule == RULE_GRADIENT)
         keep_cam(g, ctx, &r);
+    return true;
 }
 
 static void grad_look(Graph *g, PassCtx *ctx) {
@@ -423,7 +462,9 @@ static void grad_look(Graph *g, PassCtx *ctx) {
         graph_v(g, ctx->seeds[i])->keep = true;
     for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
         ctx->seed_info[rule] = ARENA_ARRAY(g->keep, ctx->nseeds, struct SeedInfo);
-        project(g, ctx, (Rule)rule, order, nforward, nvalue);
+        /* An output behind an operator without this rule takes it from nobody else. */
+        if (!project(g, ctx, (Rule)rule, order, nforward, nvalue, true) && ctx->nalso)
+            project(g, ctx, (Rule)rule, order, nforward, nvalue, false);
     }
 }
 

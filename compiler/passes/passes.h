@@ -7,6 +7,7 @@
 
 /* What the three programs of a model need from reverse mode. */
 enum { PASS_SEEDS_MAX = 1024 }; /* layers a projection may start from; the front end drops more */
+enum { PASS_ROOTS_MAX = 8 };    /* outputs */
 typedef struct PassCtx {
     Arena *tmp;               /* reset after each pass */
     const Target *target;
@@ -24,6 +25,8 @@ typedef struct PassCtx {
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */
     int nlosses;
     ValueId project_from;     /* look: the pre-softmax score (or last differentiable value) */
+    ValueId also_from[PASS_ROOTS_MAX]; /* look: the scores of further outputs */
+    int nalso;
     ValueId seeds[PASS_SEEDS_MAX]; /* look: layer values a projection may start from ... */
     const char *seed_label[PASS_SEEDS_MAX];
     int nseeds;

@@ -73,6 +73,8 @@ static void resolve_handles(const Graph *g, PassCtx *ctx) {
     for (int i = 0; i < ctx->nseeds; i++)
         ctx->seeds[i] = graph_resolve(g, ctx->seeds[i]);
     ctx->project_from = graph_resolve(g, ctx->project_from);
+    for (int i = 0; i < ctx->nalso; i++)
+        ctx->also_from[i] = graph_resolve(g, ctx->also_from[i]);
     for (int rule = 0; rule < 4; rule++) {
         ctx->image_diff[rule] = graph_resolve(g, ctx->image_diff[rule]);
         for (int i = 0; ctx->seed_info[rule] && i < ctx->nseeds; i++)
@@ -124,6 +126,8 @@ static void keep_results(Graph *g, const PassCtx *ctx) {
         graph_v(g, ctx->seeds[i])->keep = true;
     if (ctx->look && ctx->project_from)
         graph_v(g, ctx->project_from)->keep = true;
+    for (int i = 0; ctx->look && i < ctx->nalso; i++)
+        graph_v(g, ctx->also_from[i])->keep = true;
 }
 
 bool passes_run(Graph *g, PassCtx *ctx) {

@@ -303,7 +303,7 @@ static int cam_layer(const Ask *a, int *tensor, rt_error *err) {
         int64_t chw[3];
         rt_seed_shape(model, i, chw);
         *tensor = p->seed[i].rule[RT_RULE_GRADIENT].diff;
-        if (chw[1] * chw[2] > 1 && *tensor >= 0 && !p->seed[i].rule[RT_RULE_GRADIENT].rectified &&
+        if (chw[1] * chw[2] > 1 && *tensor >= 0 && p->seed[i].leads && !p->seed[i].rule[RT_RULE_GRADIENT].rectified &&
             p->seed[i].tensor != p->output)
             return i;
     }

@@ -18,6 +18,10 @@ int rt_seed_find(const rt_model *model, const char *label) {
     for (int i = 0; i < p->nseeds; i++)
         if (strcmp(p->seed[i].label, label) == 0)
             return i;
+    for (int k = 0; k < (int)model->noutputs; k++) /* an output's name means its score */
+        for (int i = 0; i < p->nseeds && strcmp(model->output[k].name, label) == 0; i++)
+            if (p->seed[i].tensor == model->output[k].look)
+                return i;
     return -1;
 }
 

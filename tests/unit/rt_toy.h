@@ -249,6 +249,8 @@ static const rt_model toy_model = {
     0,
     "it is a toy",
     NULL,
+    0,
+    NULL,
     0};
 
 #endif
