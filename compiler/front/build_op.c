@@ -446,6 +446,8 @@ static void set_mode(OpCall *o) {
         *key = ++o->b->dropouts;
     if (infer)
         *infer = !mode_trains(o->b->mode);
+    if (o->bound.op == OP_BN && o->b->mode == MODEL_CURVATURE)
+        ((BnAttrs *)o->bound.attrs)->momentum = 0; /* running statistics are training's */
 }
 
 /* A layer whose parameters are frozen works in training as it does elsewhere. */

@@ -49,6 +49,8 @@ void sema_curvature(Build *b) {
                              "not built yet: second derivatives of %s%s%s%s for sdlm",
                              op_name[n->op], n->label ? " '" : "", n->label ? n->label : "",
                              n->label ? "'" : "");
+        if (op_def[n->op]->curvature_else)
+            diag_help(d, "%s", op_def[n->op]->curvature_else);
         diag_help(d, "train { optimizer = sgd(..) } needs first derivatives only");
     }
 }

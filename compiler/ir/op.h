@@ -138,6 +138,7 @@ typedef struct OpDef {
      * one operand have their squared derivative, others none.  curvature_can: this node, NULL: yes */
     bool (*curvature)(Vjp *);
     bool (*curvature_can)(const Graph *, NodeId);
+    const char *curvature_else; /* where it has none: what has, a user's next step; or NULL */
     /* composites have no code: after grad the node becomes another one (and new ones before it) */
     void (*expand)(Graph *, NodeId); /* may leave the node where `lower` has code for it */
     /* or: builds those parts from the node's inputs and returns the result; then expand is

@@ -121,6 +121,19 @@ static bool vjp_prelu(Vjp *v) {
     return true;
 }
 
+static bool curvature_prelu(Vjp *v) {
+    const Node *node = vjp_node(v);
+    ValueId src = node->in[0], weight = node->in[1], h = v->dy[0];
+    CurveAttrs negative = {.lo = -FLT_MAX};
+    if (v->need[0])
+        v->dx[0] = vjp_op3(v, OP_PRELU_BWD, NULL, h, src, vjp_op1(v, OP_SQUARE, NULL, weight));
+    if (!v->need[1])
+        return true;
+    ValueId times = vjp_op1(v, OP_SQUARE, NULL, vjp_op1(v, OP_CLIP, &negative, src));
+    v->dx[1] = vjp_repeated(v, vjp_op2(v, OP_MUL, NULL, times, h), weight);
+    return true;
+}
+
 const OpDef opdef_prelu = {
     .title = "rectifier with trained slopes",
     .formula = "dst[c] = src[c] > 0 ? src[c] : weight[c] * src[c]",
@@ -131,6 +144,7 @@ const OpDef opdef_prelu = {
     .infer = infer_prelu,
     .params = params_prelu,
     .vjp = vjp_prelu,
+    .curvature = curvature_prelu,
     MAP(prelu, flops_out1),
 };
 

@@ -90,6 +90,18 @@ static bool vjp_choice(Vjp *v, bool smallest) {
     return true;
 }
 
+/* h / b^2; h (y / b)^2 */
+static bool curvature_div(Vjp *v) {
+    ValueId b = vjp_node(v)->in[1], y = vjp_node(v)->out[0], h = v->dy[0];
+    ValueId each = vjp_op2(v, OP_DIV, NULL, h, vjp_op1(v, OP_SQUARE, NULL, b));
+    if (v->need[0])
+        v->dx[0] = each;
+    if (v->need[1])
+        v->dx[1] = vjp_repeated(
+            v, vjp_op2(v, OP_MUL, NULL, each, vjp_op1(v, OP_SQUARE, NULL, y)), b);
+    return true;
+}
+
 static bool vjp_maximum(Vjp *v) {
     return vjp_choice(v, false);
 }
@@ -138,6 +150,7 @@ const OpDef opdef_sub = {
     .part = PART_SUM,
     .infer = infer_binary,
     .vjp = vjp_sub,
+    .curvature = vjp_add,
     MAP(sub),
 };
 
@@ -149,6 +162,7 @@ const OpDef opdef_div = {
     .theory = "elementary",
     .infer = infer_binary,
     .vjp = vjp_div,
+    .curvature = curvature_div,
     MAP(div),
 };
 
@@ -161,6 +175,7 @@ const OpDef opdef_maximum = {
     .theory = "Goodfellow, Warde-Farley, Mirza, Courville, Bengio 2013, section 3",
     .infer = infer_binary,
     .vjp = vjp_maximum,
+    .curvature = vjp_maximum,
     MAP(maximum),
 };
 
@@ -172,6 +187,7 @@ const OpDef opdef_minimum = {
     .theory = "elementary",
     .infer = infer_binary,
     .vjp = vjp_minimum,
+    .curvature = vjp_minimum,
     MAP(minimum),
 };
 

@@ -66,6 +66,7 @@ typedef struct NormAttrs { /* LRN, LCN and gradients */
     double k, alpha, beta;
     int alpha_per;         /* 0: alpha as in the paper (per sum); 1: alpha / size (Caffe, PyTorch) */
     int region;            /* lrn: across maps at one position, or within each map */
+    bool squares;          /* LRN_BWD: every entry of the derivative squared (curvatures) */
 } NormAttrs;
 
 typedef struct BnAttrs { /* BN, INSTANCENORM and their parts */
@@ -108,6 +109,7 @@ typedef struct ResampleAttrs {
     int mode, border, gather;     /* RESAMPLE_.., BORDER_.., MAPS_.. */
     bool align;                   /* bilinear: the corners' cells stay */
     bool adjoint;                 /* the transposed map, from the result's shape to this one */
+    bool squares;                 /* every tap squared; not `scale` (curvatures) */
 } ResampleAttrs;
 /* The matrix of axis 0 (rows) or 1 (columns), as lists of taps: at[start[i] .. start[i + 1]). */
 typedef struct ResampleTap { int64_t index; double weight; } ResampleTap;

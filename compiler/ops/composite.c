@@ -2,10 +2,12 @@
  *
  * A composite names its parts once.  expand_parts puts them in its place; vjp_parts builds them a
  * second time, for their values, and goes back through them with the rule at hand: `cse` finds that
- * both are equal.  So a composite has every rule that all of its parts have.
+ * both are equal.  So a composite has every rule that all of its parts have.  With gradients of the
+ * result at hand (Vjp.gy) what goes back are second derivatives, each part being a layer.
  * theory: the chain rule; reverse accumulation as in passes/grad.c.
  */
 #include "base/bug.h"
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 /* Inputs and attributes lie in the arena: new nodes do not move them. */
@@ -88,7 +90,9 @@ static bool go_back(Back *b, NodeId id) {
     v.dy = dy;
     v.dx = dx;
     v.need = need;
-    if (!op_def[n.op]->vjp || !op_def[n.op]->vjp(&v))
+    ValueId unknown[MOST] = {0}; /* no part asks for its own gradient */
+    v.gy = b->v->gy ? unknown : NULL;
+    if (!op_def[n.op]->vjp || !(v.gy ? curvature_rule(&v) : op_def[n.op]->vjp(&v)))
         return false;
     for (int i = 0; i < n.nin; i++)
         flow(b, n.in[i], dx[i]);

@@ -109,8 +109,8 @@ static bool window_contrast(const void *attrs, int64_t kernel[2], int64_t stride
 
 #define CONTRAST(name)                                                                             \
     .attr_size = sizeof(ContrastAttrs), .attrs = name##_attrs, .nattrs = COUNT_OF(name##_attrs),   \
-    .infer = infer_contrast, .vjp = vjp_contrast, .expand = expand_parts, .parts = parts_##name,   \
-    .flops = flops_contrast, .window = window_contrast
+    .infer = infer_contrast, .vjp = vjp_contrast, .curvature = vjp_parts, .expand = expand_parts,  \
+    .parts = parts_##name, .flops = flops_contrast, .window = window_contrast
 
 const OpDef opdef_subtractive_norm = {
     .title = "subtractive local contrast normalisation",

@@ -22,7 +22,7 @@ bool curvature_rule(Vjp *v);
  * squared), and a loss whose gradient is p - target. */
 bool curvature_product(Vjp *v);
 bool curvature_loss(Vjp *v, int op);
-/* curvature_can of pooling: no window is cut off by a border. */
+/* A pool none of whose windows is cut off by a border. */
 bool whole_windows(const Graph *g, NodeId n);
 
 #endif

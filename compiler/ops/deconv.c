@@ -7,6 +7,7 @@
  * that convolution, and the order in which PyTorch's ConvTranspose2d keeps them. theory: Dumoulin,
  * Visin 2016, section 4; Long, Shelhamer, Darrell 2015, section 3.3.
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 #include <string.h>
@@ -241,6 +242,7 @@ const OpDef opdef_deconv = {
     .infer = infer_deconv,
     .params = params_deconv,
     .vjp = vjp_deconv,
+    .curvature = curvature_product,
     .expand = expand_deconv,
     .flops = flops_deconv,
     .window = window_deconv,

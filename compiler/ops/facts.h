@@ -69,7 +69,8 @@ bool vjp_identity(Vjp *v); /* dx[0] = dy[0] */
 /* The gradient of `like` from that of what its repetition was: sums over what was repeated and, if
  * `like` is one for all images, over the images. */
 ValueId vjp_repeated(Vjp *v, ValueId diff, ValueId like);
-/* Composites that are chains of other operators (OpDef.parts): composite.c. */
+/* Composites that are chains of other operators (OpDef.parts): composite.c.  vjp_parts is an
+ * OpDef.curvature too, where all parts have one. */
 void expand_parts(Graph *g, NodeId id);
 bool vjp_parts(Vjp *v);
 

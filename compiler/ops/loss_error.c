@@ -34,6 +34,7 @@ const OpDef opdef_mae = {
     .nattrs = COUNT_OF(mae_attrs),
     .infer = infer_mae,
     .vjp = vjp_mae,
+    .curvature_else = "mse(a, b) has second derivatives; those of mae are 0",
     .flops = flops_loss,
     .lower = lower_mae,
     .choose = choose_images,

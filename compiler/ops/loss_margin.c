@@ -7,6 +7,7 @@
  * score. theory: Crammer, Singer 2001, equation (2); Fan et al. 2008 (LIBLINEAR), section 2; Tang
  * 2013, "Deep learning using linear support vector machines", equations (6) and (8).
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 #define WEIGHT ATTR_FLOAT(LossAttrs, weight, false, "1", 0, 1e9, "factor in the sum of losses")
@@ -35,6 +36,37 @@ static bool vjp_hinge(Vjp *v) {
     return vjp_loss(v, OP_HINGE_BWD);
 }
 
+/* 2 weight wherever something is missing to the margin, which is where there is a gradient. */
+static bool curvature_hinge(Vjp *v) {
+    const Node *node = vjp_node(v);
+    LossAttrs a = *(const LossAttrs *)node->attrs;
+    CurveAttrs flat = {.by = 0, .shift = 2 * a.weight};
+    ValueId x = node->in[0], label = node->in[1];
+    a.weight = 1;
+    if (!v->need[0])
+        return true;
+    ValueId g = vjp_op1(v, OP_ABS, NULL, vjp_op2(v, OP_HINGE_BWD, &a, x, label));
+    v->dx[0] = vjp_op2(v, OP_RELU_BWD, NULL, vjp_op1(v, OP_SCALE, &flat, x), g);
+    return true;
+}
+
+static bool hinge_bends(const Graph *g, NodeId n) {
+    return ((const LossAttrs *)graph_n(g, n)->attrs)->power == 2;
+}
+
+/* weight / count p (1 - p); a second layer enters as a line. */
+static bool curvature_logistic(Vjp *v) {
+    const Node *node = vjp_node(v);
+    const LossAttrs *a = node->attrs;
+    ValueId x = node->in[0];
+    CurveAttrs flat = {.by = 0, .shift = a->weight / value_elems(v->g, x)};
+    if (!v->need[0])
+        return true;
+    ValueId p = vjp_op1(v, OP_SIGMOID, NULL, x);
+    v->dx[0] = vjp_op2(v, OP_SIGMOID_BWD, NULL, vjp_op1(v, OP_SCALE, &flat, x), p);
+    return true;
+}
+
 static bool vjp_logistic(Vjp *v) {
     if (graph_v(v->g, vjp_node(v)->in[1])->shape.rank > 0)
         return vjp_error(v, ERROR_LOGISTIC);
@@ -57,6 +89,9 @@ const OpDef opdef_hinge = {
     TABLE(hinge_attrs),
     .infer = infer_hinge,
     .vjp = vjp_hinge,
+    .curvature = curvature_hinge,
+    .curvature_can = hinge_bends,
+    .curvature_else = "hinge(power = 2), which is the default, has second derivatives",
     .flops = flops_loss,
     .lower = lower_hinge,
     .choose = choose_images,
@@ -87,6 +122,7 @@ const OpDef opdef_logistic = {
     TABLE(logistic_attrs),
     .infer = infer_logistic,
     .vjp = vjp_logistic,
+    .curvature = curvature_logistic,
     .flops = flops_loss,
     .lower = lower_logistic,
     .choose = choose_images,

@@ -13,6 +13,7 @@
  */
 #include <stdio.h>
 
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 #define WINDOW_ATTRS(what)                                                                         \
@@ -28,6 +29,11 @@ static const AttrDesc lrn_attrs[] = {
     WINDOW_ATTRS("maps in the window, odd; rows and columns with region = within"),
     ATTR_ENUM(NormAttrs, region, "across", "across|within",
               "the maps around at one position, or a square window of each map"),
+};
+
+static const AttrDesc lrn_bwd_attrs[] = {
+    WINDOW_ATTRS("maps in the window, odd"),
+    ATTR_HIDDEN(NormAttrs, squares, AT_BOOL, "no"),
 };
 
 static bool infer_norm(Infer *inf) {
@@ -112,6 +118,19 @@ static bool vjp_lrn(Vjp *v) {
     return good;
 }
 
+/* Across maps: the derivative's own entries, squared.  Within maps the sum of squares and the
+ * product are layers of their own. */
+static bool curvature_lrn(Vjp *v) {
+    const Node *node = vjp_node(v);
+    NormAttrs a = *(const NormAttrs *)node->attrs;
+    if (is_within(v->g, v->node))
+        return vjp_parts(v);
+    a.squares = true;
+    if (v->need[0])
+        v->dx[0] = vjp_op2(v, OP_LRN_BWD, &a, node->in[0], v->dy[0]);
+    return true;
+}
+
 static bool window_lrn(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]) {
     const NormAttrs *a = attrs;
     for (int d = 0; d < 2; d++) {
@@ -151,6 +170,7 @@ const OpDef opdef_lrn = {
     .theory = "Krizhevsky, Sutskever, Hinton 2012, section 3.3",
     .infer = infer_lrn,
     .vjp = vjp_lrn,
+    .curvature = curvature_lrn,
     .parts = parts_lrn,
     .expand = expand_lrn, /* within maps alone */
     .window = window_lrn,
@@ -162,12 +182,12 @@ const OpDef opdef_lrn_bwd = {
     .title = "gradient of lrn",
     .formula =
         "diff_src[i] = g[i] s[i]^-beta - 2 a beta src[i] * sum over j in W(i) of g[j] src[j] "
-        "s[j]^(-beta-1), g = diff_dst",
-    .doc = "The adjoint of lrn's derivative at src.",
+        "s[j]^(-beta-1), g = diff_dst;  squares: sum over j of (d dst[j] / d src[i])^2 g[j]",
+    .doc = "The adjoint of lrn's derivative at src; or of that matrix with every entry squared.",
     .theory = "differentiation of Krizhevsky et al. 2012, section 3.3",
     .infer = infer_norm_bwd,
     .lower = lower_lrn_bwd,
-    NORM_COMMON(flops_norm2, lrn_attrs),
+    NORM_COMMON(flops_norm2, lrn_bwd_attrs),
 };
 
 const OpDef opdef_lcn = {

@@ -11,6 +11,7 @@
  * theory: Ioffe, Szegedy 2015, algorithms 1 and 2 and the gradients of section 3; Ulyanov et al.
  * 2016 (instances).
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 enum { SRC, WEIGHT, BIAS, MEAN, VARIANCE };
@@ -205,7 +206,7 @@ static void expand_bn(Graph *g, NodeId id) {
     Node n = *graph_n(g, id); /* new nodes may move the table */
     const BnAttrs *a = n.attrs;
     Parts p = parts_of(g, &n);
-    if (!a->infer) {
+    if (!a->infer && a->momentum > 0) {
         BnAttrs running = {.eps = a->eps, .momentum = a->momentum};
         ValueId mean[2] = {n.in[MEAN], p.mean}, variance[2] = {n.in[VARIANCE], p.variance};
         graph_node(g, OP_BN_RUNNING, &running, 2, mean);
@@ -258,6 +259,30 @@ static bool vjp_bn(Vjp *v) {
     return true;
 }
 
+/* Statistics couple all numbers of a channel, so they count as constants: a line per channel.
+ * h_src = scale^2 h, h_bias = sum of h, h_weight = sum of h ((src - mean) / s)^2. */
+static bool curvature_bn(Vjp *v) {
+    Node node = *vjp_node(v);
+    Graph *g = v->g;
+    Parts p = parts_of(g, &node);
+    CurveAttrs zero = {.by = 0}, one = {.by = 0, .shift = 1};
+    ValueId h = v->dy[0];
+    if (v->need[SRC])
+        v->dx[SRC] = vjp_op2(v, OP_CHANNEL_MUL, NULL, h, vjp_op1(v, OP_SQUARE, NULL, p.scale));
+    if (v->need[BIAS])
+        v->dx[BIAS] = over_images(v, h);
+    if (!v->need[WEIGHT])
+        return true;
+    BnAttrs a = {.eps = p.a.eps, .cells = 1};
+    ValueId line[4] = {p.mean, p.variance, vjp_op1(v, OP_SCALE, &one, node.in[WEIGHT]),
+                       vjp_op1(v, OP_SCALE, &zero, node.in[WEIGHT])};
+    const ValueId *out = graph_n(g, graph_node(g, OP_BN_SCALE, &a, 4, line))->out;
+    ValueId unit = vjp_op3(v, OP_SCALE_SHIFT, NULL, node.in[SRC], out[0], out[1]);
+    ValueId square = vjp_op1(v, OP_SQUARE, NULL, unit);
+    v->dx[WEIGHT] = over_images(v, vjp_op2(v, OP_MUL, NULL, square, h));
+    return true;
+}
+
 /* ---- costs ---- */
 
 static double flops_src4(const Graph *g, NodeId n) {
@@ -289,6 +314,7 @@ const OpDef opdef_bn = {
     .infer = infer_bn,
     .params = params_bn,
     .vjp = vjp_bn,
+    .curvature = curvature_bn,
     .expand = expand_bn,
     .flops = flops_out6,
 };
@@ -306,6 +332,7 @@ const OpDef opdef_instancenorm = {
     .infer = infer_instancenorm,
     .params = params_instancenorm,
     .vjp = vjp_bn,
+    .curvature = curvature_bn,
     .expand = expand_instancenorm,
     .flops = flops_out6,
 };

@@ -2,6 +2,9 @@
  *
  * lrn:  b_i = x_i s_i^-beta,  s_i = k + a sum_{j in W(i)} x_j^2         (Krizhevsky 2012, 3.3)
  *       dx_i = g_i s_i^-beta - 2 a beta x_i sum_{j in W(i)} g_j x_j s_j^(-beta-1)
+ *       with every entry of that matrix squared:
+ *       dx_i = g_i s_i^-2beta (1 - 4 a beta x_i^2 / s_i)
+ *            + (2 a beta x_i)^2 sum_{j in W(i)} g_j (x_j s_j^(-beta-1))^2
  * lcn:  the same on v = x - mean over W(i) of x; dx = dv - M^T dv with M the window mean.
  * W(i) are the `size` maps around i that exist; a = alpha, or alpha / size (attribute alpha_per).
  * A few pixels of a row, all maps, stay in scratch, block after block as in memory, with zero blocks
@@ -171,6 +174,15 @@ static void put_result(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     emit_result(k, m, n, y, x, cb, em_fmul(e, v, power));
 }
 
+/* The squares' terms: direct = g s^-2beta (1 - 4 a beta v^2 / s), crossing = g (v s^(-beta-1))^2. */
+static void put_squares(KernelCtx *k, const Norm *m, Val x, Val cb, Val plain, Val v_over_s, Val v) {
+    Emit *e = k->e;
+    Val share = em_fmul(e, em_fmul(e, v, v_over_s), em_vec(e, -4 * alpha_of(m->a) * m->a->beta));
+    Val crossing = em_fmul(e, plain, em_fmul(e, v_over_s, v_over_s));
+    em_store(e, cell(k, m, 2, x, cb), 0, em_fma(e, plain, share, plain), true);
+    em_store(e, cell(k, m, 3, x, cb), 0, crossing, true);
+}
+
 /* buffer 2 = g s^-beta, buffer 3 = g v s^(-beta-1) */
 static void put_terms(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     Emit *e = k->e;
@@ -179,6 +191,10 @@ static void put_terms(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {
     Val s = scale_sum(k, m, x, cb);
     Val power = em_pow_neg(e, s, m->a->beta), direct = em_fmul(e, g, power);
     Val inverse = em_pow_neg_inverse(e, s, m->a->beta, power);
+    if (m->a->squares) {
+        put_squares(k, m, x, cb, em_fmul(e, direct, power), em_fmul(e, v, inverse), v);
+        return;
+    }
     em_store(e, cell(k, m, 2, x, cb), 0, direct, true);
     em_store(e, cell(k, m, 3, x, cb), 0, em_fmul(e, em_fmul(e, direct, v), inverse), true);
 }
@@ -188,7 +204,10 @@ static Val input_gradient(KernelCtx *k, const Norm *m, Val x, Val cb) {
     Val v = em_load(e, cell(k, m, 0, x, cb), 0, true);
     Val direct = em_load(e, cell(k, m, 2, x, cb), 0, true);
     Val cross = em_fmul(e, v, window_sum(k, m, cell(k, m, 3, x, cb)));
-    return em_fma(e, cross, em_vec(e, -2 * alpha_of(m->a) * m->a->beta), direct);
+    double factor = -2 * alpha_of(m->a) * m->a->beta;
+    if (!m->a->squares)
+        return em_fma(e, cross, em_vec(e, factor), direct);
+    return em_fma(e, em_fmul(e, cross, v), em_vec(e, factor * factor), direct);
 }
 
 static void put_gradient(KernelCtx *k, Norm *m, Val n, Val y, Val x, Val cb) {

@@ -7,6 +7,7 @@
  * that looking computes it once. theory: Ha, Dai, Le 2017, "HyperNetworks", section 3.1; Vincent et
  * al. 2010 (tied weights).
  */
+#include "ops/curvature.h"
 #include "ops/facts.h"
 
 /* ---- vdense ---- */
@@ -85,6 +86,7 @@ const OpDef opdef_vdense = {
     .infer = infer_vdense,
     .params = params_vdense,
     .vjp = vjp_vdense,
+    .curvature = curvature_product,
     .flops = flops_vdense,
     .lower = lower_vdense,
     .choose = choose_vdense,
@@ -178,6 +180,7 @@ const OpDef opdef_repack = {
     .nattrs = COUNT_OF(repack_attrs),
     .infer = infer_repack,
     .vjp = vjp_repack,
+    .curvature = vjp_repack,
     .flops = flops_none,
     .lower = lower_repack,
     .choose = choose_repack,

@@ -105,14 +105,24 @@ static bool vjp_avgpool(Vjp *v) {
     return true;
 }
 
-/* Each cell counts 1 / cells in its window; squared, where all windows are whole. */
+/* Each cell counts 1 / cells in its window, squared.  Where windows differ, a pool of ones tells
+ * how many cells each has. */
 static bool curvature_avgpool(Vjp *v) {
-    const PoolAttrs *a = vjp_node(v)->attrs;
-    CurveAttrs share = {.by = 1 / (double)(a->kernel[0] * a->kernel[1])};
-    if (!vjp_avgpool(v))
-        return false;
-    if (v->need[0])
-        v->dx[0] = vjp_op1(v, OP_SCALE, &share, v->dx[0]);
+    ValueId src = vjp_node(v)->in[0], each;
+    PoolAttrs all = *(const PoolAttrs *)vjp_node(v)->attrs;
+    double cells = (double)(all.kernel[0] * all.kernel[1]);
+    CurveAttrs share = {.by = 1 / cells}, one = {.by = 0, .shift = 1}, count = {.by = cells};
+    if (!v->need[0])
+        return true;
+    if (all.count_pad || whole_windows(v->g, v->node)) {
+        each = vjp_op1(v, OP_SCALE, &share, v->dy[0]);
+    } else {
+        all.count_pad = true;
+        ValueId ones = vjp_op1(v, OP_AVGPOOL, &all, vjp_op1(v, OP_SCALE, &one, src));
+        each = vjp_op2(v, OP_DIV, NULL, v->dy[0], vjp_op1(v, OP_SCALE, &count, ones));
+    }
+    PoolAttrs a = with_src(v);
+    v->dx[0] = vjp_op1(v, OP_AVGPOOL_BWD, &a, each);
     return true;
 }
 
@@ -187,7 +197,6 @@ const OpDef opdef_avgpool = {
     .infer = infer_pool,
     .vjp = vjp_avgpool,
     .curvature = curvature_avgpool,
-    .curvature_can = whole_windows,
     .flops = flops_pool,
     .window = window_pool,
     .lower = lower_avgpool,

@@ -101,7 +101,8 @@ static double flops_in1(const Graph *g, NodeId n) {
 }
 
 #define PARTS(name)                                                                                \
-    .vjp = vjp_parts, .expand = expand_parts, .parts = parts_##name, .flops = flops_in1
+    .vjp = vjp_parts, .curvature = vjp_parts, .expand = expand_parts, .parts = parts_##name,       \
+    .flops = flops_in1
 
 const OpDef opdef_global_avgpool = {
     .title = "mean of every map",

@@ -101,6 +101,7 @@ const OpDef opdef_lp_pool = {
     .nattrs = COUNT_OF(lp_attrs),
     .infer = infer_lp,
     .vjp = vjp_parts,
+    .curvature = vjp_parts,
     .expand = expand_parts,
     .parts = parts_lp,
     .flops = flops_lp,

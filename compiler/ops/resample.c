@@ -33,6 +33,7 @@ static const AttrDesc resample_attrs[] = {
      true},
     ATTR_HIDDEN(ResampleAttrs, align, AT_BOOL, "no"),
     ATTR_HIDDEN(ResampleAttrs, adjoint, AT_BOOL, "no"),
+    ATTR_HIDDEN(ResampleAttrs, squares, AT_BOOL, "no"),
 };
 
 ResampleAttrs resample_same(const Shape *src) {
@@ -131,6 +132,8 @@ ResampleAxis resample_axis(Arena *keep, const ResampleAttrs *a, int axis, int64_
                       ARENA_ARRAY(keep, to * most + 1, ResampleTap)};
     for (int64_t i = 0; i < to; i++)
         m.start[i + 1] = m.start[i] + taps_of(a, axis, i, from, to, m.at + m.start[i]);
+    for (int64_t k = 0; k < m.start[to] && a->squares; k++)
+        m.at[k].weight *= m.at[k].weight;
     return a->adjoint ? transposed(keep, &m, out) : m;
 }
 
@@ -165,6 +168,18 @@ static bool vjp_resample(Vjp *v) {
     return true;
 }
 
+/* A product of rows' and columns' taps is squared where both are. */
+static bool curvature_resample(Vjp *v) {
+    Node *node = graph_n(v->g, v->node);
+    ResampleAttrs once = *(const ResampleAttrs *)node->attrs, a = once;
+    a.squares = true;
+    a.scale *= a.scale;
+    memcpy(node->attrs, &a, sizeof a);
+    bool good = vjp_resample(v);
+    memcpy(graph_n(v->g, v->node)->attrs, &once, sizeof once);
+    return good;
+}
+
 const OpDef opdef_resample = {
     .title = "cells moved and mixed along rows and columns",
     .formula = "dst[c,y,x] = scale * sum over v, u of R[y,v] * C[x,u] * src[c + first, v, u]",
@@ -175,6 +190,7 @@ const OpDef opdef_resample = {
     .nattrs = COUNT_OF(resample_attrs),
     .infer = infer_resample,
     .vjp = vjp_resample,
+    .curvature = curvature_resample,
     .flops = flops_out2,
     .lower = lower_resample,
     .choose = choose_rows,

@@ -28,6 +28,23 @@ static bool vjp_softmax(Vjp *v) {
     return true;
 }
 
+/* sum over j of (p[j] ([i = j] - p[i]))^2 h[j] = p[i]^2 ((1 - 2 p[i]) h[i] + sum of p[j]^2 h[j]) */
+static bool curvature_softmax(Vjp *v) {
+    ValueId p = vjp_node(v)->out[0], h = v->dy[0];
+    const Shape *s = &graph_v(v->g, p)->shape;
+    SumToAttrs maps = {.dim = {1, 1, 1}, .rank = s->rank};
+    for (int d = 1; d < s->rank; d++)
+        maps.dim[d] = s->dim[d];
+    CurveAttrs line = {.by = -2, .shift = 1};
+    if (!v->need[0])
+        return true;
+    ValueId square = vjp_op1(v, OP_SQUARE, NULL, p);
+    ValueId all = vjp_op1(v, OP_SUM_TO, &maps, vjp_op2(v, OP_MUL, NULL, square, h));
+    ValueId own = vjp_op2(v, OP_MUL, NULL, vjp_op1(v, OP_SCALE, &line, p), h);
+    v->dx[0] = vjp_op2(v, OP_MUL, NULL, square, vjp_op2(v, OP_ADD, NULL, own, all));
+    return true;
+}
+
 const OpDef opdef_softmax = {
     .title = "softmax over channels",
     .formula = "dst[c] = exp(src[c]) / sum over k of exp(src[k])",
@@ -37,6 +54,7 @@ const OpDef opdef_softmax = {
     .theory = "Bridle 1990",
     .infer = infer_softmax,
     .vjp = vjp_softmax,
+    .curvature = curvature_softmax,
     .flops = flops_out10,
     .lower = lower_softmax,
     .lanes = lanes_softmax,
@@ -143,13 +161,17 @@ static bool curvature_lenet_map(Vjp *v) {
     return curvature_loss(v, OP_LENET_MAP_BWD);
 }
 
-/* 2 weight / C everywhere */
+/* 2 weight / count everywhere, for both of two layers */
 static bool curvature_mse(Vjp *v) {
     const Node *node = vjp_node(v);
     const LossAttrs *a = node->attrs;
-    CurveAttrs flat = {.by = 0, .shift = 2 * a->weight / value_elems(v->g, node->in[0])};
-    if (v->need[0])
-        v->dx[0] = vjp_op1(v, OP_SCALE, &flat, node->in[0]);
+    ValueId x = node->in[0];
+    CurveAttrs flat = {.by = 0, .shift = 2 * a->weight / value_elems(v->g, x)};
+    if (!v->need[0] && !v->need[1])
+        return true;
+    ValueId h = vjp_op1(v, OP_SCALE, &flat, x);
+    for (int i = 0; i < 2; i++)
+        v->dx[i] = v->need[i] ? h : 0;
     return true;
 }
 
@@ -220,6 +242,7 @@ const OpDef opdef_cross_entropy = {
     .vjp = vjp_cross_entropy,
     .curvature = curvature_cross_entropy,
     .curvature_can = of_label,
+    .curvature_else = "with a map of labels, sgd(..) trains; sdlm wants one label per image",
     .flops = flops_loss,
     .lower = lower_cross_entropy,
     .lanes = lanes_cross_entropy,
@@ -244,7 +267,6 @@ const OpDef opdef_mse = {
     .infer = infer_mse,
     .vjp = vjp_mse,
     .curvature = curvature_mse,
-    .curvature_can = of_label,
     .flops = flops_loss,
     .lower = lower_mse,
     .lanes = lanes_mse,

@@ -55,6 +55,27 @@ static bool vjp_hard_threshold(Vjp *v) {
     return vjp_threshold(v, false);
 }
 
+/* Entries of the derivative are 0, 1 and, for tau, -1. */
+static bool curvature_threshold(Vjp *v, bool soft) {
+    const Node *node = vjp_node(v);
+    ValueId y = node->out[0], tau = node->nin > 1 ? node->in[1] : 0;
+    bool moved = soft && tau && v->need[1];
+    if (!v->need[0] && !moved)
+        return true;
+    ValueId passed = vjp_op2(v, OP_THRESHOLD_BWD, NULL, v->dy[0], y);
+    v->dx[0] = v->need[0] ? passed : 0;
+    if (moved)
+        v->dx[1] = vjp_repeated(v, passed, tau);
+    return true;
+}
+
+static bool curvature_soft_threshold(Vjp *v) {
+    return curvature_threshold(v, true);
+}
+static bool curvature_hard_threshold(Vjp *v) {
+    return curvature_threshold(v, false);
+}
+
 #define TABLE                                                                                      \
     .attr_size = sizeof(ThresholdAttrs), .attrs = threshold_attrs,                                 \
     .nattrs = COUNT_OF(threshold_attrs)
@@ -72,6 +93,7 @@ const OpDef opdef_soft_threshold = {
     TABLE,
     .infer = infer_threshold,
     .vjp = vjp_soft_threshold,
+    .curvature = curvature_soft_threshold,
     MAP(soft_threshold),
 };
 
@@ -85,6 +107,7 @@ const OpDef opdef_hard_threshold = {
     TABLE,
     .infer = infer_threshold,
     .vjp = vjp_hard_threshold,
+    .curvature = curvature_hard_threshold,
     MAP(hard_threshold),
 };
 

@@ -157,6 +157,7 @@ const OpDef opdef_reshape = {
     .part = PART_MOVES,
     .infer = infer_reshape,
     .vjp = vjp_parts,
+    .curvature = vjp_parts,
     .expand = expand_parts,
     .parts = parts_reshape,
     .flops = flops_none,

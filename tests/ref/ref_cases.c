@@ -237,30 +237,35 @@ static const struct NormCase {
     Shape src;
     NormAttrs a;
 } norm_case[] = {
-    {"one map", S3(1, 2, 3), {1, 1, 1, 0.5, 0, NORM_ACROSS}},
-    {"AlexNet's constants", S3(9, 2, 3), {5, 2, 1e-4, 0.75, 0, NORM_ACROSS}},
-    {"strong, per sum", S3(9, 3, 2), {5, 1, 0.7, 0.75, 0, NORM_ACROSS}},
-    {"strong, per size", S3(9, 3, 2), {5, 1, 0.7, 0.75, 1, NORM_ACROSS}},
-    {"window wider than the maps", S3(3, 2, 2), {7, 1, 1, 0.5, 1, NORM_ACROSS}},
-    {"17 maps, window 3", S3(17, 1, 5), {3, 1, 0.5, 1, 0, NORM_ACROSS}},
-    {"window 1", S3(4, 2, 2), {1, 0.5, 1, 0.5, 0, NORM_ACROSS}},
-    {"33 maps, window 9", S3(33, 1, 1), {9, 2, 1, 0.75, 1, NORM_ACROSS}},
-    {"beta 0", S3(6, 2, 1), {3, 1, 1, 0, 0, NORM_ACROSS}},
+    {"one map", S3(1, 2, 3), {1, 1, 1, 0.5, 0, NORM_ACROSS, false}},
+    {"AlexNet's constants", S3(9, 2, 3), {5, 2, 1e-4, 0.75, 0, NORM_ACROSS, false}},
+    {"strong, per sum", S3(9, 3, 2), {5, 1, 0.7, 0.75, 0, NORM_ACROSS, false}},
+    {"strong, per size", S3(9, 3, 2), {5, 1, 0.7, 0.75, 1, NORM_ACROSS, false}},
+    {"window wider than the maps", S3(3, 2, 2), {7, 1, 1, 0.5, 1, NORM_ACROSS, false}},
+    {"17 maps, window 3", S3(17, 1, 5), {3, 1, 0.5, 1, 0, NORM_ACROSS, false}},
+    {"window 1", S3(4, 2, 2), {1, 0.5, 1, 0.5, 0, NORM_ACROSS, false}},
+    {"33 maps, window 9", S3(33, 1, 1), {9, 2, 1, 0.75, 1, NORM_ACROSS, false}},
+    {"beta 0", S3(6, 2, 1), {3, 1, 1, 0, 0, NORM_ACROSS, false}},
     /* within maps: lrn alone, its gradient goes through its parts */
-    {"within, one cell", S3(3, 1, 1), {3, 1, 1, 0.75, 1, NORM_WITHIN}},
-    {"within, Caffe's", S3(32, 7, 5), {3, 1, 5e-5, 0.75, 1, NORM_WITHIN}},
-    {"within, strong, per size", S3(9, 4, 6), {3, 1, 2, 0.75, 1, NORM_WITHIN}},
-    {"within, strong, per sum", S3(5, 6, 3), {5, 2, 0.3, 0.5, 0, NORM_WITHIN}},
-    {"within, larger than the map", S3(17, 3, 2), {7, 0.5, 1, 1, 1, NORM_WITHIN}},
-    {"within, window 1", S3(4, 3, 3), {1, 1, 0.5, 0.75, 0, NORM_WITHIN}},
-    {"within, one row", S3(33, 1, 9), {5, 1, 1, 0.75, 0, NORM_WITHIN}},
-    {"within, 16 maps", S3(16, 8, 8), {3, 1, 0.1, 2, 1, NORM_WITHIN}},
+    {"within, one cell", S3(3, 1, 1), {3, 1, 1, 0.75, 1, NORM_WITHIN, false}},
+    {"within, Caffe's", S3(32, 7, 5), {3, 1, 5e-5, 0.75, 1, NORM_WITHIN, false}},
+    {"within, strong, per size", S3(9, 4, 6), {3, 1, 2, 0.75, 1, NORM_WITHIN, false}},
+    {"within, strong, per sum", S3(5, 6, 3), {5, 2, 0.3, 0.5, 0, NORM_WITHIN, false}},
+    {"within, larger than the map", S3(17, 3, 2), {7, 0.5, 1, 1, 1, NORM_WITHIN, false}},
+    {"within, window 1", S3(4, 3, 3), {1, 1, 0.5, 0.75, 0, NORM_WITHIN, false}},
+    {"within, one row", S3(33, 1, 9), {5, 1, 1, 0.75, 0, NORM_WITHIN, false}},
+    {"within, 16 maps", S3(16, 8, 8), {3, 1, 0.1, 2, 1, NORM_WITHIN, false}},
 };
 enum { NORM_WITHIN_CASES = 8 };
 
 static RefCase norm_family(Arena *keep, int op, int i) {
-    RefCase r = {.what = norm_case[i].what, .attrs = &norm_case[i].a};
-    (void)keep;
+    enum { ACROSS = COUNT(norm_case) - NORM_WITHIN_CASES };
+    bool squares = op == OP_LRN_BWD && i >= ACROSS;
+    i -= squares ? ACROSS : 0;
+    NormAttrs *a = ARENA_NEW(keep, NormAttrs);
+    *a = norm_case[i].a;
+    a->squares = squares;
+    RefCase r = {.what = norm_case[i].what, .attrs = a};
     add_input(&r, REF_DATA, norm_case[i].src);
     if (op == OP_LRN_BWD || op == OP_LCN_BWD)
         add_input(&r, REF_DATA, norm_case[i].src);
@@ -448,7 +453,7 @@ static const struct {
     [OP_AVGPOOL] = {pool_family, COUNT(pool_case)},
     [OP_AVGPOOL_BWD] = {pool_family, COUNT(pool_case)},
     [OP_LRN] = {norm_family, COUNT(norm_case)},
-    [OP_LRN_BWD] = {norm_family, COUNT(norm_case) - NORM_WITHIN_CASES},
+    [OP_LRN_BWD] = {norm_family, 2 * (COUNT(norm_case) - NORM_WITHIN_CASES)}, /* plain, squares */
     [OP_LCN] = {norm_family, COUNT(norm_case) - NORM_WITHIN_CASES},
     [OP_LCN_BWD] = {norm_family, COUNT(norm_case) - NORM_WITHIN_CASES},
     [OP_BN] = {bn_family, COUNT(bn_src)},

@@ -278,6 +278,16 @@ static void column_forward(Column *k, const RefTensor *src, bool center, int64_t
 /* dv from g: y_i depends on v_i directly and on every v_j of its window through s_i */
 static void column_backward(Column *k) {
     double a = k->a->alpha_per ? k->a->alpha / (double)k->a->size : k->a->alpha;
+    if (k->a->squares) {
+        FOR(j, k->maps) k->dv[j] = 0;
+        FOR(i, k->maps) FOR(j, k->maps) {
+            double entry = i == j ? pow(k->s[j], -k->a->beta) : 0;
+            if (in_window(k, i, j))
+                entry += k->v[i] * -k->a->beta * pow(k->s[i], -k->a->beta - 1) * 2 * a * k->v[j];
+            k->dv[j] += k->g[i] * entry * entry;
+        }
+        return;
+    }
     FOR(j, k->maps) k->dv[j] = k->g[j] * pow(k->s[j], -k->a->beta);
     FOR(i, k->maps) FOR(j, k->maps) if (in_window(k, i, j))
         k->dv[j] += k->g[i] * k->v[i] * -k->a->beta * pow(k->s[i], -k->a->beta - 1) * 2 * a *

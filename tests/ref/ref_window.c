@@ -222,8 +222,8 @@ void ref_divisive_norm(const RefCall *r) {
 
 /* ---- resample: weight of cell v of `in` in cell i of `out` ---- */
 
-static double entry(const ResampleAttrs *a, int axis, int64_t i, int64_t v, int64_t in,
-                    int64_t out) {
+static double plain_entry(const ResampleAttrs *a, int axis, int64_t i, int64_t v, int64_t in,
+                          int64_t out) {
     if (a->mode == RESAMPLE_COPY)
         return folded(i * a->step[axis] + (axis ? a->from_x : a->from_y), in, a->border) == v;
     if (a->mode == RESAMPLE_NEAREST)
@@ -241,6 +241,12 @@ static double entry(const ResampleAttrs *a, int axis, int64_t i, int64_t v, int6
         mine += cell == v ? exp(-d * d / 2) : 0;
     }
     return mine / sum;
+}
+
+static double entry(const ResampleAttrs *a, int axis, int64_t i, int64_t v, int64_t in,
+                    int64_t out) {
+    double e = plain_entry(a, axis, i, v, in, out);
+    return a->squares ? e * e : e;
 }
 
 void ref_resample(const RefCall *r) {
@@ -415,6 +421,11 @@ static const WindowCase resample_case[] = {
      S3(3, 5, 4),
      {.resample = {TO(3, 5, 4), .step = {1, 1}, .kernel = {4, 9}, .sigma_y = 1, .sigma_x = 2.25,
                    .scale = 0.5, .mode = RESAMPLE_BLUR, .adjoint = true}},
+     true},
+    {"blur 3x5, squares, back",
+     S3(5, 4, 7),
+     {.resample = {TO(5, 4, 7), .step = {1, 1}, .kernel = {3, 5}, .sigma_y = 0.75, .sigma_x = 1.25,
+                   .scale = 0.25, .mode = RESAMPLE_BLUR, .adjoint = true, .squares = true}},
      true},
     {"nearest back",
      S3(16, 6, 9),

@@ -295,7 +295,7 @@ static bool rule_exists(int op, const void *attrs, Shape s, Rule rule, bool *ide
 
 static void rules_of_single_operators(void) {
     static const int refusing[] = {OP_TANH, OP_STANH, OP_SIGMOID, OP_SOFTMAX};
-    static const NormAttrs norm = {5, 2, 1e-4, 0.75, 0, NORM_ACROSS};
+    static const NormAttrs norm = {5, 2, 1e-4, 0.75, 0, NORM_ACROSS, false};
     static const DropoutAttrs drop = {.rate = 0.5, .infer = true};
     Shape s = {3, {6, 2, 2}};
     bool identity;

@@ -258,7 +258,7 @@ static void other_refusals(void) {
     refuses(OP_MAXPOOL, &p, 1, &(Shape)S3(1, 40, 40), "E0303",
             "a max pool's window may have at most 256 cells, 17x17 has 289",
             "two pools behind each other see the same window");
-    NormAttrs n = {4, 2, 1e-4, 0.75, 0, NORM_ACROSS};
+    NormAttrs n = {4, 2, 1e-4, 0.75, 0, NORM_ACROSS, false};
     refuses(OP_LRN, &n, 1, &img, "E0303", "window size 4: must be odd and positive",
             "the window is centred on its map");
     Shape branches[2] = {S3(64, 28, 28), S3(32, 26, 26)};

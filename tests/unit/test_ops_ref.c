@@ -436,7 +436,7 @@ static void dropout_keeps_the_mean(void) {
 static void lrn_alpha(void) {
     double x[5] = {1, 2, 3, 4, 5}, y[5];
     RefTensor in = {{3, {5, 1, 1}}, 1, x}, out = {{3, {5, 1, 1}}, 1, y};
-    NormAttrs a = {5, 2, 0.1, 0.75, 0, NORM_ACROSS};
+    NormAttrs a = {5, 2, 0.1, 0.75, 0, NORM_ACROSS, false};
     RefCall call = {.attrs = &a, .n = 1, .nin = 1, .in = &in, .out = &out};
     ref_op[OP_LRN](&call);
     CU_ASSERT_DOUBLE_EQUAL(y[2], 3 / pow(2 + 0.1 * 55, 0.75), 1e-14);
