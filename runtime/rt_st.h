@@ -1,4 +1,5 @@
-/* rt_st.h: what the reader and the writer of safetensors share; private to those two files. */
+/* rt_st.h: what the reader and the writer of safetensors share; private to those two
+ * files but for rt_file_digest. */
 #ifndef RT_ST_H
 #define RT_ST_H
 
@@ -17,5 +18,7 @@ struct st_hash *st_hash_begin(rt_error *err); /* NULL: no memory */
 void st_hash_add(struct st_hash *hash, const void *data, size_t n);
 /* Writes 32 lower-case digits and a 0; releases hash (NULL is allowed: digits of nothing). */
 void st_hash_end(struct st_hash *hash, char digits[ST_HASH_DIGITS + 1]);
+/* XXH3-128 of a whole file, as `xxh128sum` prints it. */
+int rt_file_digest(const char *path, char digits[ST_HASH_DIGITS + 1], rt_error *err);
 
 #endif

@@ -57,6 +57,24 @@ void st_hash_end(struct st_hash *hash, char digits[ST_HASH_DIGITS + 1]) {
              (unsigned long long)h.low64);
 }
 
+int rt_file_digest(const char *path, char digits[ST_HASH_DIGITS + 1], rt_error *err) {
+    int fd = -1;
+    int64_t size = 0;
+    if (rt_io_open_read(path, &fd, &size, err))
+        return err->code;
+    struct st_hash *hash = st_hash_begin(err);
+    unsigned char *chunk = rt_alloc(ST_CHUNK, 1, "checksum", err);
+    for (int64_t at = 0; at < size && !err->code; at += ST_CHUNK) {
+        size_t n = size - at < ST_CHUNK ? (size_t)(size - at) : ST_CHUNK;
+        if (rt_io_pread(fd, path, chunk, n, at, err) == 0)
+            st_hash_add(hash, chunk, n);
+    }
+    st_hash_end(hash, digits);
+    rt_free(chunk);
+    rt_io_close(fd);
+    return err->code;
+}
+
 /* --- collecting ----------------------------------------------------------------------------------
  */
 

@@ -1,32 +1,57 @@
 /* rt_report.c: one HTML page with everything a trained network can show: its layers, its accuracy
- * and confusions, its loss curve, filters, activations, the nine strongest activations of each map
- * with their projections, saliency and guided backpropagation of a few pictures.
+ * and confusions, its loss curve, and the sheets of the jobs of rt_jobs.h, under each the command
+ * that makes it alone.
  *
- * ensures: one file, no script, no external reference; pictures are embedded (base64), plots are
- * inline SVG; names from data are escaped.
+ * ensures: index.html in a folder: no script, nothing from outside the folder; pictures are embedded
+ * (base64) until the page has PAGE_MAX bytes, then lie beside it; plots are inline SVG; names from
+ * data are escaped.  The same bytes for any number of threads.
  */
-#include "rt_viz.h"
-
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_diagram.h"
 #include "rt_io.h"
+#include "rt_jobs.h"
 #include "rt_log.h"
+#include "rt_st.h"
 #include "rt_svg.h"
 
 static const char style[] =
-    "body{font:15px/1.45 sans-serif;color:#222;max-width:1180px;margin:2em auto;padding:0 1em}"
-    "h1{font-size:1.7em;margin-bottom:.1em}h2{margin-top:2em;border-bottom:1px solid #ddd}"
-    "table{border-collapse:collapse;font-size:14px}td,th{padding:.15em .8em;text-align:right}"
+    ":root{color-scheme:light dark;--ink:#1c2024;--soft:#59616b;--page:#fff;--card:#f6f7f9;"
+    "--edge:#d5d9de;--link:#0550ae;--conv:#0072b2;--pool:#56b4e9;--full:#d55e00;--other:#999}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e4e7eb;--soft:#a0a8b2;--page:#14171a;"
+    "--card:#1d2125;--edge:#3a4048;--link:#79b8ff;--conv:#3d9bd4;--full:#e8824a}}"
+    "body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);"
+    "max-width:1120px;margin:0 auto;padding:1.5em 1em 4em}"
+    "a{color:var(--link)}h1{font-size:2em;margin:0 0 .1em;line-height:1.2}"
+    "h2{margin:2.2em 0 .4em;padding-bottom:.2em;border-bottom:1px solid var(--edge)}"
+    "p,figcaption{max-width:75ch}.facts,.made,figcaption{color:var(--soft);font-size:.86em}"
+    ".made{margin:.2em 0 0;overflow-wrap:anywhere}"
+    "code{font:.92em ui-monospace,monospace;background:var(--card);padding:.1em .3em;"
+    "border-radius:3px}"
+    "nav{display:flex;flex-wrap:wrap;gap:.3em 1em;margin:1em 0;padding:.6em 1em;"
+    "background:var(--card);border:1px solid var(--edge);border-radius:6px;font-size:.92em}"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9em;margin-top:1em}"
+    "td,th{padding:.15em .8em;text-align:right;white-space:nowrap}"
     "td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
-    "tr:nth-child(even){background:#f5f5f5}img{max-width:100%;border:1px solid #ddd}"
-    "figure{margin:1em 0}figcaption{color:#555;font-size:13px}svg{max-width:100%;height:auto}"
-    ".big{font-size:1.3em}";
+    "tr:nth-child(even){background:var(--card)}"
+    "figure{margin:1em 0}figure img,.paper{background:#fff;border:1px solid var(--edge);"
+    "border-radius:4px}.paper{color:#222;padding:.5em;overflow-x:auto}"
+    "img{display:block;max-width:100%;height:auto;image-rendering:auto}svg{max-width:100%;height:auto}"
+    ".big{font-size:1.3em}.not{color:var(--soft);border-left:3px solid var(--edge);"
+    "padding-left:.8em}"
+    ".net text{text-anchor:middle;fill:var(--ink);font:12px system-ui,sans-serif}"
+    ".net .small{font-size:10px;fill:var(--soft)}.net .line{stroke:var(--soft);fill:none}"
+    ".net .box{stroke:var(--ink);stroke-width:.5}.net .conv{fill:var(--conv)}"
+    ".net .pool{fill:var(--pool)}.net .full{fill:var(--full)}.net .other{fill:var(--other)}"
+    "@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--edge:#bbb;--link:#000}"
+    "body{font-size:10pt;max-width:none;padding:0}nav{display:none}h2{break-after:avoid}"
+    "figure,table,svg{break-inside:avoid}}";
 
 /* ---- parts of the page ---- */
 
 static void layers_table(rt_text *o, const rt_model *m) {
-    rt_text_add(o, "<h2>The network</h2>\n<table><tr><th>layer</th><th>operation</th>"
+    rt_text_add(o, "<div class=\"wide\"><table><tr><th>layer</th><th>operation</th>"
                    "<th>output</th><th>parameters</th><th>MACs</th><th>receptive field</th></tr>\n");
     for (int i = 0; i < m->nlayers; i++) {
         const rt_layer *l = &m->layer[i];
@@ -45,7 +70,7 @@ static void layers_table(rt_text *o, const rt_model *m) {
                        l->macs > 0 ? rt_text_count((int64_t)l->macs, count) : "-");
         rt_text_printf(o, "<td>%s</td></tr>\n", l->rf > 0 ? rt_text_count(l->rf, count) : "all");
     }
-    rt_text_add(o, "</table>\n");
+    rt_text_add(o, "</table></div>\n");
 }
 
 static const char *name_of(void *context, int64_t i, char buf[24]) {
@@ -61,13 +86,16 @@ static int accuracy(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
     score.confusion = rt_alloc_zero((size_t)(classes * classes), sizeof *score.confusion,
                                     "confusion table", err);
     if (score.confusion && rt_evaluate(&v->cli, feed, &score, "testing", err) == 0 && score.images) {
-        rt_text_printf(o, "<h2>Recognition</h2>\n<p class=\"big\">%.2f %% right of %lld test images"
+        rt_text_printf(o, "<h2 id=\"recognition\">Recognition</h2>\n<p class=\"big\">%.2f %% right of %lld test images"
                           " (%lld wrong), loss %.4f</p>\n",
                        100.0 * (double)(score.images - score.wrong) / (double)score.images,
                        (long long)score.images, (long long)score.wrong, score.loss);
-        if (classes <= 40)
+        if (classes <= 40) {
+            rt_text_add(o, "<figure class=\"paper\">");
             rt_svg_confusion(o, "true class (rows) and prediction (columns)", score.confusion,
                              classes, name_of, v->m, 0);
+            rt_text_add(o, "</figure>\n");
+        }
     }
     rt_progress_clear(&v->cli.progress);
     rt_free(score.confusion);
@@ -98,8 +126,9 @@ static void loss_curve(rt_viz *v, rt_text *o) {
     if (rt_log_plot(csv, svg, v->m->model->name, &ignored))
         return;
     if (rt_io_read_file(svg, 16 << 20, &data, &size, &ignored) == 0) {
-        rt_text_add(o, "<h2>Training</h2>\n");
+        rt_text_add(o, "<h2 id=\"training\">Training</h2>\n<figure class=\"paper\">");
         inline_svg(o, (const char *)data);
+        rt_text_add(o, "</figure>\n");
         rt_note(&v->cli.progress, "%s", svg);
     }
     rt_free(data);
@@ -107,152 +136,292 @@ static void loss_curve(rt_viz *v, rt_text *o) {
 
 enum { PAGE_MAX = 4600000 }; /* the page stays below 5 MB whatever the network */
 
-static int embed(rt_viz *v, rt_text *o, int from, const char *heading, const char *intro,
-                 rt_error *err) {
-    int any = 0;
-    for (int i = from; i < v->nmade && !err->code; i++) {
-        const rt_made *made = &v->made[i];
-        unsigned char *data = NULL;
-        size_t size = 0, n = strlen(made->path);
-        if (n < 4 || strcmp(made->path + n - 4, ".png") != 0)
-            continue;
-        if (rt_io_read_file(made->path, 64 << 20, &data, &size, err))
-            break;
-        if (!any++)
-            rt_text_printf(o, "<h2>%s</h2>\n<p>%s</p>\n", heading, intro);
-        if (o->size + size / 3 * 4 > PAGE_MAX) {
-            const char *slash = strrchr(made->path, '/');
-            rt_text_add(o, "<p>");
-            rt_text_xml(o, made->title);
-            rt_text_add(o, " is too large for this page: ");
-            rt_text_xml(o, slash ? slash + 1 : made->path);
-            rt_text_add(o, "</p>\n");
-            rt_free(data);
-            continue;
-        }
-        rt_text_add(o, "<figure><img alt=\"");
-        rt_text_xml(o, made->title);
-        rt_text_add(o, "\" src=\"data:image/png;base64,");
-        rt_text_base64(o, data, size);
-        rt_text_add(o, "\"/><figcaption>");
-        rt_text_xml(o, made->title);
-        rt_text_add(o, ": ");
-        rt_text_xml(o, made->note);
-        rt_text_add(o, "</figcaption></figure>\n");
-        rt_free(data);
+typedef struct Report {
+    rt_viz *v;
+    rt_text page;
+    rt_done *done;
+    int count;
+    char digest[ST_HASH_DIGITS + 1]; /* of the weights file */
+} Report;
+
+/* What a technique shows; those that are not here say it by their row's summary. */
+static const char *const intro[][2] = {
+    {"filters", "The weights of the convolutions."},
+    {"activations", "What every map answers to one test image."},
+    {"deconv", "The nine images of the test data that excite a map most: on the left what the deconvnet "
+               "(Zeiler and Fergus, 2014) carries back from that activation to the pixels, on the right the "
+               "part of the image that the unit sees."},
+    {"occlude", "A grey square slides over the image: how much the strongest map, and the probability of "
+                "the class, lose when a place is hidden (Zeiler and Fergus, 2014)."},
+    {"saliency", "Largest absolute gradient of the predicted class's score per pixel (Simonyan et al., "
+                 "2014)."},
+    {"guided", "The same gradient through rectifiers that pass positive signals only (Springenberg et "
+               "al., 2015)."},
+    {"smoothgrad", "The gradient's mean over noisy copies of the image (Smilkov et al., 2017)."},
+    {"integrated", "Gradients summed on the way from an empty image to this one (Sundararajan et al., "
+                   "2017)."},
+    {"gradcam", "Maps of the last convolution, weighted by what the class gains from them (Selvaraju et "
+                "al., 2017)."},
+    {"maximize", "Images that excite each class most, found by climbing from noise (Yosinski et al., "
+                 "2015)."},
+};
+
+static const char *intro_of(const rt_done *d) {
+    for (size_t i = 0; i < sizeof intro / sizeof *intro; i++)
+        if (strcmp(intro[i][0], d->job.arg[0]) == 0)
+            return intro[i][1];
+    return d->technique ? d->technique->help.summary : "";
+}
+
+static const char *heading_of(const rt_done *d, char *room, size_t size) {
+    static const char *const known[][2] = {
+        {"deconv", "What excites each map"}, {"occlude", "Occlusion"}, {"guided", "Guided backpropagation"},
+        {"smoothgrad", "SmoothGrad"}, {"integrated", "Integrated gradients"},
+        {"gradxinput", "Gradient times input"}, {"gradcam", "Grad-CAM"},
+        {"lrp", "Layer-wise relevance"}, {"maximize", "Best images"}, {"embed", "A layer's space"},
+        {"errors", "Worst errors"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i][0], d->job.name) == 0 && strcmp(d->job.name, d->job.arg[0]) == 0)
+            return known[i][1];
+    snprintf(room, size, "%s", d->job.name);
+    if (room[0] >= 'a' && room[0] <= 'z')
+        room[0] = (char)(room[0] - 'a' + 'A');
+    return room;
+}
+
+/* ---- sheets ---- */
+
+/* A file's name within the folder of the page. */
+static const char *inside(const Report *r, const rt_made *made) {
+    size_t n = strlen(r->v->cli.out);
+    return strncmp(made->path, r->v->cli.out, n) == 0 && made->path[n] == '/' ? made->path + n + 1
+                                                                               : made->path;
+}
+
+/* As part of a link: anything but plain letters as %XX. */
+static void add_link(rt_text *o, const char *path) {
+    for (; *path; path++) {
+        unsigned char c = (unsigned char)*path;
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            strchr("-_.~/", c))
+            rt_text_bytes(o, path, 1);
+        else
+            rt_text_printf(o, "%%%02X", c);
     }
+}
+
+static int ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* Is it a picture that belongs into the page? */
+static const char *type_of(const char *path) {
+    return ends_with(path, ".png")   ? "image/png"
+           : ends_with(path, ".svg") ? "image/svg+xml"
+           : ends_with(path, ".gif") ? "image/gif"
+                                     : NULL;
+}
+
+static int picture(Report *r, const rt_made *made, rt_error *err) {
+    rt_text *o = &r->page;
+    unsigned char *data = NULL;
+    size_t size = 0;
+    if (rt_io_read_file(made->path, 256 << 20, &data, &size, err))
+        return err->code;
+    rt_text_add(o, "<img alt=\"");
+    rt_text_xml(o, made->title);
+    rt_text_add(o, "\" src=\"");
+    if (o->size + size / 3 * 4 > PAGE_MAX) {
+        add_link(o, inside(r, made));
+        rt_text_add(o, "\" loading=\"lazy");
+    } else {
+        rt_text_printf(o, "data:%s;base64,", type_of(made->path));
+        rt_text_base64(o, data, size);
+    }
+    rt_text_add(o, "\"/>");
+    rt_free(data);
     return err->code;
 }
 
-/* ---- techniques ---- */
+/* The command, the seed and the weights that made it. */
+static void origin(Report *r, const rt_done *d) {
+    rt_text *o = &r->page;
+    const rt_viz *v = r->v;
+    uint64_t seed = v->cli.seed >= 0 ? (uint64_t)v->cli.seed : v->cli.model->train.seed;
+    rt_text_add(o, "<p class=\"made\"><code>");
+    rt_text_xml(o, d->command);
+    rt_text_printf(o, "</code> seed %llu, weights ", (unsigned long long)seed);
+    rt_text_xml(o, v->cli.weights);
+    rt_text_printf(o, " (XXH3 %s)</p>\n", r->digest);
+}
 
-enum { REPORT_SCAN = 10000, REPORT_PICTURES = 3 };
-
-/* Top-9 sheets of the convolutions; very wide layers show their first maps only. */
-static int deconv_part(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
-    const rt_program *p = &v->m->model->program[RT_LOOK];
-    int seed[64], n = rt_viz_conv_layers(v, seed, 64), from = v->nmade;
-    if (p->refused[RT_RULE_DECONVNET] || n == 0) {
-        rt_text_add(o, "<h2>What excites each map</h2>\n<p>The deconvnet projection is not defined "
-                       "for this network: ");
-        rt_text_xml(o, p->refused[RT_RULE_DECONVNET] ? p->refused[RT_RULE_DECONVNET]
-                                                      : "it has no convolution");
-        rt_text_add(o, "</p>\n");
+static int section(Report *r, const rt_done *d, rt_error *err) {
+    rt_text *o = &r->page;
+    char room[160];
+    if (!d->technique)
         return NETRT_OK;
+    rt_text_add(o, "<h2 id=\"job-");
+    rt_text_xml(o, d->job.name);
+    rt_text_add(o, "\">");
+    rt_text_xml(o, heading_of(d, room, sizeof room));
+    rt_text_add(o, "</h2>\n<p>");
+    rt_text_xml(o, intro_of(d));
+    rt_text_add(o, "</p>\n");
+    if (d->error.code) {
+        char why[sizeof d->error.text];
+        snprintf(why, sizeof why, "%.*s", (int)strcspn(d->error.text, "\n"), d->error.text);
+        rt_text_add(o, "<p class=\"not\">Not shown: ");
+        rt_text_xml(o, why);
+        rt_text_add(o, ".</p>\n");
     }
-    int64_t limit = v->limit;
-    v->limit = limit ? limit : REPORT_SCAN;
-    rt_viz_deconv(v, feed, RT_RULE_DECONVNET, seed, n, err);
-    v->limit = limit;
-    return embed(v, o, from, "What excites each map",
-                 "The nine images of the test data that excite a map most: on the left what the "
-                 "deconvnet (Zeiler and Fergus, 2014) carries back from that activation to the "
-                 "pixels, on the right the part of the image that the unit sees.", err);
+    int others = 0;
+    for (int i = d->first; i < d->first + d->count && !err->code; i++) {
+        const rt_made *made = &r->v->made[i];
+        if (!type_of(made->path)) {
+            others++;
+            continue;
+        }
+        rt_text_add(o, "<figure>");
+        picture(r, made, err);
+        rt_text_add(o, "<figcaption>");
+        rt_text_xml(o, made->title);
+        if (made->note[0])
+            rt_text_add(o, ": ");
+        rt_text_xml(o, made->note);
+        rt_text_add(o, "</figcaption>");
+        origin(r, d);
+        rt_text_add(o, "</figure>\n");
+    }
+    if (others)
+        rt_text_add(o, "<p class=\"made\">The numbers: ");
+    for (int i = d->first; others && i < d->first + d->count; i++) {
+        const char *name = inside(r, &r->v->made[i]), *slash = strrchr(name, '/');
+        if (type_of(name))
+            continue;
+        rt_text_add(o, "<a href=\"");
+        add_link(o, name);
+        rt_text_add(o, "\">");
+        rt_text_xml(o, slash ? slash + 1 : name);
+        rt_text_add(o, "</a> ");
+    }
+    if (others)
+        rt_text_add(o, "</p>\n");
+    return err->code;
 }
 
-static int pictures_part(rt_viz *v, rt_text *o, rt_feed *feed, int rule, const char *heading,
-                         const char *intro, rt_error *err) {
-    int from = v->nmade;
-    if (v->m->model->program[RT_LOOK].refused[rule])
-        return NETRT_OK;
-    int64_t count = rt_data_count(feed->ds);
-    for (int64_t i = 0; i < REPORT_PICTURES && i < count && !err->code; i++)
-        rt_viz_saliency(v, feed, i, rule, err);
-    return embed(v, o, from, heading, intro, err);
-}
+/* ---- the page ---- */
 
-static void head(rt_viz *v, rt_text *o) {
-    const rt_model *m = v->m->model;
+static void head(Report *r) {
+    const rt_model *m = r->v->m->model;
+    rt_text *o = &r->page;
     char count[32];
-    rt_text_add(o, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>");
+    rt_text_add(o, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
+                   "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"/><title>");
     rt_text_xml(o, m->name);
     rt_text_printf(o, "</title><style>%s</style></head><body>\n<h1>", style);
     rt_text_xml(o, m->name);
-    rt_text_printf(o, "</h1>\n<p>%s parameters, spec %s (", rt_text_count(m->param_count, count),
-                   m->spec_hash);
+    rt_text_printf(o, "</h1>\n<p class=\"facts\">%s parameters. Spec ",
+                   rt_text_count(m->param_count, count));
     rt_text_xml(o, m->spec_file);
-    rt_text_printf(o, "), compiled by netc %s for %s</p>\n", m->version, m->target);
+    rt_text_printf(o, " (%s), compiled by netc %s for %s. Weights ", m->spec_hash, m->version,
+                   m->target);
+    rt_text_xml(o, r->v->cli.weights);
+    rt_text_printf(o, " (XXH3 %s). Data ", r->digest);
+    rt_text_xml(o, rt_data_uri(r->v->cli.ds));
+    rt_text_printf(o, ", %s images.</p>\n", rt_text_count(rt_data_count(r->v->cli.ds), count));
 }
 
-static int body(rt_viz *v, rt_text *o, rt_feed *feed, rt_error *err) {
-    int from;
-    if (accuracy(v, o, feed, err))
-        return err->code;
-    loss_curve(v, o);
-    layers_table(o, v->m->model);
-    from = v->nmade;
-    if ((rt_viz_any_filters(v) && rt_viz_filters(v, NULL, err)) ||
-        embed(v, o, from, "Filters", "The weights of the convolutions.", err))
-        return err->code;
-    from = v->nmade;
-    if (rt_viz_activations(v, feed, v->sample < 0 ? 0 : v->sample, err) ||
-        embed(v, o, from, "Activations", "What every map answers to one test image.", err))
-        return err->code;
-    if (deconv_part(v, o, feed, err) ||
-        pictures_part(v, o, feed, RT_RULE_GRADIENT, "Saliency",
-                      "Largest absolute gradient of the predicted class's score per pixel "
-                      "(Simonyan et al., 2014).", err))
-        return err->code;
-    return pictures_part(v, o, feed, RT_RULE_GUIDED, "Guided backpropagation",
-                         "The same gradient through rectifiers that pass positive signals only "
-                         "(Springenberg et al., 2015).", err);
+static void contents(Report *r, int recognition, int training) {
+    rt_text *o = &r->page;
+    char room[160];
+    rt_text_add(o, "<nav>");
+    if (recognition)
+        rt_text_add(o, "<a href=\"#recognition\">Recognition</a> ");
+    if (training)
+        rt_text_add(o, "<a href=\"#training\">Training</a> ");
+    rt_text_add(o, "<a href=\"#network\">The network</a> ");
+    for (int i = 0; i < r->count; i++) {
+        if (!r->done[i].technique)
+            continue;
+        rt_text_add(o, "<a href=\"#job-");
+        rt_text_xml(o, r->done[i].job.name);
+        rt_text_add(o, "\">");
+        rt_text_xml(o, heading_of(&r->done[i], room, sizeof room));
+        rt_text_add(o, "</a> ");
+    }
+    rt_text_add(o, "</nav>\n");
 }
 
-static int rt_viz_report(rt_viz *v, rt_error *err) {
+static int body(Report *r, rt_feed *feed, rt_error *err) {
+    rt_text *o = &r->page, answers = {0}, curve = {0};
+    if (accuracy(r->v, &answers, feed, err) == 0)
+        loss_curve(r->v, &curve);
+    contents(r, answers.size > 0, curve.size > 0);
+    if (answers.size)
+        rt_text_add(o, answers.data);
+    if (curve.size)
+        rt_text_add(o, curve.data);
+    o->failed |= answers.failed || curve.failed;
+    rt_text_free(&answers);
+    rt_text_free(&curve);
+    rt_text_add(o, "<h2 id=\"network\">The network</h2>\n<p>Boxes in the order of computation: height "
+                   "tells the extent on the image, width the maps, both by their logarithm.</p>\n"
+                   "<div class=\"wide\">");
+    rt_diagram(o, r->v->m->model);
+    rt_text_add(o, "</div>\n");
+    layers_table(o, r->v->m->model);
+    for (int i = 0; i < r->count && !err->code; i++)
+        section(r, &r->done[i], err);
+    return err->code;
+}
+
+static int write_page(Report *r, rt_error *err) {
+    rt_viz *v = r->v;
     rt_feed feed = {0};
-    rt_text page = {0};
-    char path[4100];
-    snprintf(path, sizeof path, "%.4000s/report.html", v->cli.out);
-    if (rt_cli_data(&v->cli, 1, 0, &v->cli.ds, err) == 0) {
+    char path[4100], size[24];
+    snprintf(path, sizeof path, "%.4000s/index.html", v->cli.out);
+    if (rt_viz_open(v, 1, err) == 0 && rt_cli_data(&v->cli, 1, 0, &v->cli.ds, err) == 0) {
         rt_cli_class_names(v->m, v->cli.ds);
-        head(v, &page);
+        head(r);
         if (rt_feed_open(&feed, v->m, v->cli.ds, v->look.cap, 0, 0, err) == 0)
-            body(v, &page, &feed, err);
-        if (feed.m)
-            rt_feed_close(&feed);
-        rt_data_close(v->cli.ds);
-        v->cli.ds = NULL;
+            body(r, &feed, err);
     }
-    rt_text_add(&page, "</body></html>\n");
-    if (!err->code && rt_text_ok(&page, err) &&
-        rt_io_write_file(path, page.data, page.size, err) == 0) {
-        char size[24];
+    rt_viz_feed_close(v, &feed);
+    rt_text_add(&r->page, "</body></html>\n");
+    if (!err->code && rt_text_ok(&r->page, err) &&
+        rt_io_write_file(path, r->page.data, r->page.size, err) == 0)
         rt_note(&v->cli.progress, "%s  %s, self-contained", path,
-                rt_text_bytes_human((double)page.size, size));
-    }
-    rt_text_free(&page);
+                rt_text_bytes_human((double)r->page.size, size));
+    rt_text_free(&r->page);
     return err->code;
 }
 
 static int run_report(rt_viz *v, const char **operands, int n, rt_error *err) {
+    Report r = {.v = v};
+    char weights[4200];
+    int own;
+    rt_error refused = {0};
     if (n)
         return rt_fail(err, NETRT_EUSAGE, "report takes no file\nhelp: --data=%s", operands[0]);
-    if (rt_viz_open(v, 1, err))
-        return err->code;
-    return rt_viz_report(v, err);
+    rt_jobs_of(v->cli.model, &r.count, &own);
+    r.done = rt_alloc_zero((size_t)r.count, sizeof *r.done, "list of jobs", err);
+    if (r.done && rt_jobs_weights(v, weights, sizeof weights, err) == 0 &&
+        rt_file_digest(v->cli.weights, r.digest, err) == 0) {
+        rt_jobs_run(v, r.done, &refused);
+        if (refused.code && refused.code != NETRT_EUSAGE)
+            *err = refused;
+        else
+            write_page(&r, err);
+    }
+    rt_free(r.done);
+    if (!err->code && refused.code)
+        *err = refused; /* the page is there and says so too */
+    return err->code;
 }
 
 const rt_technique rt_technique_report = {
-    {"report", "all of it on one page, report.html", "[OPTIONS]",
+    {"report", "all of it on one page, index.html", "[OPTIONS]",
      "report\nreport --weights=run/best.safetensors --out=out"},
     run_report, NULL, 0};

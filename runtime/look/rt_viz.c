@@ -37,7 +37,8 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
                                           "help: a shorter --out");
     if (check_layers(v, err)) /* before weights of half a gigabyte are read */
         return err->code;
-    v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
+    if (!v->made)
+        v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
     if (!v->made || rt_io_make_dirs(v->cli.out, err) || rt_io_probe_dir(v->cli.out, err))
         return rt_advise(err, "name another folder with --out");
     if (v->cli.batch == 0)
