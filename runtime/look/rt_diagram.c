@@ -52,7 +52,7 @@ typedef struct Box {
     int rank;
 } Box;
 
-static void draw_box(rt_text *o, const Box *b, int at, const int64_t most[2]) {
+static void draw_box(rt_text *o, const Box *b, int at, int last, const int64_t most[2]) {
     int columns = PAGE_W / CELL_W;
     double cx = at % columns * CELL_W + CELL_W / 2, cy = at / columns * LINE_H + MID;
     int64_t side = b->rank >= 3 ? (b->dim[1] > b->dim[2] ? b->dim[1] : b->dim[2]) : 1;
@@ -63,8 +63,9 @@ static void draw_box(rt_text *o, const Box *b, int at, const int64_t most[2]) {
     if (at % columns)
         rt_text_printf(o, "<path class=\"line\" d=\"M%.1f %.1fH%.1f\"/>\n", cx - CELL_W / 2 - 8.0, cy,
                        cx - w / 2);
-    rt_text_printf(o, "<path class=\"line\" d=\"M%.1f %.1fH%.1f\"/>\n", cx + w / 2, cy,
-                   cx + CELL_W / 2 - 8.0);
+    if (!last)
+        rt_text_printf(o, "<path class=\"line\" d=\"M%.1f %.1fH%.1f\"/>\n", cx + w / 2, cy,
+                       cx + CELL_W / 2 - 8.0);
     rt_text_printf(o, "<rect class=\"box %s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" "
                       "rx=\"3\"><title>", b->kind, cx - w / 2, cy - h / 2, w, h);
     rt_text_xml(o, b->name);
@@ -92,13 +93,13 @@ void rt_diagram(rt_text *o, const rt_model *m) {
     rt_text_printf(o, "<svg class=\"net\" role=\"img\" aria-label=\"the layers and their shapes\" "
                       "viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\">\n", across, lines * LINE_H,
                    across, lines * LINE_H);
-    draw_box(o, &first, 0, most);
+    draw_box(o, &first, 0, 0, most);
     for (int i = 0; i < n; i++) {
         const rt_layer *l = &m->layer[i];
         Box b = {l->label && l->label[0] ? l->label : l->op,
                  l->detail && l->detail[0] ? l->detail : l->op, kind_of(l->op),
                  {l->out[0], l->out[1], l->out[2]}, l->out_rank};
-        draw_box(o, &b, i + 1, most);
+        draw_box(o, &b, i + 1, i + 1 == n, most);
     }
     rt_text_add(o, "</svg>\n");
     if (m->nlayers > n)

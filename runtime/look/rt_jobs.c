@@ -10,10 +10,9 @@
 
 #include "rt_alloc.h"
 
-enum { SCAN = 10000 }; /* images that a scan of the default list looks at */
 
 /* What says something about every network, in the order of a report.  Verbs that this program does
- * not have are left out. */
+ * not have are left out; --limit on the command line takes the place of the limits here. */
 #define JOB(name, ...)                                                                             \
     {                                                                                              \
         name, (const char *const[]){__VA_ARGS__},                                                  \
@@ -22,7 +21,7 @@ enum { SCAN = 10000 }; /* images that a scan of the default list looks at */
 static const rt_job everything[] = {
     JOB("filters", "filters"),
     JOB("activations", "activations"),
-    JOB("deconv", "deconv"),
+    JOB("deconv", "deconv", "--limit=10000"),
     JOB("occlude", "occlude"),
     JOB("saliency", "saliency"),
     JOB("guided", "guided"),
@@ -31,9 +30,9 @@ static const rt_job everything[] = {
     JOB("gradxinput", "gradxinput"),
     JOB("lrp", "lrp"),
     JOB("gradcam", "gradcam"),
-    JOB("maximize", "maximize"),
+    JOB("maximize", "maximize", "--steps=200"),
     JOB("embed", "embed"),
-    JOB("errors", "errors"),
+    JOB("errors", "errors", "--limit=10000"),
 };
 
 const rt_job *rt_jobs_of(const rt_model *model, int *count, int *own) {
@@ -165,16 +164,16 @@ void rt_job_run(rt_viz *v, const rt_job *job, rt_done *done) {
 int rt_jobs_run(rt_viz *v, rt_done *done, rt_error *err) {
     int count, own;
     const rt_job *job = rt_jobs_of(v->cli.model, &count, &own);
-    int64_t limit = v->limit;
     rt_error first = {0};
-    if (!own && limit == 0)
-        v->limit = SCAN;
     for (int i = 0; i < count && !err->code; i++) {
         if (!own && !rt_viz_technique(job[i].arg[0])) {
             done[i] = (rt_done){.job = job[i]};
             continue;
         }
-        rt_job_run(v, &job[i], &done[i]);
+        rt_job one = job[i];
+        if (!own && v->limit > 0)
+            one.nargs = 1;
+        rt_job_run(v, &one, &done[i]);
         const rt_error *e = &done[i].error;
         if (e->code == NETRT_EUSAGE) {
             if (own && !first.code)
@@ -185,7 +184,6 @@ int rt_jobs_run(rt_viz *v, rt_done *done, rt_error *err) {
             rt_fail(err, e->code, "%s: %s", job[i].name, e->text);
         }
     }
-    v->limit = limit;
     if (!err->code && first.code)
         *err = first;
     return err->code;

@@ -36,7 +36,7 @@ static const char style[] =
     "td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
     "tr:nth-child(even){background:var(--card)}"
     "figure{margin:1em 0}figure img,.paper{background:#fff;border:1px solid var(--edge);"
-    "border-radius:4px}.paper{color:#222;padding:.5em;overflow-x:auto}"
+    "border-radius:4px}.paper{color:#222;padding:.5em;width:fit-content;max-width:100%;box-sizing:border-box}"
     "img{display:block;max-width:100%;height:auto;image-rendering:auto}svg{max-width:100%;height:auto}"
     ".big{font-size:1.3em}.not{color:var(--soft);border-left:3px solid var(--edge);"
     "padding-left:.8em}"

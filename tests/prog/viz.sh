@@ -108,18 +108,64 @@ run 0 '2 dead' -- ./dead-net-viz filters --layer=c1 --weights=dead/last.safetens
 # --- the page ---
 run 0 -- ./lenet-viz report "$data" --out=page
 run 0 -- ./known-net-viz report --weights=known/last.safetensors --out=page2
+links() { # every link of the page is a place in it, or a file beside it
+    local page=$1 link
+    grep -oE '(href|src)="[^"]*"' "$page/index.html" | sed 's/^[a-z]*="//; s/"$//' | grep -v '^data:' | sort -u |
+        while read -r link; do
+            case $link in
+            '#'*) grep -q "id=\"${link#\#}\"" "$page/index.html" ;;
+            *) [ -f "$page/$(printf '%b' "${link//%/\\x}")" ] ;;
+            esac || { echo "no $link" && return 1; }
+        done
+}
 for page in page page2; do
-    hold "$page: no reference to anything outside" [ -z "$(grep -oE '(https?|ftp):|(src|href)="[^d#]' $page/report.html)" ]
-    hold "$page: below 5 MB" [ "$(stat -c %s $page/report.html)" -lt 5000000 ]
-    hold "$page: well-formed" xml $page/report.html
-    hold "$page: no script" [ "$(grep -ciE '<script|javascript:| on[a-z]+=' $page/report.html)" = 0 ]
+    hold "$page: no reference to anything outside" [ -z "$(grep -oE '(https?|ftp):|(src|href)="//' $page/index.html | head -n 1)" ]
+    hold "$page: every link leads somewhere" links $page
+    hold "$page: below 5 MB" [ "$(stat -c %s $page/index.html)" -lt 5000000 ]
+    hold "$page: well-formed" xml $page/index.html
+    hold "$page: no script" [ "$(grep -ciE '<script|javascript:| on[a-z]+=' $page/index.html)" = 0 ]
 done
-for text in 'Recognition' 'Training' 'Filters' 'Activations' 'What excites each map' 'Saliency' 'Guided'; do
-    hold "the page has $text" grep -q "<h2>$text" page/report.html
+for text in 'Recognition' 'Training' 'The network' 'Filters' 'Activations' 'What excites each map' 'Saliency' \
+    'Guided' 'Occlusion' 'Grad-CAM' 'Best images'; do
+    hold "the page has $text" grep -q "<h2[^>]*>$text" page/index.html
 done
-hold "names are escaped" grep -q '&lt;b&gt;&amp;' page2/report.html
-run 0 -- ./lenet-viz report -q "$data" --threads=2 --out=page3
-same "the page again" page/report.html page3/report.html
+hold "names are escaped" grep -q '&lt;b&gt;&amp;' page2/index.html
+if have xxh128sum; then
+    hold "the hash of the weights" grep -q "XXH3 $(xxh128sum <run/best.safetensors | cut -d' ' -f1)" page/index.html
+fi
+# the command under a sheet makes the same sheet
+for verb in deconv occlude; do
+    command=$(grep -oE "<code>\./lenet-viz $verb[^<]*" page/index.html | head -n 1 | sed 's/<code>//')
+    # shellcheck disable=SC2086
+    run 0 -- $command --out=alone
+done
+same "alone and in the report" alone/deconv-c1.png page/deconv/deconv-c1.png
+same "alone and in the report" alone/occlusion-0.png page/occlude/occlusion-0.png
+
+# --- the spec's own choice: options of one job do not reach the next ---
+cp "$src/specs/lenet.net" . && cat >own.net <<'N'
+include "lenet.net"
+net Own extends LeNet {
+  visualize {
+    short: maximize(f6, steps = 3)
+    long:  maximize(f6, steps = 30)
+    usual: deconv(c1)
+    wide:  occlude(side = 9, stride = 9, image = 2)
+  }
+}
+N
+sed -i '/long:/s/(f6.*)/(c3, maps = 2, steps = 30)/' own.net
+run 0 -- netc build -q own.net
+run 0 -- ./own-viz all -q "$data" --weights=run/best.safetensors --out=jobs
+run 0 -- ./lenet-viz maximize -q --layer=c3 --maps=2 --steps=30 --out=jobsm
+same "a job and the verb" jobs/long/maximize-c3.csv jobsm/maximize-c3.csv
+same "a job and the verb" jobs/usual/deconv-c1.csv v1/deconv-c1.csv
+hold "nothing else" [ "$(cd jobs && echo *)" = "long short usual wide" ]
+for t in 1 2; do
+    run 0 -- ./own-viz report -q "$data" --weights=run/best.safetensors --threads=$t --out=jobs$t
+done
+hold "the report shows them" [ "$(grep -c '<h2 id="job-' jobs1/index.html)" = 4 ]
+same "1 and 2 threads" jobs1/index.html jobs2/index.html
 
 # --- which pixels speak for a class ---
 for t in 1 2; do
@@ -229,6 +275,10 @@ run 2 'deconv' 'saliency' -- ./lenet5-viz deconv "${five[@]}"
 run 2 'guided' 'saliency' -- ./lenet5-viz guided "${five[@]}"
 run 0 -- ./lenet5-viz saliency "${five[@]}"
 run 0 -- ./lenet5-viz activations "${five[@]}"
-run 0 -- ./lenet5-viz report "${five[@]}"
-hold "the page says why" grep -q 'not defined' o5/report.html
+cp "$src/specs/lenet5.net" . && printf 'include "lenet5.net"\nnet Five extends %s {\n  visualize { top: deconv(c1); s: saliency() }\n}\n' \
+    "$(sed -n 's/^net \([A-Za-z0-9]*\).*/\1/p' lenet5.net | head -n 1)" >five.net
+run 0 -- netc build -q five.net
+run 2 'top: deconvnet is not defined' -- ./five-viz report "${five[@]}"
+hold "the page says why" grep -q 'Not shown: deconvnet is not defined' o5/index.html
+hold "and shows the rest" [ -s o5/s/saliency-0.png ]
 finish
