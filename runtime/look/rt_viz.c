@@ -356,6 +356,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_occlude,
     &rt_technique_embed,
     &rt_technique_maximize,
+    &rt_technique_invert,
     &rt_technique_fool,
     &rt_technique_fgsm,
     &rt_technique_pgd,

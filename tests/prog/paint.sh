@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# paint.sh: pictures by optimisation with NAME-viz: misleading ones (fool, fgsm, pgd).  Figures that are
+# paint.sh: pictures by optimisation with NAME-viz: misleading ones (fool, fgsm, pgd), inverted
+# layers (invert).  Figures that are
 # known exactly, and the same bytes for any number of threads.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
@@ -63,5 +64,37 @@ done
 hold "fool ends where the class wanted is predicted" \
     awk -F, 'END { exit !($5 == 8 && NR < 1002) }' t1/fool-steps-3.csv
 hold "error grows with eps" awk -F, 'NR == 2 { a = $4 } END { exit !($4 > a + 20) }' t1/fgsm.csv
+
+# --- a layer that loses nothing gives the picture back; a layer before a rectifier that is silent is
+# --- refused ---
+cat >keeps.net <<'N'
+net Keeps {
+  input image: f32[1, 28, 28]
+  input kind: class[10]
+  c1: conv(1, 1x1, bias = false, init = fill(-1.5))
+  c2: conv(1, 1x1, bias = false, init = fill(1)) -> relu
+  f:  dense(10)
+  output prob = softmax(f)
+  loss ce: cross_entropy(f, kind)
+  data  { train = digits(60, seed = 1); test = digits(60, seed = 2); pixels = range(0, 1) }
+  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1; seed = 1 }
+}
+N
+run 0 -- netc build -q keeps.net
+run 0 -- ./keeps train -q --lr=0 --steps=1 --out=keeps-run
+keeps=(--weights=keeps-run/last.safetensors --out=k)
+for t in 1 2; do
+    run 0 -- ./keeps-viz invert --layer=c1 --preset=mahendran2015 --tv=0 --alpha=0 --rate=0.1 "${keeps[@]}" --threads=$t --out=k$t
+    run 0 -- ./lenet-viz invert --steps=40 --image=3 $data --threads=$t --out=k$t
+done
+hold "less than a thousandth of a pixel away" awk -F, '
+    NR == 2 && $2 > 0.5 && $3 < 1e-8 && $4 < 1e-3 { good = 1 } END { exit !good }' k1/invert-0.csv
+hold "every layer of LeNet gets nearer" awk -F, '
+    NR > 1 && !($3 < $2 / 3) { exit 1 } END { exit NR != 4 }' k1/invert-3.csv
+for f in invert-0.npy invert-3.png invert-3.csv invert-3.npy; do
+    same "1 and 2 threads" k1/$f k2/$f
+done
+run 2 'c2 is silent' -- ./keeps-viz invert --layer=c2 "${keeps[@]}"
+run 2 "did you mean 'mahendran2015'" -- ./keeps-viz invert --preset=mahendran15 "${keeps[@]}"
 
 finish
