@@ -66,11 +66,6 @@ void rt_paint_noise(rt_paint *p, double sigma) {
                            (size_t)p->count);
 }
 
-void rt_paint_from(rt_paint *p, int64_t i, const float *input) {
-    for (int64_t j = 0; j < p->count; j++)
-        p->x[i * p->count + j] = p->scale[j] != 0 ? (input[j] - p->base[j]) / p->scale[j] : 0;
-}
-
 static void to_input(const rt_paint *p, const float *x, float *input) {
     for (int64_t j = 0; j < p->count; j++)
         input[j] = p->base[j] + p->scale[j] * x[j];
@@ -107,4 +102,8 @@ int rt_paint_image(const rt_paint *p, int64_t i, rt_image *out, rt_error *err) {
 void rt_paint_from_input(const rt_paint *p, const float *input, float *x) {
     for (int64_t j = 0; j < p->count; j++)
         x[j] = p->scale[j] != 0 ? (input[j] - p->base[j]) / p->scale[j] : 0;
+}
+
+void rt_paint_from(rt_paint *p, int64_t i, const float *input) {
+    rt_paint_from_input(p, input, p->x + i * p->count);
 }
