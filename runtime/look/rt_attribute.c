@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_ask.h"
 #include "rt_pixels.h"
 #include "rt_rng.h"
 #include "rt_sheet.h"
@@ -24,27 +25,9 @@ static struct {
     double noise;
 } options = {.samples = 50, .noise = 0.15};
 
-typedef struct Ask {
-    rt_viz *v;
-    rt_feed *feed;
-    int64_t at;
-    int seed;
-    rt_unit unit;
-    float value;        /* of the unit at the picture */
-    rt_planes size;
-    int64_t pixels;     /* c * h * w */
-    float *picture;     /* as the network reads it */
-    float range;        /* of its numbers */
-    float *map;         /* pixels numbers: the result */
-    float *batch, *diff; /* look.cap pictures and gradients */
-    float *many;        /* look.cap times 1 */
-    rt_unit *units;     /* look.cap times unit */
-    char what[256];
-} Ask;
-
 /* ---- opening ---- */
 
-static int ask_room(Ask *a, rt_error *err) {
+static int ask_room(rt_ask *a, rt_error *err) {
     size_t cap = (size_t)a->v->look.cap, pixels = (size_t)a->pixels;
     a->picture = rt_alloc(pixels, sizeof(float), "a picture", err);
     if (!err->code)
@@ -71,8 +54,8 @@ static float range_of(const float *x, int64_t n) {
     return hi - lo;
 }
 
-static int ask_open(Ask *a, rt_viz *v, rt_feed *feed, const char **operands, int n, rt_error *err) {
-    *a = (Ask){.v = v, .feed = feed};
+int rt_ask_open(rt_ask *a, rt_viz *v, rt_feed *feed, const char **operands, int n, rt_error *err) {
+    *a = (rt_ask){.v = v, .feed = feed};
     if (rt_viz_open(v, 1, err) || rt_viz_feed(v, operands, n, feed, err))
         return err->code;
     a->size = (rt_planes){v->prep.channels, v->prep.height, v->prep.width};
@@ -92,7 +75,7 @@ static int ask_open(Ask *a, rt_viz *v, rt_feed *feed, const char **operands, int
     return NETRT_OK;
 }
 
-static void ask_close(Ask *a) {
+void rt_ask_close(rt_ask *a) {
     rt_free(a->picture);
     rt_free(a->map);
     rt_free(a->batch);
@@ -103,7 +86,7 @@ static void ask_close(Ask *a) {
 }
 
 /* Gradients of the unit at the n pictures of a->batch, into a->diff. */
-static int gradients(Ask *a, int64_t n, rt_error *err) {
+static int gradients(rt_ask *a, int64_t n, rt_error *err) {
     a->v->m->frame.input[0] = a->batch;
     if (rt_look_record(&a->v->look, n, err))
         return err->code;
@@ -112,7 +95,7 @@ static int gradients(Ask *a, int64_t n, rt_error *err) {
 }
 
 /* The unit's value at recorded picture i. */
-static double value_at(const Ask *a, int64_t i) {
+static double value_at(const rt_ask *a, int64_t i) {
     int64_t chw[3];
     rt_seed_shape(a->v->m->model, a->seed, chw);
     rt_look_values(&a->v->look, a->seed, i, a->v->look.seed);
@@ -120,8 +103,8 @@ static double value_at(const Ask *a, int64_t i) {
 }
 
 /* Mean gradient over `total` pictures that make(i) writes, into a->map; sums in double precision. */
-typedef void (*make_fn)(Ask *a, int64_t i, int64_t total, float *picture);
-static int mean_gradient(Ask *a, int64_t total, make_fn make, rt_error *err) {
+typedef void (*make_fn)(rt_ask *a, int64_t i, int64_t total, float *picture);
+static int mean_gradient(rt_ask *a, int64_t total, make_fn make, rt_error *err) {
     double *sum = rt_alloc_zero((size_t)a->pixels, sizeof *sum, "a picture", err);
     for (int64_t first = 0; first < total && !err->code; first += a->v->look.cap) {
         int64_t n = total - first < a->v->look.cap ? total - first : a->v->look.cap;
@@ -147,26 +130,18 @@ static int mean_gradient(Ask *a, int64_t total, make_fn make, rt_error *err) {
 /* ---- pictures ---- */
 
 /* Brightness for one value per pixel, at most one plane, 0 = black. */
-static int positive_tile(const Ask *a, const float *x, rt_image *tile, rt_error *err) {
+static int positive_tile(const rt_ask *a, const float *x, rt_image *tile, rt_error *err) {
     return rt_canvas_tone(tile, x, 1, (int)a->size.h, (int)a->size.w, 0, RT_TONE_POSITIVE,
                           rt_max_abs(x, a->size.h * a->size.w), err);
 }
 
-static int signed_tile(const Ask *a, const float *x, rt_image *tile, rt_error *err) {
+int rt_ask_signed(const rt_ask *a, const float *x, rt_image *tile, rt_error *err) {
     return rt_canvas_tone(tile, x, (int)a->size.c, (int)a->size.h, (int)a->size.w, a->v->prep.bgr,
                           RT_TONE_SIGNED, rt_max_abs(x, a->pixels), err);
 }
 
-/* One picture made from numbers: what it is called, and what its ends of brightness mean. */
-typedef struct Shown {
-    const char *caption;
-    int bar;
-    float lo, hi;
-} Shown;
-
-/* The picture and its tiles; raw: the numbers of the first one, planes of the picture's size. */
-static int show(Ask *a, const char *verb, const char *title, const char *note, rt_image *tile,
-                const Shown *shown, int tiles, const float *raw, int64_t planes, rt_error *err) {
+int rt_ask_show(rt_ask *a, const char *verb, const char *title, const char *note, rt_image *tile,
+                const rt_shown *shown, int tiles, const float *raw, int64_t planes, rt_error *err) {
     char name[96];
     int64_t dim[3] = {planes, a->size.h, a->size.w};
     rt_sheet s = {0};
@@ -188,14 +163,14 @@ static int show(Ask *a, const char *verb, const char *title, const char *note, r
     return err->code;
 }
 
-static Shown signed_scale(const Ask *a, const float *x, const char *caption) {
+static rt_shown signed_scale(const rt_ask *a, const float *x, const char *caption) {
     float top = rt_max_abs(x, a->pixels);
-    return (Shown){caption, RT_BAR_GREY, -top, top};
+    return (rt_shown){caption, RT_BAR_GREY, -top, top};
 }
 
 /* ---- smoothgrad ---- */
 
-static void noisy(Ask *a, int64_t i, int64_t total, float *picture) {
+static void noisy(rt_ask *a, int64_t i, int64_t total, float *picture) {
     (void)total;
     rt_rng_fill_normal(rt_rng_make(a->v->m->seed, RT_RNG_VIZ), 1, (uint32_t)i, 0, 0,
                        (float)options.noise * a->range, picture, (size_t)a->pixels);
@@ -206,38 +181,38 @@ static void noisy(Ask *a, int64_t i, int64_t total, float *picture) {
 static int run_smoothgrad(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     rt_image tile = {0};
-    Ask a;
-    if (ask_open(&a, v, &feed, operands, n, err) == 0 &&
+    rt_ask a;
+    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 &&
         mean_gradient(&a, options.samples, noisy, err) == 0) {
         char note[400];
         rt_plane_max(a.map, a.size, a.diff);
-        Shown shown = {"max |mean gradient|", RT_BAR_GREY, 0,
+        rt_shown shown = {"max |mean gradient|", RT_BAR_GREY, 0,
                        rt_max_abs(a.diff, a.size.h * a.size.w)};
         snprintf(note, sizeof note, "%s; %lld noisy copies, sigma %.3g of the range; black = 0",
                  a.what, (long long)options.samples, options.noise);
         if (positive_tile(&a, a.diff, &tile, err) == 0)
-            show(&a, "smoothgrad", "smoothgrad", note, &tile, &shown, 1, a.diff, 1, err);
+            rt_ask_show(&a, "smoothgrad", "smoothgrad", note, &tile, &shown, 1, a.diff, 1, err);
     }
     rt_image_free(&tile);
-    ask_close(&a);
+    rt_ask_close(&a);
     return err->code;
 }
 
 /* ---- gradient x input, integrated gradients ---- */
 
-static void on_the_line(Ask *a, int64_t i, int64_t total, float *picture) {
+static void on_the_line(rt_ask *a, int64_t i, int64_t total, float *picture) {
     double share = ((double)i + 0.5) / (double)total;
     for (int64_t k = 0; k < a->pixels; k++)
         picture[k] = (float)(share * (double)a->picture[k]);
 }
 
-static void itself(Ask *a, int64_t i, int64_t total, float *picture) {
+static void itself(rt_ask *a, int64_t i, int64_t total, float *picture) {
     (void)i;
     (void)total;
     memcpy(picture, a->picture, (size_t)a->pixels * sizeof *picture);
 }
 
-static double times_picture(Ask *a) {
+static double times_picture(rt_ask *a) {
     double sum = 0;
     for (int64_t k = 0; k < a->pixels; k++) {
         sum += (double)a->map[k] * (double)a->picture[k];
@@ -249,8 +224,8 @@ static double times_picture(Ask *a) {
 static int run_integrated(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     rt_image tile = {0};
-    Ask a;
-    if (ask_open(&a, v, &feed, operands, n, err) == 0 &&
+    rt_ask a;
+    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 &&
         mean_gradient(&a, options.samples, on_the_line, err) == 0) {
         memset(a.batch, 0, (size_t)a.pixels * sizeof *a.batch);
         v->m->frame.input[0] = a.batch;
@@ -258,40 +233,40 @@ static int run_integrated(rt_viz *v, const char **operands, int n, rt_error *err
         if (rt_look_record(&v->look, 1, err) == 0)
             rise = (double)a.value - value_at(&a, 0);
         char note[400];
-        Shown shown = signed_scale(&a, a.map, "mid-grey = 0");
+        rt_shown shown = signed_scale(&a, a.map, "mid-grey = 0");
         snprintf(note, sizeof note, "%s; %lld steps from input 0; sum %.6g, F(x) - F(0) = %.6g, "
                  "off by %.2g %%", a.what, (long long)options.samples, sum, rise,
                  rise != 0 ? 100 * fabs(sum - rise) / fabs(rise) : 0);
-        if (!err->code && signed_tile(&a, a.map, &tile, err) == 0)
-            show(&a, "integrated", "integrated gradients", note, &tile, &shown, 1, a.map,
+        if (!err->code && rt_ask_signed(&a, a.map, &tile, err) == 0)
+            rt_ask_show(&a, "integrated", "integrated gradients", note, &tile, &shown, 1, a.map,
                  a.size.c, err);
     }
     rt_image_free(&tile);
-    ask_close(&a);
+    rt_ask_close(&a);
     return err->code;
 }
 
 static int run_times(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     rt_image tile = {0};
-    Ask a;
-    if (ask_open(&a, v, &feed, operands, n, err) == 0 && mean_gradient(&a, 1, itself, err) == 0) {
+    rt_ask a;
+    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 && mean_gradient(&a, 1, itself, err) == 0) {
         char note[400];
         snprintf(note, sizeof note, "%s; sum %.6g", a.what, times_picture(&a));
-        Shown shown = signed_scale(&a, a.map, "mid-grey = 0");
-        if (signed_tile(&a, a.map, &tile, err) == 0)
-            show(&a, "gradxinput", "gradient x input", note, &tile, &shown, 1, a.map, a.size.c,
+        rt_shown shown = signed_scale(&a, a.map, "mid-grey = 0");
+        if (rt_ask_signed(&a, a.map, &tile, err) == 0)
+            rt_ask_show(&a, "gradxinput", "gradient x input", note, &tile, &shown, 1, a.map, a.size.c,
                  err);
     }
     rt_image_free(&tile);
-    ask_close(&a);
+    rt_ask_close(&a);
     return err->code;
 }
 
 /* ---- class activation maps ---- */
 
 /* The layer whose gradient was compiled for this, and the tensor that holds it. */
-static int cam_layer(const Ask *a, int *tensor, rt_error *err) {
+static int cam_layer(const rt_ask *a, int *tensor, rt_error *err) {
     const rt_model *model = a->v->m->model;
     const rt_program *p = &model->program[RT_LOOK];
     for (int i = 0; i < p->ntensors; i++)
@@ -313,7 +288,7 @@ static int cam_layer(const Ask *a, int *tensor, rt_error *err) {
 }
 
 /* a->map's first plane = the class activation map at the picture's size. */
-static int cam(Ask *a, char *note, size_t size, rt_error *err) {
+static int cam(rt_ask *a, char *note, size_t size, rt_error *err) {
     int tensor = -1, layer = cam_layer(a, &tensor, err);
     if (layer < 0)
         return err->code;
@@ -360,10 +335,10 @@ static int run_gradcam(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     rt_image tile[2] = {{0}}, heat = {0}, picture = {0};
     char note[500];
-    Ask a;
-    if (ask_open(&a, v, &feed, operands, n, err) == 0 && cam(&a, note, sizeof note, err) == 0) {
+    rt_ask a;
+    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 && cam(&a, note, sizeof note, err) == 0) {
         int64_t plane = a.size.h * a.size.w;
-        Shown shown[2] = {{"grad-cam", RT_BAR_HEAT, 0, rt_max_abs(a.map, plane)}};
+        rt_shown shown[2] = {{"grad-cam", RT_BAR_HEAT, 0, rt_max_abs(a.map, plane)}};
         int tiles = v->m->model->program[RT_LOOK].refused[RT_RULE_GUIDED] ? 1 : 2;
         float one = 1;
         if (rt_prep_invert(&v->prep, a.picture, &picture, err) == 0 &&
@@ -373,17 +348,17 @@ static int run_gradcam(rt_viz *v, const char **operands, int n, rt_error *err) {
             rt_look_project(&v->look, RT_RULE_GUIDED, a.seed, &a.unit, &one, 1, a.diff, err) == 0) {
             for (int64_t k = 0; k < a.pixels; k++)
                 a.diff[k] *= a.map[k % plane];
-            signed_tile(&a, a.diff, &tile[1], err);
+            rt_ask_signed(&a, a.diff, &tile[1], err);
             shown[1] = signed_scale(&a, a.diff, "guided grad-cam");
         }
         if (!err->code)
-            show(&a, "gradcam", "class activation map", note, tile, shown, tiles, a.map, 1, err);
+            rt_ask_show(&a, "gradcam", "class activation map", note, tile, shown, tiles, a.map, 1, err);
     }
     rt_image_free(&tile[0]);
     rt_image_free(&tile[1]);
     rt_image_free(&heat);
     rt_image_free(&picture);
-    ask_close(&a);
+    rt_ask_close(&a);
     return err->code;
 }
 

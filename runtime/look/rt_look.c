@@ -226,6 +226,56 @@ int rt_look_project_maps(rt_look *l, int rule, int seed, const rt_unit *unit, in
     return rt_look_project(l, rule, seed, unit, NULL, n, diff, err);
 }
 
+/* ---- walks that stop ---- */
+
+int rt_look_way(const rt_look *l, int seed, int *way) {
+    const rt_program *p = look_of(l->m->model);
+    int n = 0, all = 0, order[256], below[256];
+    for (int i = 0; i < p->nseeds && all < 256; i++)
+        if (p->seed[i].rule[0].diff >= 0 && p->seed[i].rule[0].first > p->seed[seed].rule[0].first)
+            below[all++] = i;
+    sort_layers(p, RT_RULE_GRADIENT, below, all, order);
+    way[n++] = seed;
+    for (int i = 0; i < all; i++)
+        way[n++] = below[order[i]];
+    return n;
+}
+
+int rt_look_run(rt_look *l, int first, int end, rt_error *err) {
+    return rt_run_part(l->m, RT_LOOK, "project_gradient", first, end, 1, err);
+}
+
+void rt_look_read_diff(const rt_look *l, int seed, float *diff) {
+    rt_tensor_read(l->m, RT_LOOK, look_of(l->m->model)->seed[seed].rule[0].diff, 0, diff);
+}
+
+void rt_look_write_diff(rt_look *l, int seed, const float *diff) {
+    rt_tensor_write(l->m, RT_LOOK, look_of(l->m->model)->seed[seed].rule[0].diff, 0, diff);
+}
+
+int rt_look_walk(rt_look *l, int seed, rt_unit unit, rt_stop stop, void *context, float *diff,
+                 rt_error *err) {
+    const rt_program *p = look_of(l->m->model);
+    const rt_seed *top = &p->seed[seed];
+    int way[257], n, image = p->image_diff[RT_RULE_GRADIENT];
+    const float one = 1;
+    Start s = {.l = l, .seed = seed, .unit = &unit, .value = &one};
+    if (image < 0 || top->rule[0].diff < 0)
+        return refuse(l->m, RT_RULE_GRADIENT, seed, err);
+    rt_seed_shape(l->m->model, seed, s.chw);
+    for (int i = 0; i < top->rule[0].nlive; i++)
+        rt_tensor_zero(l->m, RT_LOOK, top->rule[0].live[i], 1);
+    push(l, RT_RULE_GRADIENT, seed, 0, false, fill_start, &s, 1);
+    n = rt_look_way(l, seed, way);
+    for (int i = 0; i < n && !err->code; i++) {
+        int end = i + 1 < n ? p->seed[way[i + 1]].rule[0].first : -1;
+        stop(context, way[i], p->seed[way[i]].rule[0].first, end, err);
+    }
+    if (!err->code)
+        rt_tensor_read(l->m, RT_LOOK, image, 0, diff);
+    return err->code;
+}
+
 /* ---- switches ---- */
 
 /* The cell of a window that is nearest to its centre and inside the image, along one side. */

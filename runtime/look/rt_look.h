@@ -62,6 +62,19 @@ enum { RT_BACK_MAX = 64 };
 int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill, void *context,
                  int64_t n, float *diff, rt_error *err);
 
+/* A walk that stops: the gradient of one unit of recorded image 0, started with 1, goes down, and at
+ * every layer that it meets, the unit's first, stop() is called when that layer's diff is complete.  It
+ * may read and change the diff; it must then run the kernels first .. end-1 (rt_look_run), which lead
+ * to the next layer.  Layers beside the way have diffs of 0.  diff as rt_look_project. */
+typedef int (*rt_stop)(void *context, int seed, int first, int end, rt_error *err);
+int rt_look_walk(rt_look *l, int seed, rt_unit unit, rt_stop stop, void *context, float *diff,
+                 rt_error *err);
+int rt_look_run(rt_look *l, int first, int end, rt_error *err);
+void rt_look_read_diff(const rt_look *l, int seed, float *diff);
+void rt_look_write_diff(rt_look *l, int seed, const float *diff);
+/* The layers that such a walk meets, in its order: at most nseeds of the program. */
+int rt_look_way(const rt_look *l, int seed, int *way);
+
 /* Activations of a recorded image, planes first; of one unit. */
 void rt_look_values(const rt_look *l, int seed, int64_t image, float *values);
 float rt_look_value(rt_look *l, int seed, int64_t image, rt_unit unit);

@@ -352,6 +352,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_smoothgrad,
     &rt_technique_integrated,
     &rt_technique_gradxinput,
+    &rt_technique_lrp,
     &rt_technique_gradcam,
     &rt_technique_occlude,
     &rt_technique_embed,

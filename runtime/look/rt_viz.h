@@ -40,7 +40,7 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
-extern const rt_technique rt_technique_embed, rt_technique_deconv;
+extern const rt_technique rt_technique_embed, rt_technique_deconv, rt_technique_lrp;
 extern const rt_technique rt_technique_filters, rt_technique_correspondence,
     rt_technique_invariance, rt_technique_evolution, rt_technique_diagnose;
 extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_smoothgrad,
