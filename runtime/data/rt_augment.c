@@ -194,6 +194,13 @@ static void warp_map(const struct warp *q, const int32_t *src, int32_t *map, int
         }
 }
 
+void rt_affine_planes(const float *src, int planes, int h, int w, double degrees, double scale,
+                      double ty, double tx, const float *outside, float *dst) {
+    double turn = degrees * (3.14159265358979323846 / 180), c = cos(turn), d = sin(turn);
+    struct warp q = {.m = {c / scale, -d / scale, d / scale, c / scale}, .tx = tx, .ty = ty};
+    warp(&q, src, dst, planes, h, w, outside);
+}
+
 static void affine(const float *a, int line, const uint32_t r[2][4], struct warp *q) {
     const double degree = 3.14159265358979323846 / 180;
     double lo = a[RT_AUGMENT_SCALE_LO] > 0 ? (double)a[RT_AUGMENT_SCALE_LO] : 1;

@@ -23,6 +23,12 @@ void rt_augment_apply(const float *a, const struct rt_prep *prep, int real, floa
                       uint64_t seed, int64_t epoch, int64_t sample, float *chw, int32_t *map,
                       float *scratch);
 
+/* Planes of h * w as they look turned by so many degrees (counter-clockwise as displayed), enlarged by scale, both
+ * about the centre, then moved by (ty, tx) cells: bilinear, outside[plane] around them; 0, 1, 0, 0 is
+ * the identity, exactly.  src and dst do not overlap. */
+void rt_affine_planes(const float *src, int planes, int h, int w, double degrees, double scale,
+                      double ty, double tx, const float *outside, float *dst);
+
 /* Sound: moved by so many seconds, and its amplitude times gain. */
 void rt_augment_sound(const float *a, uint64_t seed, int64_t epoch, int64_t sample, double *seconds,
                       double *gain);

@@ -304,6 +304,37 @@ int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error 
     return NETRT_OK;
 }
 
+int rt_data_open_files(const char *const *names, int64_t n, rt_dataset **out, rt_error *err) {
+    *out = NULL;
+    rt_dataset *ds = rt_alloc_zero(1, sizeof *ds, "data set", err);
+    char **own = rt_alloc_zero((size_t)n, sizeof *own, "file list", err);
+    int code = NETRT_OK;
+    if (ds)
+        ds->uri = rt_strdup("pictures", err);
+    for (int64_t i = 0; own && i < n; i++) {
+        rt_image probe = {0}; /* a wrong file is refused when it is named, not later */
+        if (code == NETRT_OK)
+            code = rt_image_read(&probe, names[i], err);
+        rt_image_free(&probe);
+        own[i] = rt_strdup(names[i], err);
+        code = own[i] ? code : NETRT_ELIMIT;
+    }
+    if (!ds || !own || !ds->uri)
+        code = NETRT_ELIMIT;
+    if (code == NETRT_OK) {
+        code = rt_folder_open_list(ds, "", own, n, NULL, err); /* takes the names over */
+    } else {
+        for (int64_t i = 0; own && i < n; i++)
+            rt_free(own[i]);
+    }
+    rt_free(own);
+    if (code == NETRT_OK)
+        *out = ds;
+    else if (ds)
+        rt_data_close(ds);
+    return code;
+}
+
 void rt_data_close(rt_dataset *ds) {
     if (!ds)
         return;

@@ -37,6 +37,8 @@ typedef struct rt_dataset rt_dataset;
  * split. EIO: missing or unreadable.  EDATA: malformed, or not one of these trees (the text shows
  * the tree expected).  On failure *out is NULL. */
 int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err);
+/* Picture files by their names, without labels. */
+int rt_data_open_files(const char *const *names, int64_t n, rt_dataset **out, rt_error *err);
 void rt_data_close(rt_dataset *ds);
 
 int64_t rt_data_count(const rt_dataset *ds);

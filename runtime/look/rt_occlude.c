@@ -36,22 +36,25 @@ typedef struct Slide {
     int64_t top;          /* most probable on the clean picture */
 } Slide;
 
-/* Grey: the pixel that the network reads as 0, or the nearest; or --fill.  Input number i. */
-static float grey_at(const struct rt_prep *prep, int64_t i) {
+float rt_viz_grey(const struct rt_prep *prep, double fill, int64_t i) {
     float scale, at0 = rt_prep_tone(prep, i, &scale);
-    return at0 + scale * (options.fill < 0 ? rt_prep_zero(prep, i) : (float)options.fill);
+    return at0 + scale * (fill < 0 ? rt_prep_zero(prep, i) : (float)fill);
+}
+
+void rt_viz_cover(const struct rt_prep *prep, double fill, rt_rect r, float *image) {
+    for (int64_t k = 0; k < prep->channels; k++)
+        for (int64_t y = r.y < 0 ? 0 : r.y; y < r.y + r.h && y < prep->height; y++)
+            for (int64_t x = r.x < 0 ? 0 : r.x; x < r.x + r.w && x < prep->width; x++) {
+                int64_t at = (k * prep->height + y) * prep->width + x;
+                image[at] = rt_viz_grey(prep, fill, at);
+            }
 }
 
 /* Anchor number i of a picture. */
 static void cover(const Slide *s, int64_t i, float *image) {
-    const struct rt_prep *prep = &s->v->prep;
-    int64_t y0 = i / s->columns * s->stride - s->side / 2, x0 = i % s->columns * s->stride - s->side / 2;
-    for (int64_t k = 0; k < prep->channels; k++)
-        for (int64_t y = y0 < 0 ? 0 : y0; y < y0 + s->side && y < prep->height; y++)
-            for (int64_t x = x0 < 0 ? 0 : x0; x < x0 + s->side && x < prep->width; x++) {
-                int64_t at = (k * prep->height + y) * prep->width + x;
-                image[at] = grey_at(prep, at);
-            }
+    rt_rect r = {i / s->columns * s->stride - s->side / 2, i % s->columns * s->stride - s->side / 2,
+                 s->side, s->side};
+    rt_viz_cover(&s->v->prep, options.fill, r, image);
 }
 
 /* (b), (d), (e) of recorded image i. */

@@ -241,6 +241,14 @@ int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error
     return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, 0, 0, err);
 }
 
+int rt_viz_feed_many(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
+    if (n < 2)
+        return rt_viz_feed(v, operands, n, feed, err);
+    if (rt_data_open_files(operands, n, &v->cli.ds, err))
+        return err->code;
+    return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, 0, 0, err);
+}
+
 void rt_viz_feed_close(rt_viz *v, rt_feed *feed) {
     if (feed->m)
         rt_feed_close(feed);
@@ -356,6 +364,8 @@ static const rt_technique *const techniques[] = {
     &rt_technique_gradcam,
     &rt_technique_occlude,
     &rt_technique_embed,
+    &rt_technique_correspondence,
+    &rt_technique_invariance,
     &rt_technique_maximize,
     &rt_technique_invert,
     &rt_technique_fool,
@@ -387,7 +397,7 @@ static void overview(FILE *out, const rt_viz *v) {
     fprintf(out, "Examples:\n  %s report\n  %s saliency picture.png\n\nVerbs:\n", v->cli.program,
             v->cli.program);
     for (int i = 0; i < TECHNIQUES; i++)
-        fprintf(out, "  %-12s %s\n", techniques[i]->help.name, techniques[i]->help.summary);
+        fprintf(out, "  %-15s %s\n", techniques[i]->help.name, techniques[i]->help.summary);
     fprintf(out, "\n%s VERB --help tells more.\n"
                  "Exit codes: 0 done, 1 partly, 2 usage, 4 bad data, 5 file system, 6 limits,\n"
                  "70 a mistake of ours, 130 interrupted.\n", v->cli.program);

@@ -69,6 +69,8 @@ void rt_viz_close(rt_viz *v);
  * cap: images at a time.  Closing is allowed whatever opening said. */
 int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err);
 void rt_viz_feed_close(rt_viz *v, rt_feed *feed);
+/* Several picture files, or one file or folder, or what rt_viz_feed takes. */
+int rt_viz_feed_many(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err);
 /* Loads sample `at`, unchanged, and records it. */
 int rt_viz_record(rt_viz *v, rt_feed *feed, int64_t at, rt_error *err);
 /* The same for picture --image (default: the first): *at is its number. */
@@ -84,6 +86,11 @@ int rt_viz_answer(const rt_viz *v, int64_t image, float *out);
 /* What to explain about the picture just recorded: of --layer the strongest unit of the --maps, else
  * --class, else the class predicted. */
 int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err);
+
+/* Input number i where a picture is covered: pixel `fill`, or, below 0, the one that the network reads
+ * as 0 (the nearest).  rt_viz_cover: the same all over a rectangle, cut at the borders. */
+float rt_viz_grey(const struct rt_prep *prep, double fill, int64_t i);
+void rt_viz_cover(const struct rt_prep *prep, double fill, rt_rect r, float *image);
 
 /* Writes img as DIR/name.png and remembers it. */
 int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,

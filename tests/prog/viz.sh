@@ -251,6 +251,37 @@ hold "its first number is the table's" [ "$(tail -c +129 oc1/occlusion-5.npy | h
 run 2 'leaves gaps' -- ./lenet-viz occlude "$data" --side=3 --stride=4
 run 2 'no class 10' -- ./lenet-viz occlude "$data" --class=10
 
+# --- correspondence, invariance ---
+for i in 0 1 2; do
+    pgm noise$i.pgm 28 $((i + 1))
+done
+printf 'part,picture,y,x,height,width\neye,0,4,5,6,7\neye,1,4,5,6,7\n' >eyes.csv
+printf 'eye,noise0.pgm,4,5,6,7\neye,noise1.pgm,8,9,6,7\nnose,2,10,10,5,5\neye,noise2.pgm,1,2,6,7\n' >some.csv
+run 0 -- ./lenet-viz correspondence noise0.pgm noise0.pgm --region=eyes.csv --out=cr
+hold "the same picture twice: no sign differs; a random place is another one" awk -F, '
+    $2 == "eye" { n++; bad = bad || $3 != 0 } $2 == "random" { m += $3 > 0 }
+    END { exit !(n == 4 && !bad && m == 4) }' cr/correspondence.csv
+run 4 "where 'nose' is in" -- ./lenet-viz correspondence noise{0,1,2}.pgm --region=some.csv --out=cr
+sed -i '/nose/d' some.csv
+for t in 1 2; do
+    run 0 -- ./lenet-viz correspondence noise{0,1,2}.pgm --region=some.csv --threads=$t --out=cr$t
+done
+same "1 and 2 threads" cr1/correspondence.csv cr2/correspondence.csv
+same "1 and 2 threads" cr1/correspondence.png cr2/correspondence.png
+run 2 'at least 2' -- ./lenet-viz correspondence noise0.pgm --out=cr
+echo 'eye,0,20,0,9,9' >outside.csv
+run 4 'outside.csv:1' -- ./lenet-viz correspondence noise{0,1}.pgm --region=outside.csv --out=cr
+run 0 -- ./lenet-viz invariance "$data" --limit=3 --layer=c1,s2,c3,s4,f5 --out=iv1
+run 0 -- ./lenet-viz invariance "$data" --limit=3 --layer=c1,s2,c3,s4,f5 --out=iv2 --threads=2 --batch=11
+same "1 and 2 threads, other batches" iv1/invariance.csv iv2/invariance.csv
+same "1 and 2 threads, other batches" iv1/invariance.svg iv2/invariance.svg
+hold "the plot is well-formed" xml iv1/invariance.svg
+hold "nothing changes at the identity; a move by a multiple of the stride moves maps, exactly" awk -F, '
+    ($2 == "translation" || $2 == "rotation") && $3 == 0 && $5 != 0 { exit 1 }
+    $2 == "scale" && $3 == 1 && $5 != 0 { exit 1 }
+    $2 == "translation" && $6 != "" { n[$4]++; if ($6 != 0) exit 1; far = far || $5 > 0.1 }
+    END { exit !(far && n["c1"] == 51 && n["s2"] > 20 && n["c3"] > 20 && n["f5"] == 0) }' iv1/invariance.csv
+
 # --- what does not exist ---
 run 2 "no layer is called 'c2'" 'layers are c1 s2 c3' -- ./lenet-viz saliency --layer=c2 "$data"
 run 2 "no layer is called 'cc1'" -- ./lenet-viz activations --layer=c1,cc1 "$data"
