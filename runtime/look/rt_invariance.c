@@ -6,7 +6,8 @@
  * scale 1 to 1.8, rotation 0 to 350 degrees; what comes in at the border is what the network reads
  * as 0.  At the identity every distance is exactly 0.
  * moved: beside each translation by a multiple of a layer's stride the distance to the untransformed
- * maps moved by as many cells, over cells that see neither border: 0 for a stack of convolutions.
+ * maps moved by as many cells, over cells that see neither border: 0 for a stack of convolutions, up
+ * to the rounding of fast ones, whose order of sums depends on a cell's place.
  */
 #include <math.h>
 #include <string.h>

@@ -276,10 +276,11 @@ run 0 -- ./lenet-viz invariance "$data" --limit=3 --layer=c1,s2,c3,s4,f5 --out=i
 same "1 and 2 threads, other batches" iv1/invariance.csv iv2/invariance.csv
 same "1 and 2 threads, other batches" iv1/invariance.svg iv2/invariance.svg
 hold "the plot is well-formed" xml iv1/invariance.svg
-hold "nothing changes at the identity; a move by a multiple of the stride moves maps, exactly" awk -F, '
+# fast convolutions sum in an order that depends on a cell's place: c3 is moved up to rounding
+hold "nothing changes at the identity; a move by a multiple of the stride moves maps" awk -F, '
     ($2 == "translation" || $2 == "rotation") && $3 == 0 && $5 != 0 { exit 1 }
     $2 == "scale" && $3 == 1 && $5 != 0 { exit 1 }
-    $2 == "translation" && $6 != "" { n[$4]++; if ($6 != 0) exit 1; far = far || $5 > 0.1 }
+    $2 == "translation" && $6 != "" { n[$4]++; if ($4 == "c1" ? $6 != 0 : $6 > 1e-5 * (1 + $5)) exit 1; far = far || $5 > 0.1 }
     END { exit !(far && n["c1"] == 51 && n["s2"] > 20 && n["c3"] > 20 && n["f5"] == 0) }' iv1/invariance.csv
 
 # --- what does not exist ---
