@@ -116,6 +116,7 @@ typedef struct rt_score {
 int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *score, const char *what, rt_error *err);
 
 int rt_verb_train(rt_cli *cli, int argc, char **argv);
+int rt_verb_lottery(rt_cli *cli, int argc, char **argv);
 int rt_verb_features(rt_cli *cli, int argc, char **argv);
 int rt_verb_eval(rt_cli *cli, int argc, char **argv);
 int rt_verb_predict(rt_cli *cli, int argc, char **argv);

@@ -12,6 +12,7 @@
 
 #include "rt_alloc.h"
 #include "rt_layout.h"
+#include "rt_mask.h"
 #include "rt_optim.h"
 #include "rt_par.h"
 #include "rt_run.h"
@@ -163,6 +164,7 @@ void netrt_close(netrt *m) {
     for (int i = 0; i < RT_PROGRAMS; i++)
         rt_slab_free(m->space[i].fix, m->space[i].fix_size);
     rt_turn_free(m->turn, m->model, m->threads);
+    rt_mask_clear(m);
     rt_free(m->logical);
     rt_free(m->no_label);
     rt_free(m);

@@ -47,6 +47,7 @@ struct netrt {
     int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */
     int64_t no_label_size;
     float *logical;       /* room for the largest parameter under a constraint */
+    struct rt_mask *mask; /* of each parameter, or NULL: rt_mask.h */
     struct rt_turn *turn; /* task counters of rt_run.c */
     rt_observer observer;
     void *observer_context;

@@ -105,11 +105,20 @@ static void axis_y(rt_text *o, const Scale *s, double x0, double x1, int right, 
 static void axis_x(rt_text *o, const Scale *s, double y, const char *label) {
     double tick[16];
     char buf[32];
-    int n = rt_svg_ticks(s->lo, s->hi, 9, tick);
+    int n = 0;
+    for (double k = floor(s->lo); s->log && k <= s->hi; k++)
+        for (int i = 0; i < 3 && n < 16; i++) {
+            double v = pow(10, k) * (i == 0 ? 1 : i == 1 ? 2 : 5);
+            if (log10(v) >= s->lo - 1e-9 && log10(v) <= s->hi + 1e-9)
+                tick[n++] = v;
+        }
+    if (n < 2)
+        n = s->log ? (tick[0] = pow(10, s->lo), tick[1] = pow(10, s->hi), 2)
+                   : rt_svg_ticks(s->lo, s->hi, 9, tick);
     for (int i = 0; i < n; i++) {
         double x = at(s, tick[i]);
         rt_text_printf(o, "<path d=\"M%.1f %.1fv5\" stroke=\"#444\"/>\n", x, y);
-        snprintf(buf, sizeof buf, "%.7g", tick[i]);
+        snprintf(buf, sizeof buf, s->log ? "%.3g" : "%.7g", tick[i]);
         text_at(o, x, y + 18, "middle", "", buf);
     }
     if (label)
@@ -178,6 +187,11 @@ void rt_svg_plot(rt_text *o, const rt_plot *p, int xmlns) {
     int w = p->width ? p->width : 720, h = p->height ? p->height : 400, left, right;
     Scale sx = {0, 1, LEFT, w - RIGHT, 0}, sy[2] = {{0}};
     range_of(p, 0, 1, &sx.lo, &sx.hi);
+    if (p->log_x && sx.lo > 0) {
+        sx.log = 1;
+        sx.lo = log10(sx.lo);
+        sx.hi = log10(sx.hi);
+    }
     scale_y(p, 0, h, &sy[0], &left);
     scale_y(p, 1, h, &sy[1], &right);
     svg_open(o, w, h, p->title, xmlns);

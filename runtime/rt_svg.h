@@ -22,6 +22,7 @@ typedef struct rt_series {
 typedef struct rt_plot {
     const char *title, *xlabel, *ylabel, *rlabel; /* any may be NULL */
     int log_y;         /* left axis logarithmic (ignored unless all values are positive) */
+    int log_x;         /* the same of the other */
     int width, height; /* 0: 720 x 400 */
     const rt_series *series;
     int nseries;

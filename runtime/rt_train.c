@@ -8,6 +8,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "rt_log.h"
 #include "rt_par.h"
 #include "rt_rng.h"
+#include "rt_train.h"
 
 typedef struct Train {
     rt_cli *cli;
@@ -29,9 +31,7 @@ typedef struct Train {
     rt_perm perm;
     int64_t *want;
     float *scores;
-    int64_t epochs, steps_max, log_every, every_epochs, every_steps; /* every_*: checkpoints */
-    double lr, momentum, decay;                                      /* < 0: the spec's */
-    const char *resume;
+    rt_train_options o;
     int resumed, log_warned;
     int64_t saved_step; /* -1: no checkpoint yet */
     double begun, ema, row_begun;
@@ -78,9 +78,10 @@ static void fresh_state(Train *t) {
     s->samples = rt_data_count(t->train_ds);
     s->batch = t->m->cap;
     s->seed = t->m->seed;
-    s->lr = t->lr >= 0 ? t->lr : spec->lr;
-    s->momentum = t->momentum >= 0 ? t->momentum : spec->momentum;
-    s->decay = t->decay >= 0 ? t->decay : spec->decay;
+    s->lr = t->o.lr >= 0 ? t->o.lr : spec->lr;
+    s->momentum = t->o.momentum >= 0 ? t->o.momentum : spec->momentum;
+    s->decay = t->o.decay >= 0 ? t->o.decay : spec->decay;
+    s->epoch = t->o.first_epoch;
     rt_plateau_start(&s->plateau);
     s->best_error = HUGE_VAL;
 }
@@ -113,10 +114,10 @@ static int same_run(Train *t, const rt_run_state *now, rt_error *err) {
 
 static int start_or_resume(Train *t, rt_error *err) {
     fresh_state(t);
-    if (t->resume && t->resume[0])
-        snprintf(t->ckpt, sizeof t->ckpt, "%s", t->resume);
+    if (t->o.resume && t->o.resume[0])
+        snprintf(t->ckpt, sizeof t->ckpt, "%s", t->o.resume);
     int exists = access(t->ckpt, F_OK) == 0;
-    if (t->resume && (exists || t->resume[0])) {
+    if (t->o.resume && (exists || t->o.resume[0])) {
         rt_run_state now = t->s;
         if (rt_ckpt_load(t->m, t->ckpt, &t->s, err))
             return rt_advise(err, "without --resume the run starts anew; --weights=%s starts from "
@@ -129,7 +130,7 @@ static int start_or_resume(Train *t, rt_error *err) {
         rt_note(&t->cli->progress, "continuing %s at step %lld, epoch %lld", t->ckpt,
                 (long long)t->s.step, (long long)t->s.epoch);
         set_paths(t);
-    } else if (t->resume) {
+    } else if (t->o.resume) {
         rt_note(&t->cli->progress, "no checkpoint in %s/ yet: starting", t->cli->out);
     } else if (exists) {
         rt_warn(&t->cli->progress,
@@ -167,9 +168,9 @@ static void log_head(Train *t) {
 /* train { load = weights(..) }: unless the command names others or continues a run. */
 static void weights_of_spec(Train *t) {
     const rt_train_spec *spec = &t->cli->model->train;
-    const char *from = t->resume && t->resume[0] ? t->resume : t->ckpt;
+    const char *from = t->o.resume && t->o.resume[0] ? t->o.resume : t->ckpt;
     if (!spec->load || !spec->load[0] || t->cli->weights ||
-        (t->resume && access(from, F_OK) == 0))
+        (t->o.resume && access(from, F_OK) == 0))
         return;
     t->cli->weights = spec->load;
     t->cli->map = spec->load_map;
@@ -295,13 +296,13 @@ static void tick(Train *t) {
     if (!rt_progress_due(&t->cli->progress))
         return;
     int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch, done = t->s.step;
-    int64_t total = per_epoch * t->epochs;
-    if (t->steps_max > 0 && t->steps_max < total)
-        total = t->steps_max;
+    int64_t total = per_epoch * t->o.epochs;
+    if (t->o.steps_max > 0 && t->o.steps_max < total)
+        total = t->o.steps_max;
     double spent = rt_seconds() - t->begun, each = spent / (double)(done - t->first_step + 1);
     double rate = (double)t->s.batch / each;
     snprintf(head, sizeof head, "epoch %lld/%lld", (long long)(t->s.epoch + 1),
-             (long long)t->epochs);
+             (long long)t->o.epochs);
     snprintf(tail, sizeof tail, "loss %.4f  err %.1f%%  lr %g  %.*f%s img/s", t->ema,
              100.0 * (double)t->s.whole.wrong / (double)(t->s.whole.images ? t->s.whole.images : 1),
              t->m->lr, rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
@@ -344,7 +345,7 @@ static void set_rates(Train *t) {
     const rt_train_spec *spec = &t->m->model->train;
     double at = (double)t->s.epoch + (double)t->s.position / (double)t->s.samples;
     netrt_set_sgd(t->m,
-                  rt_schedule_rate(&spec->schedule, t->s.lr, spec->lr, at, t->epochs, &t->s.plateau),
+                  rt_schedule_rate(&spec->schedule, t->s.lr, spec->lr, at, t->o.epochs, &t->s.plateau),
                   t->s.momentum, t->s.decay);
 }
 
@@ -385,10 +386,42 @@ static int one_step(Train *t, rt_error *err) {
     s->whole.wrong += wrong;
     t->row_images += good;
     t->ema = s->step == t->first_step + 1 ? loss : 0.98 * t->ema + 0.02 * loss;
-    if (s->step % t->log_every == 0)
+    if (s->step % t->o.log_every == 0)
         flush_row(t);
     tick(t);
     return NETRT_OK;
+}
+
+int rt_train_keeps(const char *list, int64_t at) {
+    int found = 0;
+    if (list && strcmp(list, "all") == 0)
+        return 1;
+    for (const char *s = list; s && *s;) {
+        char *end;
+        long long lo = strtoll(s, &end, 10), hi = lo;
+        if (end == s || lo < 0)
+            return -1;
+        if (*end == '-') {
+            s = end + 1;
+            hi = strtoll(s, &end, 10);
+            if (end == s || hi < lo)
+                return -1;
+        }
+        if (*end && *end != ',')
+            return -1;
+        found |= at >= lo && at <= hi;
+        s = *end ? end + 1 : end;
+    }
+    return found;
+}
+
+/* --keep: the weights as they are now, under the number of the epoch. */
+static int keep_epoch(Train *t, rt_error *err) {
+    char path[4300];
+    if (rt_train_keeps(t->o.keep, t->s.epoch) != 1)
+        return NETRT_OK;
+    snprintf(path, sizeof path, "%s/epoch-%lld.safetensors", t->cli->out, (long long)t->s.epoch);
+    return netrt_save(t->m, path, err);
 }
 
 static void save_best(Train *t, double error) {
@@ -422,12 +455,14 @@ static int end_epoch(Train *t, rt_error *err) {
         save_best(t, figure);
     }
     rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f  error %.2f%%%s  lr %g  %s",
-            (long long)s->epoch, (long long)t->epochs, (long long)s->step, train_loss,
+            (long long)s->epoch, (long long)t->o.epochs, (long long)s->step, train_loss,
             100 * train_error, text, t->m->lr, rt_text_time(elapsed(t), time));
     if (rt_plateau_epoch(&s->plateau, &t->m->model->train.schedule, figure))
         rt_note(&t->cli->progress, "no progress: learning rate times %g",
                 t->m->model->train.schedule.factor);
-    if (t->every_epochs > 0 && s->epoch % t->every_epochs == 0 && s->epoch < t->epochs)
+    if (keep_epoch(t, err))
+        return err->code;
+    if (t->o.every_epochs > 0 && s->epoch % t->o.every_epochs == 0 && s->epoch < t->o.epochs)
         return save_periodic(t, err);
     return NETRT_OK;
 }
@@ -466,15 +501,17 @@ static int loop(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     t->begun = t->row_begun = rt_seconds();
     t->first_step = s->step;
-    while (s->epoch < t->epochs) {
+    if (s->step == 0 && keep_epoch(t, err))
+        return err->code;
+    while (s->epoch < t->o.epochs) {
         if (begin_epoch(t, err))
             return err->code;
         while (s->position < s->samples) {
-            if (rt_cli_signal || (t->steps_max > 0 && s->step >= t->steps_max))
+            if (rt_cli_signal || (t->o.steps_max > 0 && s->step >= t->o.steps_max))
                 return NETRT_OK;
             if (one_step(t, err))
                 return err->code;
-            if (t->every_steps > 0 && s->step % t->every_steps == 0 && s->position < s->samples &&
+            if (t->o.every_steps > 0 && s->step % t->o.every_steps == 0 && s->position < s->samples &&
                 save_periodic(t, err))
                 return err->code;
         }
@@ -487,6 +524,8 @@ static int loop(Train *t, rt_error *err) {
 /* ---- ending ---- */
 
 static int result(Train *t, rt_error *err) {
+    if (t->o.silent)
+        return NETRT_OK;
     rt_text o = {0};
     int tested = t->test_ds && t->test.images > 0;
     double error = tested ? (double)t->test.wrong / (double)t->test.counted : NAN;
@@ -534,12 +573,12 @@ static int finish(Train *t, rt_error *err) {
 static void defaults(Train *t) {
     const rt_train_spec *spec = &t->cli->model->train;
     int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch;
-    if (t->epochs < 0)
-        t->epochs = spec->epochs > 0 ? spec->epochs : 1;
-    if (t->every_epochs < 0)
-        t->every_epochs = spec->checkpoint_epochs > 0 ? spec->checkpoint_epochs : 1;
-    if (t->log_every <= 0)
-        t->log_every = per_epoch / 10 > 100 ? 100 : per_epoch / 10 > 1 ? per_epoch / 10 : 1;
+    if (t->o.epochs < 0)
+        t->o.epochs = spec->epochs > 0 ? spec->epochs : 1;
+    if (t->o.every_epochs < 0)
+        t->o.every_epochs = spec->checkpoint_epochs > 0 ? spec->checkpoint_epochs : 1;
+    if (t->o.log_every <= 0)
+        t->o.log_every = per_epoch / 10 > 100 ? 100 : per_epoch / 10 > 1 ? per_epoch / 10 : 1;
 }
 
 static int run(Train *t) {
@@ -551,10 +590,12 @@ static int run(Train *t) {
         t->cli->ds = t->train_ds;
         defaults(t);
         rt_cli_catch();
-        if (t->s.epoch >= t->epochs)
+        if (t->s.epoch >= t->o.epochs && t->test_ds)
+            rt_evaluate(t->cli, &t->test_feed, &t->test, "test", &err);
+        if (t->s.epoch >= t->o.epochs)
             rt_note(p, "all %lld epochs are done; --epochs=N with a larger N trains on",
-                    (long long)t->epochs);
-        if (loop(t, &err) == 0)
+                    (long long)t->o.epochs);
+        if (!err.code && loop(t, &err) == 0)
             finish(t, &err);
     }
     if (err.code == NETRT_ELIMIT)
@@ -575,55 +616,87 @@ static int run(Train *t) {
     return err.code ? err.code : rt_cli_signal ? 128 + rt_cli_signal : NETRT_OK;
 }
 
-int rt_verb_train(rt_cli *cli, int argc, char **argv) {
+const rt_train_options rt_train_defaults = {
+    .epochs = -1, .every_epochs = -1, .lr = -1, .momentum = -1, .decay = -1};
+
+int rt_train(rt_cli *cli, const rt_train_options *o, rt_train_result *result) {
     Train t;
     memset(&t, 0, sizeof t);
     t.cli = cli;
-    t.epochs = t.every_epochs = -1;
-    t.lr = t.momentum = t.decay = -1;
-    const rt_arg table[] = {
+    t.o = *o;
+    int code = run(&t);
+    int tested = t.test.counted > 0;
+    if (result)
+        *result = (rt_train_result){
+            .epoch = t.s.epoch,
+            .step = t.s.step,
+            .best_epoch = t.s.best_epoch,
+            .error = tested ? (double)t.test.wrong / (double)t.test.counted : NAN,
+            .best_error = isfinite(t.s.best_error) ? t.s.best_error : NAN,
+            .loss = tested ? t.test.loss : NAN};
+    return code;
+}
+
+int rt_train_args(rt_cli *cli, rt_train_options *o, rt_arg table[RT_TRAIN_ARGS]) {
+    const rt_arg rows[] = {
         RT_OPT_DATA(cli, "training data (default: the spec's): digits:N, a folder with one "
                          "sub-folder per class, or with MNIST or CIFAR files"),
         {"out", 'o', RT_ARG_TEXT, "DIR", &cli->out, 0, 0, "where results go (default: run)"},
-        {"epochs", 'e', RT_ARG_INT, "N", &t.epochs, 0, 1 << 30, "passes over the data"},
+        {"epochs", 'e', RT_ARG_INT, "N", &o->epochs, 0, 1 << 30, "passes over the data"},
         RT_OPT_BATCH(cli),
-        {"lr", 0, RT_ARG_REAL, "X", &t.lr, 0, 1, "learning rate"},
-        {"momentum", 0, RT_ARG_REAL, "X", &t.momentum, 0, 1, "momentum"},
-        {"decay", 0, RT_ARG_REAL, "X", &t.decay, 0, 1, "weight decay"},
+        {"lr", 0, RT_ARG_REAL, "X", &o->lr, 0, 1, "learning rate"},
+        {"momentum", 0, RT_ARG_REAL, "X", &o->momentum, 0, 1, "momentum"},
+        {"decay", 0, RT_ARG_REAL, "X", &o->decay, 0, 1, "weight decay"},
         RT_OPT_SEED(cli),
-        {"resume", 'r', RT_ARG_MAYBE, "FILE", &t.resume, 0, 0,
-         "continue from the checkpoint in the output folder (or FILE)"},
-        {"weights", 'w', RT_ARG_TEXT, "FILE", &cli->weights, 0, 0, "start from these weights"},
-        RT_OPT_PARTIAL(cli),
-        {"skip", 0, RT_ARG_TEXT, "NAMES", &cli->skip, 0, 0,
-         "tensors that --weights leaves as they are: 'fc8*,c1.bias'"},
-        RT_OPT_MAP(cli),
-        {NULL, 0, RT_ARG_REST, NULL, NULL, 0, 0, "How long and how often"},
-        {"steps", 0, RT_ARG_INT, "N", &t.steps_max, 1, INT64_MAX, "stop after step N"},
-        {"checkpoint-epochs", 0, RT_ARG_INT, "N", &t.every_epochs, 0, 1 << 30,
+        {"steps", 0, RT_ARG_INT, "N", &o->steps_max, 1, INT64_MAX, "stop after step N"},
+        {"checkpoint-epochs", 0, RT_ARG_INT, "N", &o->every_epochs, 0, 1 << 30,
          "checkpoint every N epochs (default 1; 0: only at the end)"},
-        {"checkpoint-steps", 0, RT_ARG_INT, "N", &t.every_steps, 1, INT64_MAX, "and every N steps"},
-        {"log-steps", 0, RT_ARG_INT, "N", &t.log_every, 1, INT64_MAX, "a log row every N steps"},
+        {"checkpoint-steps", 0, RT_ARG_INT, "N", &o->every_steps, 1, INT64_MAX,
+         "and every N steps"},
+        {"log-steps", 0, RT_ARG_INT, "N", &o->log_every, 1, INT64_MAX, "a log row every N steps"},
         {"max-bad", 0, RT_ARG_REAL, "PERCENT", &cli->max_bad, 0, 1,
          "broken pictures tolerated (default 1)"},
         RT_OPT_THREADS(cli),
         RT_OPT_PROGRESS(cli),
         RT_OPT_QUIET(cli),
         RT_OPT_JSON(cli)};
+    enum { ROWS = sizeof rows / sizeof *rows };
+    _Static_assert((int)ROWS <= (int)RT_TRAIN_ARGS, "room for the options");
+    memcpy(table, rows, sizeof rows);
+    return ROWS;
+}
+
+int rt_verb_train(rt_cli *cli, int argc, char **argv) {
+    rt_train_options o = rt_train_defaults;
+    const rt_arg own[] = {
+        {NULL, 0, RT_ARG_REST, NULL, NULL, 0, 0, "What it begins with and what it leaves"},
+        {"resume", 'r', RT_ARG_MAYBE, "FILE", &o.resume, 0, 0,
+         "continue from the checkpoint in the output folder (or FILE)"},
+        {"weights", 'w', RT_ARG_TEXT, "FILE", &cli->weights, 0, 0, "start from these weights"},
+        RT_OPT_PARTIAL(cli),
+        {"skip", 0, RT_ARG_TEXT, "NAMES", &cli->skip, 0, 0,
+         "tensors that --weights leaves as they are: 'fc8*,c1.bias'"},
+        RT_OPT_MAP(cli),
+        {"keep", 0, RT_ARG_TEXT, "EPOCHS", &o.keep, 0, 0,
+         "also keep the weights of these epochs, 0 = at the start: 0,1,2,5-8, or all"}};
+    enum { OWN = sizeof own / sizeof *own };
+    rt_arg table[RT_TRAIN_ARGS + OWN];
+    int rows = rt_train_args(cli, &o, table);
+    memcpy(table + rows, own, sizeof own);
     static const rt_verb verb = {
         "train", "trains the network", "[OPTIONS]",
         "train\ntrain --data=digits:6000 --epochs=5 --out=run\ntrain --resume\n"
         "train --data=cifar-10/ --lr=0.01 --seed=2 --out=run2"};
     const char *operands[argc + 1];
+    rt_error err = {0};
     int n = 0, code;
-    if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,
-                      &code))
+    if (!rt_cli_parse(cli, &verb, table, rows + OWN, argc, argv, operands, &n, &code))
         return code;
-    if (n > 0) {
-        rt_error err = {0};
+    if (n > 0)
         rt_fail(&err, NETRT_EUSAGE, "train takes no operand '%s'\nhelp: data is named by --data=%s",
                 operands[0], operands[0]);
-        return rt_report(&cli->progress, &err);
-    }
-    return run(&t);
+    if (rt_train_keeps(o.keep, 0) < 0)
+        rt_fail(&err, NETRT_EUSAGE, "--keep=%s cannot be read\nhelp: epochs and ranges, as in "
+                "1,2,5-8, or all", o.keep);
+    return err.code ? rt_report(&cli->progress, &err) : rt_train(cli, &o, NULL);
 }

@@ -12,6 +12,7 @@
 
 #include "rt_alloc.h"
 #include "rt_layout.h"
+#include "rt_mask.h"
 #include "rt_optim.h"
 #include "rt_model.h"
 #include "rt_safetensors.h"
@@ -183,11 +184,33 @@ static const st_tensor *tensor_for(const netrt *m, const st_file *file, const rt
     return st_find(file, name_in_file(m->rename, p->name, room));
 }
 
+/* Is the tensor a parameter or its mask? */
 static bool asked_for(const netrt *m, const st_file *file, const st_tensor *t) {
-    for (int i = 0; i < m->model->nparams; i++)
-        if (rt_param_saved(&m->model->param[i]) && tensor_for(m, file, &m->model->param[i]) == t)
+    char room[NAME_ROOM];
+    for (int i = 0; i < m->model->nparams; i++) {
+        const rt_param *p = &m->model->param[i];
+        if (!rt_param_saved(p))
+            continue;
+        if (tensor_for(m, file, p) == t ||
+            (rt_mask_names(t->name, name_in_file(m->rename, p->name, room)) && same_shape(p, t) &&
+             rt_mask_type(t)))
             return true;
+    }
     return false;
+}
+
+/* The masks of what was read; a network without any keeps all of its weights. */
+static int take_masks(netrt *m, const st_file *file, rt_error *err) {
+    char room[NAME_ROOM];
+    rt_mask_clear(m);
+    for (int i = 0; i < m->model->nparams && !err->code; i++) {
+        const rt_param *p = &m->model->param[i];
+        const st_tensor *t =
+            rt_param_saved(p) && !skipped(m->skip, p->name) ? tensor_for(m, file, p) : NULL;
+        if (t && same_shape(p, t))
+            rt_mask_read(m, i, file, name_in_file(m->rename, p->name, room), err);
+    }
+    return err->code;
 }
 
 /* The mean of every pixel travels with the weights (data { mean = per_pixel }). */
@@ -395,7 +418,7 @@ int rt_weights_take(netrt *m, const st_file *file, int flags, int *loaded, rt_er
     if (partial || m->skip ? f.good == 0 || (!partial && (f.missing || f.wrong || f.unused))
                            : f.missing || f.wrong || f.unused)
         return no_fit(m->model, file->path, &f, partial, err);
-    if (read_pool(m, file, err) || take_mean(m, file, err))
+    if (read_pool(m, file, err) || take_masks(m, file, err) || take_mean(m, file, err))
         return err->code;
     if (st_meta(file, "netc.classes"))
         take_class_names(m, st_meta(file, "netc.classes"));
@@ -512,6 +535,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
             add_entry(hold, &count, w, name, p, m->state + rt_state_offset(p, k), err);
         }
     }
+    rt_mask_write(m, w, err);
     if (m->data_mean) {
         const rt_input_spec *in = &model->input[0];
         const int64_t dims[3] = {in->c, in->h, in->w};

@@ -55,6 +55,7 @@ static const Row table[] = {
     {"heads.net", "HeadS4", 5130, 13248, 0},
     {"hyper.net", NULL, 86842, 0, 0},
     {"lenet.net", "LeNet", 80202, 0, 0},
+    {"lenet_300_100.net", "LeNet300", 266610, 0, 266200},
     {"lenet5.net", NULL, 60000, 840, 0},
     {"lstm.net", "Rows", 4 * 128 * (28 + 128 + 2) + 1290, 0, 28 * 512 * (28 + 128) + 1280},
     {"lstm.net", "Strands", 32 * 37 + 2 * 64 * (32 + 16 + 2) + 66, 0,
