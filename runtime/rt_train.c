@@ -15,6 +15,7 @@
 #include "rt_alloc.h"
 #include "rt_ckpt.h"
 #include "rt_cli.h"
+#include "rt_epochs.h"
 #include "rt_io.h"
 #include "rt_log.h"
 #include "rt_par.h"
@@ -420,7 +421,7 @@ static int keep_epoch(Train *t, rt_error *err) {
     char path[4300];
     if (rt_train_keeps(t->o.keep, t->s.epoch) != 1)
         return NETRT_OK;
-    snprintf(path, sizeof path, "%s/epoch-%lld.safetensors", t->cli->out, (long long)t->s.epoch);
+    rt_epochs_path(t->cli->out, t->s.epoch, path, sizeof path);
     return netrt_save(t->m, path, err);
 }
 
@@ -501,6 +502,8 @@ static int loop(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     t->begun = t->row_begun = rt_seconds();
     t->first_step = s->step;
+    if (s->step == 0 && t->o.keep)
+        rt_epochs_remove(t->cli->out);
     if (s->step == 0 && keep_epoch(t, err))
         return err->code;
     while (s->epoch < t->o.epochs) {

@@ -49,20 +49,21 @@ typedef struct Sheet {
     double seconds;
 } Sheet;
 
-/* The tile of a patch: cut out, then to `tile` pixels: small ones by whole factors, large ones by
- * antialiased reduction. */
-static int to_tile(Sheet *s, const rt_image *img, rt_rect r, rt_error *err) {
-    if (rt_image_crop(&s->part, img, (int)r.x, (int)r.y, (int)r.w, (int)r.h, 128, err))
+int rt_viz_patch(rt_image *out, rt_image *part, const rt_image *img, rt_rect r, int side,
+                 rt_error *err) {
+    if (rt_image_crop(part, img, (int)r.x, (int)r.y, (int)r.w, (int)r.h, 128, err))
         return err->code;
-    int zoom = (int)(s->tile / (r.h > r.w ? r.h : r.w));
-    if (zoom >= 1) {
-        if (rt_canvas_new(&s->scaled, s->tile, s->tile, 0x808080u, err))
-            return err->code;
-        rt_canvas_blit(&s->scaled, (s->tile - (int)r.w * zoom) / 2,
-                       (s->tile - (int)r.h * zoom) / 2, &s->part, zoom);
-        return NETRT_OK;
-    }
-    return rt_image_resize(&s->scaled, &s->part, s->tile, s->tile, err);
+    int zoom = (int)(side / (r.h > r.w ? r.h : r.w));
+    if (zoom < 1)
+        return rt_image_resize(out, part, side, side, err);
+    if (rt_canvas_new(out, side, side, 0x808080u, err))
+        return err->code;
+    rt_canvas_blit(out, (side - (int)r.w * zoom) / 2, (side - (int)r.h * zoom) / 2, part, zoom);
+    return NETRT_OK;
+}
+
+static int to_tile(Sheet *s, const rt_image *img, rt_rect r, rt_error *err) {
+    return rt_viz_patch(&s->scaled, &s->part, img, r, s->tile, err);
 }
 
 /* What a tile shows: the unit's field, or everything where more than a unit was projected. */

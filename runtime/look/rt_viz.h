@@ -92,6 +92,10 @@ int rt_viz_unit(rt_viz *v, int *seed, rt_unit *unit, float *value, rt_error *err
 float rt_viz_grey(const struct rt_prep *prep, double fill, int64_t i);
 void rt_viz_cover(const struct rt_prep *prep, double fill, rt_rect r, float *image);
 
+/* The part r of a picture as a square tile (outside: mid-grey): small ones by whole factors, large
+ * ones by antialiased reduction.  part: room. */
+int rt_viz_patch(rt_image *out, rt_image *part, const rt_image *img, rt_rect r, int side,
+                 rt_error *err);
 /* Writes img as DIR/name.png and remembers it. */
 int rt_viz_write(rt_viz *v, const rt_image *img, const char *name, const char *title,
                  const char *note, rt_error *err);

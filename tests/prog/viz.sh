@@ -283,6 +283,25 @@ hold "nothing changes at the identity; a move by a multiple of the stride moves 
     $2 == "translation" && $6 != "" { n[$4]++; if ($4 == "c1" ? $6 != 0 : $6 > 1e-5 * (1 + $5)) exit 1; far = far || $5 > 0.1 }
     END { exit !(far && n["c1"] == 51 && n["s2"] > 20 && n["c3"] > 20 && n["f5"] == 0) }' iv1/invariance.csv
 
+# --- evolution: one training, its epochs kept ---
+run 2 '--keep=1,x' -- ./lenet train --keep=1,x
+run 0 -- ./lenet train -q --data=digits:600:1 --epochs=3 --keep=7,2 --out=kept
+hold "only the epochs that were" [ "$(cd kept && echo epoch-*)" = epoch-2.safetensors ]
+run 0 -- ./lenet train -q --data=digits:600:1 --epochs=3 --keep=0,1,3 --out=kept
+hold "those of an earlier run are gone" \
+    [ "$(cd kept && echo epoch-*)" = "epoch-0.safetensors epoch-1.safetensors epoch-3.safetensors" ]
+same "the last epoch" kept/epoch-3.safetensors kept/last.safetensors
+for t in 1 2; do
+    run 0 -- ./lenet-viz evolution -q --run=kept --data=digits:600:1 --threads=$t --out=ev$t
+done
+same "1 and 2 threads" ev1/evolution-c3.png ev2/evolution-c3.png
+run 0 -- ./lenet-viz deconv -q --weights=kept/epoch-1.safetensors --data=digits:600:1 --out=ev3
+hold "each row is the first of deconv's nine at that epoch" awk -F, '
+    FNR == NR { if (FNR > 1 && $3 == 1) top[$1, $2] = $4 "," $5; next }
+    FNR > 1 && $1 == 1 { n++; if (top[$2, $3] != $4 "," $5) bad = 1 }
+    END { exit !(n == 16 && !bad) }' <(cat ev3/deconv-c1.csv <(tail -n +2 ev3/deconv-c3.csv)) ev1/evolution.csv
+run 5 'train with --keep=' -- ./lenet-viz evolution --run=nowhere --data=digits:600:1
+
 # --- what does not exist ---
 run 2 "no layer is called 'c2'" 'layers are c1 s2 c3' -- ./lenet-viz saliency --layer=c2 "$data"
 run 2 "no layer is called 'cc1'" -- ./lenet-viz activations --layer=c1,cc1 "$data"
