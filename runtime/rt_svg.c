@@ -112,8 +112,8 @@ static void axis_x(rt_text *o, const Scale *s, double y, const char *label) {
             if (log10(v) >= s->lo - 1e-9 && log10(v) <= s->hi + 1e-9)
                 tick[n++] = v;
         }
-    if (n < 2)
-        n = s->log ? (tick[0] = pow(10, s->lo), tick[1] = pow(10, s->hi), 2)
+    if (n < 3) /* less than a decade */
+        n = s->log ? rt_svg_ticks(pow(10, s->lo), pow(10, s->hi), 9, tick)
                    : rt_svg_ticks(s->lo, s->hi, 9, tick);
     for (int i = 0; i < n; i++) {
         double x = at(s, tick[i]);

@@ -40,6 +40,8 @@ typedef struct rt_technique {
     const rt_arg *arg;
     int nargs;
 } rt_technique;
+extern const rt_technique rt_technique_confusion, rt_technique_errors, rt_technique_collapse,
+    rt_technique_fold;
 extern const rt_technique rt_technique_embed, rt_technique_deconv, rt_technique_lrp;
 extern const rt_technique rt_technique_filters, rt_technique_correspondence,
     rt_technique_invariance, rt_technique_evolution, rt_technique_diagnose;
