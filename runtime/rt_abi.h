@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 10
+#define RT_ABI_VERSION 11
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -19,8 +19,8 @@ enum {
     RT_SCALAR_LR,
     RT_SCALAR_MOMENTUM, /* sgd, rmsprop: momentum; adam: 1 - beta1 */
     RT_SCALAR_DECAY,
-    RT_SCALAR_SECOND,   /* adam: 1 - beta2; rmsprop: 1 - alpha */
-    RT_SCALAR_CORRECT1, /* adam, step t: 1 / (1 - beta1^t) */
+    RT_SCALAR_SECOND,   /* adam: 1 - beta2; rmsprop: 1 - alpha; slbi: 1 / nu */
+    RT_SCALAR_CORRECT1, /* adam, step t: 1 / (1 - beta1^t); slbi: kappa */
     RT_SCALAR_CORRECT2, /* 1 / sqrt(1 - beta2^t) */
     RT_SCALAR_CLIP,     /* largest gradient: of each number, or the norm of all */
     RT_SCALAR_COUNT = 8
@@ -209,12 +209,14 @@ typedef struct rt_metric {
     int32_t smallest_wins;  /* argmin outputs (RBF penalties) */
     int32_t pad_;
 } rt_metric;
-enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM };
+enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM, RT_SLBI };
 enum { RT_CLIP_NONE, RT_CLIP_VALUE, RT_CLIP_NORM };
 typedef struct rt_train_spec {
     double lr, momentum, decay; /* adam: momentum is beta1 */
-    double second;          /* adam: beta2; rmsprop: alpha */
-    double eps;             /* adam, rmsprop: beside the root; rmsprop, eps_inside: in it; sdlm: mu */
+    double second;          /* adam: beta2; rmsprop: alpha; slbi: 1 - 1 / nu */
+    double eps;             /* adam, rmsprop: beside the root; rmsprop, eps_inside: in it; sdlm: mu;
+                               slbi: lambda */
+    double kappa;           /* slbi */
     double clip_at;
     int32_t optimizer, clip, eps_inside, decoupled; /* decoupled: adamw */
     int64_t batch, epochs;

@@ -8,7 +8,7 @@
 
 /* How many numbers per weight the model's optimizer keeps, and the prefix of their names in a
  * checkpoint: "momentum." + parameter; adam: "exp_avg.", "exp_avg_sq."; rmsprop: "square_avg.",
- * "momentum."; sdlm: "curvature." */
+ * "momentum."; sdlm: "curvature."; slbi: "split_z.", "momentum." */
 int rt_states(const rt_model *model);
 const char *rt_state_prefix(const rt_model *model, int which);
 /* Is this the name of optimizer state, of whatever optimizer? */
@@ -21,5 +21,13 @@ void rt_optim_scalars(netrt *m);
 /* Rates by which every optimizer, from an empty state, goes -rate * gradient: for gradient checks.
  */
 void rt_optim_plain(netrt *m, double rate);
+
+/* slbi (Fu et al. 2020): Gamma, the sparse copy of the weights (parameters of more than one
+ * dimension), is not 0 where the state's |z| > lambda.  Is parameter `param` of those? */
+int rt_optim_is_split(const rt_model *model, int param);
+/* The share of these weights whose Gamma is not 0; NAN: no such weights, another optimizer. */
+double rt_optim_kept(const netrt *m);
+/* Those whose Gamma is 0 become 0. */
+void rt_optim_prune(netrt *m);
 
 #endif

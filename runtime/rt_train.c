@@ -18,6 +18,7 @@
 #include "rt_epochs.h"
 #include "rt_io.h"
 #include "rt_log.h"
+#include "rt_optim.h"
 #include "rt_par.h"
 #include "rt_rng.h"
 #include "rt_train.h"
@@ -38,7 +39,7 @@ typedef struct Train {
     double begun, ema, row_begun;
     int64_t first_step, row_images;
     rt_score test;
-    char ckpt[4200], last[4200], best[4200];
+    char ckpt[4200], last[4200], best[4200], sparse[4200];
 } Train;
 
 enum { SCAN_FLOATS = 1 << 22 }; /* weights looked at per step in the search for NaN */
@@ -53,6 +54,7 @@ static void set_paths(Train *t) {
     snprintf(t->ckpt, sizeof t->ckpt, "%s/checkpoint.safetensors", t->cli->out);
     snprintf(t->last, sizeof t->last, "%s/last.safetensors", t->cli->out);
     snprintf(t->best, sizeof t->best, "%s/best.safetensors", t->cli->out);
+    snprintf(t->sparse, sizeof t->sparse, "%s/sparse.safetensors", t->cli->out);
 }
 
 static int open_data(Train *t, rt_error *err) {
@@ -222,6 +224,21 @@ static int diverged(Train *t, const char *what, int64_t n, rt_error *err) {
                    t->cli->out, t->m->lr / 10);
 }
 
+/* dessilbi: the weights that its sparse copy has, the others 0. */
+static void save_sparse(Train *t, rt_error *err) {
+    netrt *m = t->m;
+    size_t bytes = (size_t)m->model->param_bytes;
+    char *all = rt_alloc(bytes, 1, "a copy of the weights", err);
+    if (!all)
+        return;
+    memcpy(all, m->param, bytes);
+    rt_optim_prune(m);
+    netrt_save(m, t->sparse, err);
+    memcpy(m->param, all, bytes);
+    m->param_version++;
+    rt_free(all);
+}
+
 /* Checkpoint and plain weights.  Weights that are not finite are an error of their own. */
 static int save(Train *t, rt_error *err) {
     if (!rt_params_finite(t->m, 0, t->m->model->param_bytes / 4))
@@ -234,6 +251,8 @@ static int save(Train *t, rt_error *err) {
         t->saved_step = s.step;
     if (!err->code)
         netrt_save(t->m, t->last, err);
+    if (!err->code && !isnan(rt_optim_kept(t->m)))
+        save_sparse(t, err);
     return err->code;
 }
 
@@ -455,6 +474,9 @@ static int end_epoch(Train *t, rt_error *err) {
         snprintf(text, sizeof text, "  test loss %.4f  error %.2f%%", t->test.loss, 100 * figure);
         save_best(t, figure);
     }
+    double kept = rt_optim_kept(t->m);
+    if (!isnan(kept))
+        snprintf(text + strlen(text), sizeof text - strlen(text), "  nonzero %.2f%%", 100 * kept);
     rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f  error %.2f%%%s  lr %g  %s",
             (long long)s->epoch, (long long)t->o.epochs, (long long)s->step, train_loss,
             100 * train_error, text, t->m->lr, rt_text_time(elapsed(t), time));
@@ -532,12 +554,17 @@ static int result(Train *t, rt_error *err) {
     rt_text o = {0};
     int tested = t->test_ds && t->test.images > 0;
     double error = tested ? (double)t->test.wrong / (double)t->test.counted : NAN;
+    double kept = rt_optim_kept(t->m);
     if (t->cli->json) {
         rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":", (long long)t->s.step,
                        (long long)t->s.epoch);
         rt_text_number(&o, tested ? t->test.loss : NAN);
         rt_text_add(&o, ",\"test_error\":");
         rt_text_number(&o, error);
+        if (!isnan(kept)) {
+            rt_text_add(&o, ",\"nonzero\":");
+            rt_text_number(&o, kept);
+        }
         rt_text_printf(&o,
                        ",\"skipped\":%lld,\"seconds\":%.3f,\"weights\":", (long long)t->feed.broken,
                        elapsed(t));
@@ -548,6 +575,9 @@ static int result(Train *t, rt_error *err) {
             rt_text_printf(&o, "test error %.2f%% (best %.2f%% after epoch %lld)\n", 100 * error,
                            100 * t->s.best_error, (long long)t->s.best_epoch);
         rt_text_printf(&o, "weights: %s\n", t->last);
+        if (!isnan(kept))
+            rt_text_printf(&o, "sparse: %s (%.2f%% of the weights are not 0)\n", t->sparse,
+                           100 * kept);
     }
     return rt_cli_print(&o, err);
 }

@@ -425,6 +425,7 @@ static Val train_struct(Emit *e, const rt_train_spec *t) {
     put_f64(&f, t->decay);
     put_f64(&f, t->second);
     put_f64(&f, t->eps);
+    put_f64(&f, t->kappa);
     put_f64(&f, t->clip_at);
     put_i32(&f, t->optimizer);
     put_i32(&f, t->clip);

@@ -95,7 +95,8 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     ctx->look = mode == MODEL_LOOK;
     ctx->curvature = mode == MODEL_CURVATURE;
     static const int update[] = {
-        [RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP, [RT_SDLM] = OP_SDLM};
+        [RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP, [RT_SDLM] = OP_SDLM,
+        [RT_SLBI] = OP_SLBI};
     const rt_train_spec *t = &m->train;
     ctx->update = (struct PassUpdate){
         .op = update[t->optimizer],

@@ -334,8 +334,28 @@ static void optimizer_sdlm(Build *b, const Val *v) {
     maybe(b, &a[3], "decay", 0, 1e6, &t->decay);
 }
 
+/* Weights, and a sparse copy of them that follows: DessiLBI. */
+static void optimizer_dessilbi(Build *b, const Val *v) {
+    static const char *const names[] = {"lr", "kappa", "nu", "lambda", "momentum", "decay"};
+    rt_train_spec *t = &b->m->train;
+    double nu = 100;
+    Val a[6];
+    t->optimizer = RT_SLBI;
+    t->kappa = 1;
+    t->eps = 1;
+    if (!call_args(b, v, names, 6, 1, a))
+        return;
+    positive(b, &a[0], "lr", 0, 1e6, &t->lr);
+    maybe(b, &a[1], "kappa", 1e-6, 1e6, &t->kappa);
+    maybe(b, &a[2], "nu", 1e-6, 1e9, &nu);
+    maybe(b, &a[3], "lambda", 1e-30, 1e6, &t->eps);
+    maybe(b, &a[4], "momentum", 0, 1, &t->momentum);
+    maybe(b, &a[5], "decay", 0, 1e6, &t->decay);
+    t->second = 1 - 1 / nu;
+}
+
 static void train_optimizer(Build *b, const Setting *s) {
-    static const char *const known[] = {"sgd", "adam", "adamw", "rmsprop", "sdlm"};
+    static const char *const known[] = {"sgd", "adam", "adamw", "rmsprop", "sdlm", "dessilbi"};
     Val v = expr_eval(b, s->scope, s->value);
     if (v.kind == V_CALL && eq(v.text, "sgd"))
         optimizer_sgd(b, &v);
@@ -345,8 +365,10 @@ static void train_optimizer(Build *b, const Setting *s) {
         optimizer_rmsprop(b, &v);
     else if (v.kind == V_CALL && eq(v.text, "sdlm"))
         optimizer_sdlm(b, &v);
+    else if (v.kind == V_CALL && eq(v.text, "dessilbi"))
+        optimizer_dessilbi(b, &v);
     else
-        unknown_call(b, &v, "the optimizer", known, 5);
+        unknown_call(b, &v, "the optimizer", known, 6);
 }
 
 /* clip = norm(5), value(0.1) */

@@ -175,14 +175,15 @@ typedef struct LossAttrs { /* all losses and their gradients */
 } LossAttrs;
 enum { HINGE_ONE_VS_REST, HINGE_CRAMMER_SINGER };
 enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR };
-typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, CURVATURE */
+typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, SLBI, CURVATURE */
     int64_t param;         /* index into ParamList: rates, decay */
     double lr_mult, decay_mult;
-    double eps;            /* ADAM, RMSPROP; SDLM: mu */
+    double eps;            /* ADAM, RMSPROP; SDLM: mu; SLBI: lambda */
     bool nesterov;
     bool decoupled;        /* ADAM: decay shrinks the weight, not by way of the gradient */
     bool eps_inside;       /* RMSPROP: under the root */
     bool clip;             /* every number of the gradient is cut to -+ the frame's CLIP */
+    bool coupled;          /* SLBI: this parameter is to become sparse */
 } SgdAttrs;
 enum { SQUARE_CHUNK = 16384 }; /* SQUARE_SUMS: numbers of a gradient per task */
 typedef struct ClipFactorAttrs { bool partial; } ClipFactorAttrs; /* result: the sum so far */

@@ -70,6 +70,7 @@ WEAK void update_sgd(struct UpdateStep *s);
 WEAK void update_adam(struct UpdateStep *s);
 WEAK void update_rmsprop(struct UpdateStep *s);
 WEAK void update_sdlm(struct UpdateStep *s);
+WEAK void update_slbi(struct UpdateStep *s);
 WEAK void update_curvature(struct UpdateStep *s);
 
 /* frames_lower.c */

@@ -18,7 +18,7 @@ typedef struct Row { /* of the table; bytes from the pools' begin */
                                              late kernel, whose tasks are from..to */
     int64_t slot;                         /* bytes between copies of the gradient */
     int64_t next;                         /* bytes between the numbers of a weight's state */
-    float lr_mult, decay_mult;
+    float lr_mult, decay_mult, coupled, pad;
 } Row;
 
 static int64_t floats_of(const Graph *g, const Node *sgd) {
@@ -91,7 +91,8 @@ static Row *make_table(KernelCtx *k, const Lanes *plan, int64_t rows) {
                          .slot = p->bytes,
                          .next = param_state_step(p),
                          .lr_mult = (float)a->lr_mult,
-                         .decay_mult = (float)a->decay_mult});
+                         .decay_mult = (float)a->decay_mult,
+                         .coupled = a->coupled});
     }
     return s.row;
 }
@@ -177,10 +178,11 @@ static void update_range(const Update *u, const Node *node, ValueId v) {
     Emit *e = u->e;
     Val frame = u->k->a.frame;
     int width = em_width(e);
-    Val lr_mult = em_load_f32_at(e, u->row, offsetof(Row, lr_mult));
-    Val decay_mult = em_load_f32_at(e, u->row, offsetof(Row, decay_mult));
-    Rates r = {.update = update_rates_with(u->k, node, lr_mult, decay_mult,
-                                           field(u, offsetof(Row, next))),
+    UpdateOwn own = {.lr_mult = em_load_f32_at(e, u->row, offsetof(Row, lr_mult)),
+                     .decay_mult = em_load_f32_at(e, u->row, offsetof(Row, decay_mult)),
+                     .coupled = em_load_f32_at(e, u->row, offsetof(Row, coupled)),
+                     .next = field(u, offsetof(Row, next))};
+    Rates r = {.update = update_rates_with(u->k, node, &own),
                .slot = field(u, offsetof(Row, slot))};
     r.weights = em_ptr_bytes(e, em_load_ptr(e, frame, 16), field(u, offsetof(Row, param)));
     r.state = em_ptr_bytes(e, em_load_ptr(e, frame, 24), field(u, offsetof(Row, state)));

@@ -4,7 +4,7 @@
  * parameter are attributes.  The update happens in place; the result names the new parameter and
  * has no readers.  A fourth input is one number that all gradients are multiplied by.
  * theory: Robbins, Monro 1951; Polyak 1964; Sutskever, Martens, Dahl, Hinton 2013, section 2;
- * Kingma, Ba 2015; Loshchilov, Hutter 2019; Tieleman, Hinton 2012, lecture 6e.
+ * Kingma, Ba 2015; Loshchilov, Hutter 2019; Tieleman, Hinton 2012, lecture 6e; Fu et al. 2020.
  */
 #include "ops/facts.h"
 
@@ -17,6 +17,8 @@ static const AttrDesc sgd_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, nestero
 static const AttrDesc adam_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
                                       ATTR_HIDDEN(SgdAttrs, decoupled, AT_BOOL, "no")};
 static const AttrDesc sdlm_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "0.02")};
+static const AttrDesc slbi_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1"),
+                                      ATTR_HIDDEN(SgdAttrs, coupled, AT_BOOL, "no")};
 static const AttrDesc curvature_attrs[] = {COMMON_ATTRS};
 static const AttrDesc rmsprop_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
                                          ATTR_HIDDEN(SgdAttrs, eps_inside, AT_BOOL, "no")};
@@ -86,6 +88,20 @@ const OpDef opdef_sdlm = {
            "the state, which `curvature` has written.",
     .theory = "LeCun et al. 1998, appendix C, equation (21); Becker, LeCun 1988",
     UPDATE(sdlm, 1),
+    .flops = flops_roots,
+};
+
+const OpDef opdef_slbi = {
+    .title = "split linearized Bregman iteration (DessiLBI)",
+    .formula = "gamma = kappa * sign(z) * max(|z| - lambda, 0);  gap = (w - gamma) / nu;  "
+               "v = momentum * v + grad + decay * decay_mult * w;  "
+               "w = w - lr * lr_mult * kappa * (v + gap);  z = z + lr * lr_mult * gap",
+    .doc = "Updates one parameter, its z and its momentum in place.  gamma is the sparse copy of "
+           "the parameter, which follows from z; one that is not to become sparse (biases) has no "
+           "gap.",
+    .theory = "Fu, Liu, Li, Zhong, Lu, Wang, Yao 2020, \"DessiLBI\", equations (4) to (6); Huang, "
+              "Sun, Xiong, Yao 2016",
+    UPDATE(slbi, 2),
     .flops = flops_roots,
 };
 

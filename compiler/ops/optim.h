@@ -13,8 +13,8 @@ typedef struct UpdateRates { /* vectors */
     Val step;     /* -rate; adam: without the first correction */
     Val momentum; /* adam: 1 - beta1 */
     Val decay;
-    Val second; /* adam: 1 - beta2; rmsprop: 1 - alpha */
-    Val correct1, correct2, eps;
+    Val second; /* adam: 1 - beta2; rmsprop: 1 - alpha; slbi: 1 / nu, or 0 */
+    Val correct1, correct2, eps; /* slbi: correct1 = kappa, eps = lambda */
     Val clip;   /* NULL: gradients are not cut */
     Val factor; /* of all gradients, NULL: 1 */
     Val next;   /* bytes from a weight's first number in the state to its second */
@@ -30,9 +30,12 @@ typedef struct UpdateStep {
 /* Rates of this call for a parameter.  Ask where they are used: vectors that stay alive around an
  * inner loop cost it registers. */
 UpdateRates update_rates(KernelCtx *k, const Node *update);
-/* The same with the parameter's own factors and distance given (scalars; i64). */
-UpdateRates update_rates_with(KernelCtx *k, const Node *update, Val lr_mult, Val decay_mult,
-                              Val next);
+/* The same with what is the parameter's own given. */
+typedef struct UpdateOwn {
+    Val lr_mult, decay_mult, coupled; /* scalars; the last one is 1 or 0 */
+    Val next;                         /* i64 */
+} UpdateOwn;
+UpdateRates update_rates_with(KernelCtx *k, const Node *update, const UpdateOwn *own);
 /* weights[off..] and state[off..] (aligned vectors) take one step along `gradient`. */
 void update_apply(Emit *e, const UpdateRates *r, Val weights, Val state, int64_t off, Val gradient);
 

@@ -5,6 +5,7 @@
  *             w = w - lr c1 m / (c2 sqrt(v) + eps)               (decoupled: w = w - lr decay w
  * first) rmsprop:  v = v + (1 - a)(g'^2 - v);  b = m b + g' / (sqrt(v) + eps);  w = w - lr b
  *   sdlm:     w = w - lr g' / (mu + h);       curvature writes h
+ *   slbi:     d = (w - k soft(z, lambda)) / nu;  v = m v + g';  w = w - lr k (v + d);  z = z + lr d
  * theory: Polyak 1964; Sutskever et al. 2013; Kingma, Ba 2015, algorithm 1; Loshchilov, Hutter
  * 2019; Tieleman, Hinton 2012; the order of decay, momentum and rate is PyTorch's. requires: param,
  * gradient and state share one layout, padded with zeros.
@@ -25,17 +26,19 @@ void choose_update(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_block = 0;
 }
 
-UpdateRates update_rates_with(KernelCtx *k, const Node *update, Val lr_mult, Val decay_mult,
-                              Val next) {
+UpdateRates update_rates_with(KernelCtx *k, const Node *update, const UpdateOwn *own) {
     Emit *e = k->e;
     const SgdAttrs *a = update->attrs;
     bool two = op_def[update->op]->states > 1;
-    UpdateRates r = {.op = op_def[update->op], .a = a, .next = next};
-    r.step = em_splat(e, em_fmul(e, frame_scalar(k, SCALAR_LR), em_fneg(e, lr_mult)));
+    UpdateRates r = {.op = op_def[update->op], .a = a, .next = own->next};
+    r.step = em_splat(e, em_fmul(e, frame_scalar(k, SCALAR_LR), em_fneg(e, own->lr_mult)));
     r.momentum = em_splat(e, frame_scalar(k, SCALAR_MOMENTUM));
-    r.decay = em_splat(e, em_fmul(e, frame_scalar(k, SCALAR_DECAY), decay_mult));
+    r.decay = em_splat(e, em_fmul(e, frame_scalar(k, SCALAR_DECAY), own->decay_mult));
     if (two) {
-        r.second = em_splat(e, frame_scalar(k, SCALAR_SECOND));
+        Val second = frame_scalar(k, SCALAR_SECOND);
+        if (update->op == OP_SLBI)
+            second = em_fmul(e, second, own->coupled);
+        r.second = em_splat(e, second);
         r.correct1 = em_splat(e, frame_scalar(k, SCALAR_CORRECT1));
         r.correct2 = em_splat(e, frame_scalar(k, SCALAR_CORRECT2));
     }
@@ -54,8 +57,11 @@ UpdateRates update_rates(KernelCtx *k, const Node *update) {
     Emit *e = k->e;
     const SgdAttrs *a = update->attrs;
     const Param *p = &k->g->params->at[graph_v(k->g, update->in[0])->slot];
-    return update_rates_with(k, update, em_f32(e, a->lr_mult), em_f32(e, a->decay_mult),
-                             em_i64(e, param_state_step(p)));
+    UpdateOwn own = {.lr_mult = em_f32(e, a->lr_mult),
+                     .decay_mult = em_f32(e, a->decay_mult),
+                     .coupled = em_f32(e, a->coupled),
+                     .next = em_i64(e, param_state_step(p))};
+    return update_rates_with(k, update, &own);
 }
 
 void update_apply(Emit *e, const UpdateRates *r, Val weights, Val state, int64_t off,
@@ -122,6 +128,18 @@ void update_sdlm(UpdateStep *s) {
     Val grad = em_fma(e, r->decay, s->weight, s->gradient);
     Val along = em_fdiv(e, grad, em_fadd(e, s->state[0], r->eps));
     s->weight = em_fma(e, r->step, along, s->weight);
+}
+
+void update_slbi(UpdateStep *s) {
+    const UpdateRates *r = s->r;
+    Emit *e = s->e;
+    Val grad = em_fma(e, r->decay, s->weight, s->gradient), z = s->state[0], zero = em_vec(e, 0);
+    Val speed = s->state[1] = em_fma(e, r->momentum, s->state[1], grad);
+    Val above = em_fmax(e, em_fsub(e, z, r->eps), zero), below = em_fmin(e, em_fadd(e, z, r->eps), zero);
+    Val gamma = em_fmul(e, r->correct1, em_fadd(e, above, below));
+    Val gap = em_fmul(e, r->second, em_fsub(e, s->weight, gamma));
+    s->state[0] = em_fma(e, em_fneg(e, r->step), gap, z);
+    s->weight = em_fma(e, em_fmul(e, r->step, r->correct1), em_fadd(e, speed, gap), s->weight);
 }
 
 /* Not a step: the sum over the images joins the mean. */

@@ -42,6 +42,32 @@ adamw|optimizer = adamw(3e-3, decay = 0.1); warmup = 1epoch
 rmsprop|optimizer = rmsprop(1e-3, alpha = 0.9, momentum = 0.5); clip = value(0.5)
 norm|optimizer = adam(3e-3); clip = norm(1); schedule = poly(0.9, last = 0.1)
 sdlm|optimizer = sdlm(3e-3, samples = 60, decay = 1e-4); no_decay = "*.bias"
+split|optimizer = dessilbi(0.05, nu = 10, lambda = 2e-3, momentum = 0.9)
+END
+
+# --- the sparse copy: what is left are weights of last, the share is the one that is said ---
+run 0 'nonzero' -- ./split train --json --out=split.d
+hold "sparse weights" python3 - "$(cat stdout)" <<'END'
+import json, struct, sys
+def tensors(path):
+    raw = open(path, "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    head = json.loads(raw[8:8 + n])
+    return {k: struct.unpack(f"<{(v['data_offsets'][1] - v['data_offsets'][0]) // 4}f",
+                             raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]])
+            for k, v in head.items() if k != "__metadata__" and v["dtype"] == "F32"}
+last, sparse, state = (tensors(f"split.d/{f}.safetensors") for f in ("last", "sparse", "checkpoint"))
+kept = total = 0
+for name, w in last.items():
+    z = state["split_z." + name]
+    if name.endswith("bias"):
+        assert w == sparse[name] and not any(z)
+        continue
+    assert sparse[name] == tuple(a if abs(b) > 2e-3 else 0 for a, b in zip(w, z)), name
+    kept += sum(abs(b) > 2e-3 for b in z)
+    total += len(z)
+said = json.loads(sys.argv[1])["nonzero"]
+assert abs(said - kept / total) < 1e-6 and 0.05 < said < 0.95, (said, kept / total)
 END
 
 # --- one layer alone: everything else keeps its bits ---

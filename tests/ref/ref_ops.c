@@ -562,6 +562,20 @@ static void ref_sdlm(const RefCall *r) {
     }
 }
 
+/* The state is z; the momentum starts as zero. */
+static void ref_slbi(const RefCall *r) {
+    const SgdAttrs *a = r->attrs;
+    FOR(i, ref_elems(r->out)) {
+        double w = r->in[0].at[i], z = r->in[2].at[i], lr = r->lr * a->lr_mult;
+        double g = gradient(r, i) + r->decay * a->decay_mult * w;
+        double gamma = fabs(z) > a->eps ? REF_CORRECT1 * (z > 0 ? z - a->eps : z + a->eps) : 0;
+        double gap = a->coupled ? REF_SECOND * (w - gamma) : 0;
+        r->out->at[i] = w - lr * REF_CORRECT1 * (g + gap);
+        if (r->new_momentum)
+            r->new_momentum[i] = z + lr * gap;
+    }
+}
+
 static void ref_curvature(const RefCall *r) {
     const SgdAttrs *a = r->attrs;
     FOR(i, ref_elems(r->out)) {
@@ -640,6 +654,6 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_LOGISTIC_BWD] = 2e-6, [OP_HINGE] = 2e-6, [OP_HINGE_BWD] = 2e-6,
     [OP_SOFT_THRESHOLD] = 1e-6, [OP_HARD_THRESHOLD] = 1e-6, [OP_THRESHOLD_BWD] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
-    [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SDLM] = 2e-6, [OP_CURVATURE] = 2e-6,
+    [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SDLM] = 2e-6, [OP_SLBI] = 2e-6, [OP_CURVATURE] = 2e-6,
     [OP_LOAD_SQUARE] = 1e-6, [OP_SQUARE_SUMS] = 2e-6, [OP_CLIP_FACTOR] = 2e-6,
 };

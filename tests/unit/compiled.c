@@ -468,7 +468,7 @@ static bool is_sum(int op) {
     case OP_SUM_TO: case OP_FRAMES: case OP_FRAMES_MAX_BWD:
     case OP_MOMENTS: case OP_BN_COMBINE: case OP_BN_SCALE: case OP_BN_BWD_SUMS: case OP_BN_BWD_COEF:
     case OP_SCALE_SHIFT: case OP_BN_BWD_DATA:
-    case OP_SGD: case OP_ADAM: case OP_RMSPROP: case OP_SDLM:
+    case OP_SGD: case OP_ADAM: case OP_RMSPROP: case OP_SDLM: case OP_SLBI:
         return true;
     default:
         return false;

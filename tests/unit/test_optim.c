@@ -1,5 +1,5 @@
 /* test_optim.c: the optimizers' kernels against PyTorch's (optim_vectors.h), several steps with the
- * runtime's own scalars; other cuts of the tasks give the same bits; what the second number of the
+ * runtime's own scalars; DessiLBI, which PyTorch has not, against its definition; other cuts of the tasks give the same bits; what the second number of the
  * state holds; gradients that are not finite show.
  */
 #include <math.h>
@@ -15,7 +15,53 @@
 
 #include "optim_vectors.h"
 
-enum { NVECTORS = sizeof vectors / sizeof *vectors };
+enum { TORCH = sizeof vectors / sizeof *vectors, NVECTORS = TORCH + 3 };
+static const double kappa = 1.5; /* slbi */
+static Vector all[NVECTORS];
+
+/* The weight closest to z where lambda |gamma| is to be paid: the best of three candidates. */
+static double shrunk(double z, double lambda) {
+    double best = 0, least = z * z / 2;
+    for (int side = -1; side <= 1; side += 2) {
+        double at = z + side * lambda, cost = (at - z) * (at - z) / 2 + lambda * fabs(at);
+        if (cost < least && side * at < 0) {
+            best = at;
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/* The iteration as the paper has it: gradients of L + |w - gamma|^2 / (2 nu) in w and in gamma, z goes
+ * along the second, gamma is what is nearest to z.  The first parameter alone has a gamma. */
+static void follow(Vector *v, double nu) {
+    double z[ALL] = {0}, gamma[ALL] = {0}, speed[ALL] = {0};
+    memcpy(v->want, start, sizeof start);
+    for (int step = 0; step < STEPS; step++)
+        for (int i = 0; i < ALL; i++) {
+            double w = v->want[i], g = grads[step][i] + v->decay * w;
+            if (v->clip == RT_CLIP_VALUE)
+                g = fmax(-v->clip_at, fmin(v->clip_at, grads[step][i])) + v->decay * w;
+            speed[i] = v->momentum * speed[i] + g;
+            double in_w = (w - gamma[i]) / nu, in_gamma = -in_w;
+            v->want[i] -= v->lr * kappa * (speed[i] + (i < FIRST ? in_w : 0));
+            z[i] -= v->lr * in_gamma;
+            gamma[i] = kappa * shrunk(z[i], v->eps);
+        }
+}
+
+static void all_vectors(void) {
+    static const Vector split[] = {
+        {.name = "slbi", .optimizer = RT_SLBI, .lr = 0.05, .second = 0.5, .eps = 0.02},
+        {.name = "slbi_momentum", .optimizer = RT_SLBI, .lr = 0.03, .momentum = 0.9, .second = -1,
+         .decay = 0.01, .eps = 0.05},
+        {.name = "slbi_value", .optimizer = RT_SLBI, .lr = 0.1, .second = 0.75, .eps = 0.01,
+         .clip = RT_CLIP_VALUE, .clip_at = 0.5}};
+    memcpy(all, vectors, sizeof vectors);
+    memcpy(all + TORCH, split, sizeof split);
+    for (int i = TORCH; i < NVECTORS; i++)
+        follow(&all[i], 1 / (1 - all[i].second));
+}
 
 typedef struct Rig {
     Graph *g;
@@ -25,7 +71,8 @@ typedef struct Rig {
 
 static void build(Rig *r, Arena *keep, const Vector *v) {
     static const int64_t size[2] = {FIRST, SECOND};
-    static const int op[] = {[RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP};
+    static const int op[] = {[RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP,
+                             [RT_SLBI] = OP_SLBI};
     Graph *g = r->g = graph_new(keep, "case", v->name, &r->params);
     ValueId sums[2], factor = 0;
     for (int i = 0; i < 2; i++) {
@@ -43,7 +90,8 @@ static void build(Rig *r, Arena *keep, const Vector *v) {
                       .eps = v->eps,
                       .nesterov = v->nesterov,
                       .decoupled = v->decoupled,
-                      .clip = v->clip == RT_CLIP_VALUE};
+                      .clip = v->clip == RT_CLIP_VALUE,
+                      .coupled = v->optimizer == RT_SLBI && i == 0};
         ValueId state = graph_input(g, VK_STATE, DT_F32, (Shape){1, {size[i]}}, false, slot, NULL);
         ValueId in[4] = {r->w[i], r->grad[i], state, factor};
         graph_node(g, op[v->optimizer], &a, factor ? 4 : 3, in);
@@ -63,7 +111,7 @@ static void plan(Rig *r, const Target *t) {
 
 /* The frame's scalars of step number `step`, as the runtime makes them. */
 static void scalars(rt_frame *f, const Vector *v, int step) {
-    rt_model model = {.train = {.optimizer = v->optimizer, .eps = v->eps}};
+    rt_model model = {.train = {.optimizer = v->optimizer, .eps = v->eps, .kappa = kappa}};
     netrt m = {.model = &model,
                .lr = v->lr,
                .momentum = v->momentum,
@@ -108,23 +156,24 @@ static void run_target(const char *name) {
         arena_free(keep);
         return;
     }
+    all_vectors();
     memset(rig, 0, sizeof rig);
     Emit *e = compiled_begin(keep, &t);
     for (int i = 0; i < NVECTORS; i++) {
-        build(&rig[i], keep, &vectors[i]);
+        build(&rig[i], keep, &all[i]);
         plan(&rig[i], &t);
-        made[i] = compiled_add(e, rig[i].g, vectors[i].name);
+        made[i] = compiled_add(e, rig[i].g, all[i].name);
     }
     CU_ASSERT_TRUE_FATAL(compiled_link(e, made, NVECTORS, 2));
     for (int i = 0; i < NVECTORS; i++) {
         double got[ALL], again[ALL], worst = 0;
-        run(&rig[i], &made[i], &vectors[i], 1, got);
-        run(&rig[i], &made[i], &vectors[i], 3, again);
+        run(&rig[i], &made[i], &all[i], 1, got);
+        run(&rig[i], &made[i], &all[i], 3, again);
         CU_ASSERT_EQUAL(memcmp(got, again, sizeof got), 0);
         for (int k = 0; k < ALL; k++)
-            worst = fmax(worst, fabs(got[k] - vectors[i].want[k]));
+            worst = fmax(worst, fabs(got[k] - all[i].want[k]));
         if (!(worst < 1e-6))
-            printf("  %s on %s: %.3g from torch's\n", vectors[i].name, t.name, worst);
+            printf("  %s on %s: %.3g from what it should be\n", all[i].name, t.name, worst);
         CU_ASSERT(worst < 1e-6);
     }
     emit_free(e);
@@ -149,7 +198,7 @@ static void not_finite(void) {
     Target t;
     CU_ASSERT_TRUE_FATAL(compiled_target(keep, "native", &t));
     Emit *e = compiled_begin(keep, &t);
-    const Vector *v = &vectors[NVECTORS - 1];
+    const Vector *v = &vectors[TORCH - 1];
     CU_ASSERT_EQUAL_FATAL(v->clip, RT_CLIP_NORM);
     build(&r, keep, v);
     plan(&r, &t);
@@ -174,4 +223,22 @@ static void not_finite(void) {
     arena_free(keep);
 }
 
-SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_finite))
+/* A matrix is pruned where |z| <= lambda; a vector is left alone. */
+static void pruned(void) {
+    static float w[32], z[64];
+    rt_param param[2] = {{.rank = 2, .offset = 0, .state_offset = 0, .bytes = 24, .trainable = 6},
+                         {.rank = 1, .offset = 64, .state_offset = 128, .bytes = 8, .trainable = 2}};
+    rt_model model = {.train = {.optimizer = RT_SLBI, .eps = 0.5}, .nparams = 2, .param = param};
+    netrt m = {.model = &model, .param = (char *)w, .state = (char *)z};
+    for (int i = 0; i < 32; i++)
+        w[i] = 1;
+    z[0] = 0.75f, z[1] = -0.75f, z[2] = 0.5f, z[3] = -0.25f;
+    CU_ASSERT_DOUBLE_EQUAL(rt_optim_kept(&m), 2.0 / 6, 1e-15);
+    rt_optim_prune(&m);
+    for (int i = 0; i < 32; i++)
+        CU_ASSERT(w[i] == (i < 2 || i > 5 ? 1.0f : 0.0f));
+    model.train.optimizer = RT_SGD;
+    CU_ASSERT(isnan(rt_optim_kept(&m)));
+}
+
+SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_finite), TEST(pruned))

@@ -523,7 +523,15 @@ static void optimizers(void) {
         CU_ASSERT_EQUAL(p->decay_mult, strstr(p->name, ".bias") ? 0 : 1);
     }
     done(&r);
-    static const char *const wrong[] = {"optimizer = sdlm(1e-3, mu = 0)", "no_decay = \"z.*\"",
+    r = train_text("optimizer = dessilbi(0.1, kappa = 2, nu = 50, lambda = 0.25, momentum = 0.9)");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
+    t = &r.m->train;
+    CU_ASSERT(t->optimizer == RT_SLBI && t->kappa == 2 && t->eps == 0.25 && t->momentum == 0.9);
+    CU_ASSERT_DOUBLE_EQUAL(t->second, 1 - 1 / 50.0, 1e-15);
+    done(&r);
+    static const char *const wrong[] = {"optimizer = dessilbi(0.1, nu = 0)",
+                                        "optimizer = dessilbi(lambda = 1)",
+                                        "optimizer = sdlm(1e-3, mu = 0)", "no_decay = \"z.*\"",
                                         "load = \"w\"", "load = weights(3)",
                                         "load = weights(\"w\", map = \"a.*\")"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
