@@ -185,8 +185,12 @@ static void say_onnx(Compile *c) {
     const char *input[8] = {0};
     for (int i = 0; i < m->ninputs && i < 8; i++)
         input[i] = m->input[i].name;
-    c->onnx = onnx_graph(c->keep, g->graph, &m->params, g->prob ? g->prob : g->score,
-                         m->output_name && *m->output_name ? m->output_name : "output", input);
+    OnnxEnd end[OUTPUTS_MAX];
+    for (int i = 0; i < m->noutputs; i++)
+        end[i] = (OnnxEnd){i == 0 && m->output_name && *m->output_name ? m->output_name
+                                                                        : m->output[i].name,
+                           m->output[i].value[MODEL_FORWARD]};
+    c->onnx = onnx_graph(c->keep, g->graph, &m->params, end, m->noutputs, input);
 }
 
 void stage_passes(Compile *c) {

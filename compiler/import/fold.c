@@ -101,7 +101,10 @@ static bool describe(Im *im, const ImNet *net, const Statements *all, const int 
                 return false;
     }
     f->shape = shape.text;
-    return of[net->score] < f->first || of[net->score] >= last;
+    for (int i = 0; i < net->layer.len; i++)
+        if (im_is_score(net, i) && of[i] >= f->first && of[i] < last)
+            return false;
+    return true;
 }
 
 /* Is a label outside of the run in the part too? */

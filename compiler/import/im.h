@@ -151,11 +151,17 @@ typedef struct ImPrep { /* from pixels 0..255 to what the network reads */
     const char *comment; /* or NULL */
 } ImPrep;
 
+typedef struct ImEnd { /* a further output */
+    const char *name; /* in the file, cleaned */
+    int score, prob;  /* as of the first */
+} ImEnd;
+
 typedef struct ImNet {
     const char *name; /* of the graph in the file, "" */
     const char *format;
     VEC(ImLayer) layer; /* in topological order; [0] is the input */
     int score, prob;    /* layers; prob < 0: no softmax at the end */
+    VEC(ImEnd) more;    /* outputs beside that */
     bool has_loss;
     ImPrep prep;
 } ImNet;
@@ -180,7 +186,9 @@ bool im_parse_size(Im *im, const char *text, int64_t dim[3]);
 const char *im_shape_text(Im *im, int rank, const int64_t *dim);
 /* Drops what the language does by itself: flattening before dense, zeros around a convolution. */
 void im_simplify(ImNet *net);
-/* Removes layers that neither score nor prob needs; renumbers. */
+bool im_is_score(const ImNet *net, int layer); /* of any output */
+bool im_is_prob(const ImNet *net, int layer);  /* the softmax behind it, which makes no statement */
+/* Removes layers that no output needs; renumbers. */
 void im_prune(Im *im, ImNet *net);
 
 /* ---- files ---- */

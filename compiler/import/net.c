@@ -466,20 +466,29 @@ void im_simplify(ImNet *net) {
     }
 }
 
-static void mark(const ImNet *net, bool *live, int layer) {
-    live[layer] = true;
-    for (int i = layer; i > 0; i--) /* inputs come before their readers */
-        for (int k = 0; live[i] && k < net->layer.data[i].nin; k++)
-            live[net->layer.data[i].in[k]] = true;
+bool im_is_score(const ImNet *net, int layer) {
+    bool is = layer == net->score;
+    for (int i = 0; i < net->more.len; i++)
+        is |= layer == net->more.data[i].score;
+    return is;
+}
+
+bool im_is_prob(const ImNet *net, int layer) {
+    bool is = layer == net->prob;
+    for (int i = 0; i < net->more.len; i++)
+        is |= layer == net->more.data[i].prob;
+    return is;
 }
 
 void im_prune(Im *im, ImNet *net) {
     bool *live = ARENA_ARRAY(im->arena, net->layer.len, bool);
     int *place = ARENA_ARRAY(im->arena, net->layer.len, int), n = 0;
     live[0] = true;
-    mark(net, live, net->score);
-    if (net->prob >= 0)
-        mark(net, live, net->prob);
+    for (int i = net->layer.len - 1; i > 0; i--) { /* inputs come before their readers */
+        live[i] = live[i] || im_is_score(net, i) || im_is_prob(net, i);
+        for (int k = 0; live[i] && k < net->layer.data[i].nin; k++)
+            live[net->layer.data[i].in[k]] = true;
+    }
     for (int i = 0; i < net->layer.len; i++) {
         if (!live[i])
             continue;
@@ -491,6 +500,10 @@ void im_prune(Im *im, ImNet *net) {
     }
     net->layer.len = n;
     net->score = place[net->score];
-    if (net->prob >= 0)
-        net->prob = place[net->prob];
+    net->prob = net->prob >= 0 ? place[net->prob] : -1;
+    for (int i = 0; i < net->more.len; i++) {
+        ImEnd *e = &net->more.data[i];
+        e->score = place[e->score];
+        e->prob = e->prob >= 0 ? place[e->prob] : -1;
+    }
 }

@@ -828,19 +828,47 @@ static void count_readers(Onnx *o) {
     }
 }
 
-static bool take_output(Onnx *o) {
-    const char *name = o->model->output.len ? o->model->output.data[0] : "";
-    const OnnxValue *v = map_get(&o->value, name);
-    if (!v || v->constant || v->layer == 0)
-        return im_fail(o->im, NETC_DATA, "no node makes its output '%s'", name);
-    if (o->model->output.len > 1)
-        im_note(o->im, "it has %d outputs; '%s' is imported", o->model->output.len, name);
-    o->net->score = v->layer;
-    const ImLayer *l = im_at(o->net, v->layer);
-    if (l->op == IM_SOFTMAX) {
-        o->net->prob = v->layer;
-        o->net->score = l->in[0];
+static bool read_by_layers(const ImNet *net, int layer) {
+    for (int i = 0; i < net->layer.len; i++)
+        for (int k = 0; k < net->layer.data[i].nin; k++)
+            if (net->layer.data[i].in[k] == layer)
+                return true;
+    return false;
+}
+
+/* A softmax that nothing else reads belongs to the output. */
+static ImEnd end_at(const Onnx *o, const char *name, int layer) {
+    ImLayer *l = im_at(o->net, layer);
+    bool prob = l->op == IM_SOFTMAX && !read_by_layers(o->net, layer);
+    return (ImEnd){name, prob ? l->in[0] : layer, prob ? layer : -1};
+}
+
+enum { MOST_OUTPUTS = 8 }; /* of a spec */
+
+static bool take_outputs(Onnx *o) {
+    for (int i = 0; i < o->model->output.len; i++) {
+        const char *name = o->model->output.data[i];
+        const OnnxValue *v = map_get(&o->value, name);
+        bool made = v && !v->constant && v->layer > 0;
+        if (!made && i == 0)
+            return im_fail(o->im, NETC_DATA, "no node makes its output '%s'", name);
+        if (!made || i == MOST_OUTPUTS) {
+            im_note(o->im, "its output '%s' is left out: %s", name,
+                    made ? "a network has at most 8" : "it is no layer's");
+            if (made)
+                break;
+            continue;
+        }
+        ImEnd end = end_at(o, name, v->layer);
+        if (i == 0) {
+            o->net->score = end.score;
+            o->net->prob = end.prob;
+        } else {
+            vec_push(o->im->arena, &o->net->more, end);
+        }
     }
+    if (o->model->output.len == 0)
+        return im_fail(o->im, NETC_DATA, "no node makes its output ''");
     return o->net->score > 0 || im_fail(o->im, NETC_DATA, "the network computes nothing");
 }
 
@@ -915,7 +943,7 @@ bool im_read_onnx(Im *im, const ImBytes *file, ImNet *net) {
         if (!convert_node(&o))
             return false;
     }
-    if (!take_output(&o))
+    if (!take_outputs(&o))
         return false;
     take_prep(&o);
     im_simplify(net);

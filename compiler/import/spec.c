@@ -268,7 +268,7 @@ static void count_uses(ImNet *net) {
     for (int i = 0; i < net->layer.len; i++)
         net->layer.data[i].uses = 0;
     for (int i = 0; i < net->layer.len; i++)
-        for (int k = 0; i != net->prob && k < net->layer.data[i].nin; k++)
+        for (int k = 0; !im_is_prob(net, i) && k < net->layer.data[i].nin; k++)
             net->layer.data[net->layer.data[i].in[k]].uses++;
 }
 
@@ -286,12 +286,12 @@ void spec_statements(Im *im, ImNet *net, Statements *out, int *of) {
         of[i] = -1;
     for (int i = 1; i < net->layer.len; i++) {
         ImLayer *l = &net->layer.data[i];
-        if (i == net->prob)
+        if (im_is_prob(net, i))
             continue;
         Statement *last = out->len ? &out->data[out->len - 1] : NULL;
         const ImLayer *tail = last ? &net->layer.data[last->tail] : NULL;
         const char *stage = spec_stage(im, net, l);
-        bool scored = last && last->tail == net->score;
+        bool scored = last && im_is_score(net, last->tail);
         if (last && (im_flags[l->op] & IM_UNARY) && l->in[0] == last->tail && tail->uses == 1 &&
             !scored && same_part(last->label, l)) {
             of[last->tail] = -1; /* nobody else reads it */
@@ -402,19 +402,57 @@ static void put_data(const ImNet *net, StrBuf *out) {
     sb_puts(out, "\n");
 }
 
-static const char *score_label(Im *im, ImNet *net, const Statements *all, const int *of) {
-    int at = of[net->score];
-    return at < 0 ? "image" : im_label_text(im, all->data[at].label);
+static const char *score_label(Im *im, const Statements *all, const int *of, int score) {
+    return of[score] < 0 ? "image" : im_label_text(im, all->data[of[score]].label);
+}
+
+/* The name of a further output: the file's, as one word that nothing else has. */
+static const char *end_name(Im *im, const ImNet *net, Map *taken, const char *name) {
+    StrBuf word = sb_new(im->arena);
+    if (isdigit((unsigned char)*name) || !*name)
+        sb_puts(&word, "out");
+    for (const char *p = name; *p && word.length < 60; p++)
+        sb_putc(&word, isalnum((unsigned char)*p) ? *p : '_');
+    const char *text = word.text;
+    bool used = im_is_reserved(text) || map_has(taken, text);
+    for (int n = 1; used; n++) {
+        text = arena_printf(im->arena, n > 1 ? "%s_out%d" : "%s_out", word.text, n);
+        used = map_has(taken, text);
+    }
+    for (int i = 0; i < net->layer.len && !used; i++) { /* labels, of layers and of blocks */
+        const char *label = net->layer.data[i].label ? net->layer.data[i].label : "";
+        if (strlen(text) == strcspn(label, ".") && strncmp(label, text, strlen(text)) == 0)
+            return end_name(im, net, taken, arena_printf(im->arena, "%s_out", text));
+    }
+    map_put(taken, text, (void *)(uintptr_t)text);
+    return text;
+}
+
+static void put_more(Im *im, ImNet *net, const Statements *all, const int *of, StrBuf *out) {
+    Map taken = map_new(im->arena);
+    static const char *const own[] = {"prob", "score", "picture", "image", "label"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        map_put(&taken, own[i], (void *)(uintptr_t)own[i]);
+    for (int i = 0; i < net->more.len; i++) {
+        const ImEnd *e = &net->more.data[i];
+        const char *label = score_label(im, all, of, e->score);
+        bool soft = e->prob >= 0;
+        sb_printf(out, "  output ");
+        if (soft || strcmp(label, e->name) != 0)
+            sb_printf(out, "%s = ", end_name(im, net, &taken, e->name));
+        sb_printf(out, soft ? "softmax(%s)\n" : "%s\n", label);
+    }
 }
 
 static void put_ends(Im *im, ImNet *net, const Statements *all, const int *of, StrBuf *out) {
     const ImLayer *score = im_at(net, net->score);
-    const char *label = score_label(im, net, all, of);
+    const char *label = score_label(im, all, of, net->score);
     bool classes = score->rank == 1 && score->dim[0] >= 2;
     if (net->prob >= 0)
         sb_printf(out, "\n  output prob = softmax(%s)\n", label);
     else
         sb_printf(out, "\n  output %s = %s\n", score->rank == 1 ? "score" : "picture", label);
+    put_more(im, net, all, of, out);
     if (classes)
         sb_printf(out,
                   "  loss   ce:  cross_entropy(%s, label)\n"

@@ -259,8 +259,7 @@ static void put_value(Ox *o, int field, const char *name, const Value *v) {
     put_message(&o->body, field, &info);
 }
 
-static void mark(const Graph *g, bool *need, ValueId output) {
-    need[output] = true;
+static void mark(const Graph *g, bool *need) {
     for (NodeId id = g->nnode; id-- > 1;) { /* inputs come before their readers */
         const Node *n = graph_n(g, id);
         bool any = false;
@@ -289,30 +288,58 @@ static const char *say(Ox *o, NodeId id) {
     return arena_printf(o->arena, "layer '%s' (%s): %s", label, op_name[o->node->op], o->why);
 }
 
-OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, ValueId output,
-                     const char *name, const char *const *inputs) {
+/* Outputs have the names that the spec gives them; a value with two names gets the second from a
+ * node that copies. */
+static void name_ends(Ox *o, const OnnxEnd *end, int ends, const char **name) {
+    for (int i = 0; i < ends; i++) {
+        name[i] = unique(o, &o->taken, end[i].name);
+        if (!o->value[end[i].value])
+            o->value[end[i].value] = name[i];
+    }
+}
+
+static void put_ends(Ox *o, const OnnxEnd *end, int ends, const char *const *name) {
+    for (int i = 0; i < ends; i++) {
+        const char *made = o->value[end[i].value];
+        if (made != name[i]) {
+            StrBuf copy = sb_new(o->arena);
+            put_text(&copy, NODE_TYPE, "Identity");
+            put_text(&copy, NODE_INPUT, made);
+            put_text(&copy, NODE_OUTPUT, name[i]);
+            put_text(&copy, NODE_NAME, unique(o, &o->nodes, name[i]));
+            put_message(&o->body, GRAPH_NODE, &copy);
+        }
+        put_value(o, GRAPH_OUTPUT, name[i], graph_v(o->g, end[i].value));
+    }
+}
+
+OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, const OnnxEnd *end,
+                     int ends, const char *const *inputs) {
     Ox o = {.arena = arena, .g = g, .params = params, .body = sb_new(arena)};
     OnnxGraph r = {.refused = NULL};
     bool *need = ARENA_ARRAY(arena, g->nvalue, bool);
+    const char **name = ARENA_ARRAY(arena, ends + 1, const char *);
     o.value = ARENA_ARRAY(arena, g->nvalue, const char *);
     o.taken = map_new(arena);
     o.nodes = map_new(arena);
-    if (!output)
+    if (ends == 0)
         return (OnnxGraph){.refused = "it declares no output"};
-    mark(g, need, output);
+    for (int i = 0; i < ends; i++)
+        need[end[i].value] = true;
+    mark(g, need);
     put_text(&o.body, GRAPH_NAME, g->net ? g->net : "net");
     for (ValueId v = 1; v < g->nvalue; v++)
         if (graph_v(g, v)->kind == VK_INPUT && need[v]) {
             o.value[v] = unique(&o, &o.taken, inputs[graph_v(g, v)->slot]);
             put_value(&o, GRAPH_INPUT, o.value[v], graph_v(g, v));
         }
-    o.value[output] = unique(&o, &o.taken, name);
+    name_ends(&o, end, ends, name);
     for (NodeId id = 1; id < g->nnode && !r.refused; id++) {
         const Node *n = graph_n(g, id);
         bool wanted = !n->dead && n->nout && n->out[0] && need[n->out[0]];
         r.refused = wanted ? say(&o, id) : NULL;
     }
-    put_value(&o, GRAPH_OUTPUT, o.value[output], graph_v(g, output));
+    put_ends(&o, end, ends, name);
     r.body = o.body.text;
     r.size = o.body.length;
     r.tensor = o.tensor.data;

@@ -1,6 +1,6 @@
 /* onnx_write.h: a network in the terms of ONNX, for `NAME export --as=onnx`.
  *
- * onnx_graph writes the body of a GraphProto: nodes, inputs, the declared output and small
+ * onnx_graph writes the body of a GraphProto: nodes, inputs, the declared outputs and small
  * constants.  The parameters it reads are listed; the program appends them with its own weights
  * (runtime/rt_export.c).  A function in the table of onnx_ops.c says an operation; one without
  * a row there, or whose function refuses, makes the whole network one that cannot be exported, and
@@ -35,9 +35,14 @@ typedef struct OnnxGraph {
     const char *refused; /* NULL: it can be exported */
 } OnnxGraph;
 
-/* g: the forward graph before any pass; output: the declared one, called `name`. */
-OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, ValueId output,
-                     const char *name, const char *const *inputs);
+typedef struct OnnxEnd { /* an output */
+    const char *name;
+    ValueId value;
+} OnnxEnd;
+
+/* g: the forward graph before any pass; end: the declared outputs. */
+OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, const OnnxEnd *end,
+                     int ends, const char *const *inputs);
 
 /* ---- for onnx_ops.c ---- */
 typedef struct Ox {

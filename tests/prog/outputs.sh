@@ -136,6 +136,14 @@ hold "the C program compiles" "${CC:-cc}" -I "$headers" -I . read.c libtwo.a -L 
 run 0 -- ./read run/last.safetensors side.bin
 hold "it read 5 x 20 numbers" [ "$(wc -c <side.bin)" = 400 ]
 
+# --- ONNX ---
+run 0 -- ./two export -q -w run/last.safetensors -o two.onnx
+run 0 -- netc import -q two.onnx -o back
+run 0 -- netc check -Werror back.net
+for line in 'output prob = softmax(f2)' 'output maps' 'output side = softmax(f3)' 'output f3'; do
+    hold "imported again: $line" grep -qx "  $line" back.net
+done
+
 # --- looking ---
 run 0 -- ./two-viz saliency --layer=side a.pgm --out=named
 run 0 -- ./two-viz saliency --layer=f3 a.pgm --out=labelled

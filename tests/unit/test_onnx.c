@@ -17,6 +17,7 @@
 #include "front/parse.h"
 #include "import/import.h"
 #include "ops/onnx_write.h"
+#include "ref_cases.h"
 #include "ref_run.h"
 #include "rt_files.h"
 #include "rt_safetensors.h"
@@ -175,8 +176,10 @@ static char *initializers(const OnnxGraph *x, double *const *param, size_t *size
 static bool export_model(Arena *arena, const Model *m, double *const *param, const char *path) {
     const ModelGraph *g = &m->mode[MODEL_FORWARD];
     const char *const inputs[] = {m->input[0].name};
-    OnnxGraph x =
-        onnx_graph(arena, g->graph, &m->params, g->prob ? g->prob : g->score, "y", inputs);
+    OnnxEnd end[OUTPUTS_MAX];
+    for (int i = 0; i < m->noutputs; i++)
+        end[i] = (OnnxEnd){i ? m->output[i].name : "y", m->output[i].value[MODEL_FORWARD]};
+    OnnxGraph x = onnx_graph(arena, g->graph, &m->params, end, m->noutputs, inputs);
     if (x.refused) {
         printf("\n  %s", x.refused);
         return false;
@@ -327,4 +330,70 @@ static void hostile(void) {
     arena_free(all);
 }
 
-SUITE_MAIN(TEST(operators), TEST(hostile))
+/* ---- several outputs ---- */
+
+static const char heads_net[] =
+    "net Heads {\n  input image: f32[3, 9, 9]\n"
+    "  c: conv(4, 3x3) -> relu\n"
+    "  repeat i in 0..3 { r[i]: conv(4, 3x3, pad = 1) -> relu }\n" /* an import folds these ... */
+    "  f: dense(5)\n  side: r[1] -> maxpool(7x7)\n  g: side -> dense(3)\n"
+    "  output prob = softmax(f), f, between = r[1]\n" /* ... but for what is an output */
+    "  output again = f, two = softmax(g)\n  output r_out = side\n}\n";
+
+static RefRun run_net(const Model *m, double **param, double *image) {
+    static const int32_t label[1]; /* an imported net has one */
+    RefRun run = {.g = m->mode[MODEL_FORWARD].graph,
+                  .n = 1,
+                  .input = {image},
+                  .label = {label},
+                  .param = param};
+    bool ran = ref_run(&run);
+    CHECK(ran, "%s", run.error);
+    return run;
+}
+
+/* Exported and imported, a network has as many outputs, and they are the same numbers. */
+static void outputs(void) {
+    Arena *arena = arena_new();
+    Model *m = build(arena, "heads.net", heads_net);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(m);
+    CU_ASSERT_EQUAL(m->noutputs, 6);
+    double **param = ref_params_new(&m->params), image[243];
+    ref_fill_int(image, 243, -4, 4, 1);
+    for (int i = 0; i < m->params.count; i++) {
+        int64_t n = shape_elems(&m->params.at[i].shape);
+        ref_fill_int(param[i], n, -8, 8, 10 + (uint32_t)i);
+        for (int64_t k = 0; k < n; k++)
+            param[i][k] /= 32; /* floats without rounding */
+    }
+    const char *stem = arena_strdup(arena, in_dir("heads"));
+    const char *path = arena_printf(arena, "%s.onnx", stem);
+    CU_ASSERT_FATAL(export_model(arena, m, param, path));
+    ImportResult result;
+    ImportOptions options = {.path = path, .output = stem};
+    CU_ASSERT_EQUAL_FATAL(import_file(arena, &options, &result), NETC_OK);
+    size_t size;
+    char *spec = read_all(arena, result.spec, &size);
+    Model *back = build(arena, result.spec, spec);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(back);
+    double **loaded = ref_params_new(&back->params);
+    CU_ASSERT(load(back, result.weights, loaded));
+    CHECK(back->noutputs == 6, "%d outputs:\n%s", back->noutputs, spec);
+    RefRun a = run_net(m, param, image), b = run_net(back, loaded, image);
+    for (int i = 0; i < m->noutputs && i < back->noutputs; i++) {
+        const ModelOutput *x = &m->output[i], *y = &back->output[i];
+        CHECK(shape_equal(&x->shape, &y->shape) && x->softmax == y->softmax, "output %s", x->name);
+        CHECK(i != 2 || strcmp(y->name, "between") == 0, "%s", y->name);
+        for (int64_t k = 0; k < shape_elems(&x->shape); k++)
+            CU_ASSERT_EQUAL(a.value[x->value[MODEL_FORWARD]][k],
+                            b.value[y->value[MODEL_FORWARD]][k]);
+    }
+    ref_run_free(&a);
+    ref_run_free(&b);
+    ref_params_free(param, m->params.count);
+    ref_params_free(loaded, back->params.count);
+    arena_free(arena);
+    intern_reset();
+}
+
+SUITE_MAIN(TEST(operators), TEST(outputs), TEST(hostile))

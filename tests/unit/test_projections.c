@@ -294,6 +294,59 @@ static void unpooling(void) {
     }
 }
 
+/* ---- several outputs ---- */
+
+enum { TRUNK, FIRST, SECOND };
+
+/* A trunk with two heads, of which `heads` (bits of FIRST, SECOND) are outputs. */
+static Look *two_heads(const char *target, int heads) {
+    Look *l = look_new(target, 2, 6, 6);
+    if (!l)
+        return NULL;
+    ValueId trunk = op1(l, OP_RELU, NULL, conv(l, l->image, plain_conv(4, 3, 1), NULL));
+    ValueId first = dense(l, trunk, 3, NULL);
+    PoolAttrs pool = plain_pool(2, 2);
+    ValueId map = op1(l, OP_MAXPOOL, &pool, conv(l, trunk, plain_conv(5, 3, 1), NULL));
+    ValueId second = conv(l, map, plain_conv(2, 3, 0), NULL);
+    add_seed(l, trunk, "trunk");
+    if (heads & 1 << FIRST)
+        add_seed(l, first, "first");
+    if (heads & 1 << SECOND)
+        add_seed(l, second, "second");
+    if (heads == (1 << FIRST | 1 << SECOND))
+        l->ctx.also_from[l->ctx.nalso++] = second;
+    return look_compile(l, heads & 1 << FIRST ? first : second) ? l : NULL;
+}
+
+/* From every output the projection of a network that has that output alone; also right after one
+ * from the other, whose diffs must not be seen. */
+static void several_outputs(void) {
+    double image[72 * IMAGES], seed[144 * IMAGES];
+    static const int turn[] = {FIRST, SECOND, FIRST, TRUNK, SECOND, TRUNK};
+    ref_fill_int(image, 72 * IMAGES, -4, 4, 3);
+    ref_fill_int(seed, 144 * IMAGES, -2, 3, 4);
+    Look *both = two_heads("native", 1 << FIRST | 1 << SECOND);
+    Look *one[3] = {NULL, two_heads("native", 1 << FIRST), two_heads("native", 1 << SECOND)};
+    if (!both || !one[FIRST] || !one[SECOND])
+        return;
+    record(both, image, IMAGES);
+    record(one[FIRST], image, IMAGES);
+    record(one[SECOND], image, IMAGES);
+    for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++)
+        for (size_t t = 0; t < sizeof turn / sizeof *turn; t++) {
+            int at = turn[t];
+            Look *alone = one[at == TRUNK ? FIRST : at];
+            const double *got = project_from(both, (Rule)rule, at, seed);
+            const double *want = at == TRUNK ? project_from(alone, (Rule)rule, 0, seed)
+                                             : project(alone, (Rule)rule, seed);
+            expect(entry_name[rule], got, want, 72 * IMAGES);
+            CU_ASSERT(dot(want, want, 72 * IMAGES) > 0);
+        }
+    look_free(both);
+    look_free(one[FIRST]);
+    look_free(one[SECOND]);
+}
+
 /* ---- adjoints ---- */
 
 static ValueId table_conv(Look *l, ValueId src) { /* LeNet's third layer, table I */
@@ -535,5 +588,5 @@ static void homogeneity(void) {
     }
 }
 
-SUITE_MAIN(TEST(rectifier_table), TEST(hand_worked_net), TEST(unpooling), TEST(adjoints),
+SUITE_MAIN(TEST(rectifier_table), TEST(hand_worked_net), TEST(unpooling), TEST(several_outputs), TEST(adjoints),
            TEST(equal_rules), TEST(receptive_fields), TEST(homogeneity))

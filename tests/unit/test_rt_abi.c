@@ -13,6 +13,7 @@
 #include "ir/graph.h"
 #include "netrt.h"
 #include "passes/passes.h"
+#include "rt_model.h"
 #include "suite.h"
 
 typedef struct Built {
@@ -39,6 +40,15 @@ static const char odd_net[] =
     "  train { optimizer = sgd(lr = 0.25, momentum = 0.5, decay = 0.125); batch = 7; epochs = 9\n"
     "          schedule = step(every = 2epoch, factor = 0.5); seed = 77; checkpoint = every(3epoch) }\n"
     "}\n";
+
+static const char heads_net[] =
+    "net Heads {\n"
+    "  input image: f32[3, 12, 12]\n  input kind: class[4]\n"
+    "  c1: conv(5, 3x3) -> relu\n  f2: dense(7) -> relu\n  f3: dense(4)\n"
+    "  m: c1 -> conv(2, 3x3)\n  s: dense(6)\n"
+    "  output prob = softmax(f3), between = f2\n  output m, softmax(s)\n"
+    "  output sum = add(s, s)\n" /* no layer's label */
+    "  loss ce: cross_entropy(f3, kind)\n}\n";
 
 static void build(Built *b, const char *path, const char *source) {
     char why[512] = "";
@@ -255,6 +265,34 @@ static void params_are_sane(const Built *b) {
     CU_ASSERT_EQUAL(m->param_count, b->m->trainable);
 }
 
+/* Each output has a value in forward and, of more than one, a layer in look. */
+static void outputs_are_sane(const Built *b) {
+    const rt_model *m = b->rt;
+    const rt_program *look = &m->program[MODEL_LOOK], *forward = &m->program[MODEL_FORWARD];
+    CU_ASSERT_EQUAL_FATAL(m->noutputs, b->m->noutputs);
+    CU_ASSERT_FATAL(m->noutputs >= 1 && m->noutputs <= RT_MAX_OUTPUTS);
+    CU_ASSERT_EQUAL(m->output[0].look, look->output);
+    CU_ASSERT_EQUAL(m->output[0].tensor, forward->prob >= 0 ? forward->prob : forward->output);
+    for (int i = 0; i < (int)m->noutputs; i++) {
+        const rt_output *o = &m->output[i];
+        CU_ASSERT_STRING_EQUAL(o->name, b->m->output[i].name);
+        CU_ASSERT_FATAL(o->tensor >= 0 && o->tensor < forward->ntensors);
+        CU_ASSERT_FATAL(o->look >= 0 && o->look < look->ntensors);
+        int64_t count = 1, leads = 0;
+        for (int d = 0; d < o->rank; d++)
+            count *= o->dim[d];
+        CU_ASSERT_EQUAL(count, rt_tensor_count(&forward->tensor[o->tensor]));
+        CU_ASSERT_EQUAL(count, rt_tensor_count(&look->tensor[o->look]));
+        for (int k = 0; k < look->nseeds; k++)
+            if (look->seed[k].tensor == o->look) {
+                CU_ASSERT(look->seed[k].rule[0].diff >= 0);
+                CU_ASSERT_EQUAL(look->seed[k].leads, i == 0 || !strcmp(o->name, "between"));
+                leads++;
+            }
+        CU_ASSERT(leads == 1 || m->noutputs == 1);
+    }
+}
+
 static void model_is_sane(const Built *b) {
     const rt_model *m = b->rt;
     CU_ASSERT_EQUAL_FATAL(m->abi, RT_ABI_VERSION);
@@ -283,6 +321,7 @@ static void model_is_sane(const Built *b) {
         program_is_sane(b, mode);
     seeds_are_sane(b);
     pools_are_sane(b);
+    outputs_are_sane(b);
 }
 
 /* ---- tests ---- */
@@ -333,6 +372,23 @@ static void shipped(const char *name) {
     release(&b);
 }
 
+static void heads(void) {
+    static const char *const name[] = {"prob", "between", "m", "output4", "sum"};
+    Built b;
+    build(&b, NULL, heads_net);
+    CU_ASSERT_EQUAL_FATAL(b.rt->noutputs, 5);
+    for (int i = 0; i < 5; i++) {
+        CU_ASSERT_STRING_EQUAL(b.rt->output[i].name, name[i]);
+        CU_ASSERT_EQUAL(b.rt->output[i].flags, i == 0 || i == 3 ? RT_OUTPUT_SOFTMAX : 0);
+    }
+    CU_ASSERT_EQUAL(b.rt->output[2].rank, 3);
+    CU_ASSERT_EQUAL(b.rt->output[2].dim[0], 2);
+    CU_ASSERT_EQUAL(b.rt->output[2].dim[2], 8);
+    CU_ASSERT_EQUAL(b.rt->classes, 4);
+    model_is_sane(&b);
+    release(&b);
+}
+
 static void lenet(void) { shipped("lenet.net"); }
 static void lenet5(void) { shipped("lenet5.net"); } /* links, tables, frozen, refused rules */
 
@@ -360,4 +416,4 @@ static void runs(void) {
     release(&b);
 }
 
-SUITE_MAIN(TEST(settings), TEST(lenet), TEST(lenet5), TEST(runs))
+SUITE_MAIN(TEST(settings), TEST(heads), TEST(lenet), TEST(lenet5), TEST(runs))
