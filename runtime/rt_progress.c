@@ -35,6 +35,8 @@ void rt_progress_clear(rt_progress *p) {
 
 int rt_progress_due(const rt_progress *p) {
     double wait = p->kind == RT_PROGRESS_AUTO ? 0.1 : p->kind == RT_PROGRESS_JSON ? 1.0 : 60.0;
+    if (p->watch)
+        return rt_seconds() - p->drawn >= 0.1;
     return p->kind != RT_PROGRESS_NONE && rt_seconds() - p->drawn >= wait;
 }
 
@@ -50,7 +52,9 @@ void rt_progress_tick(rt_progress *p, const char *head, int64_t done, int64_t to
     if (!rt_progress_due(p))
         return;
     p->drawn = rt_seconds();
-    if (p->kind == RT_PROGRESS_AUTO) {
+    if (p->watch) {
+        p->watch(p->watcher, done, total);
+    } else if (p->kind == RT_PROGRESS_AUTO) {
         char text[256];
         snprintf(text, sizeof text, " %lld/%lld  %s%s%s", (long long)done, (long long)total, tail,
                  eta >= 0 ? "  ETA " : "", eta >= 0 ? rt_text_time(eta, left) : "");

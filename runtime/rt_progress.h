@@ -21,6 +21,9 @@ typedef struct rt_progress {
     int line_open; /* the redrawn line is on the screen */
     int width;
     double begun, drawn;
+    void (*watch)(void *watcher, int64_t done, int64_t total); /* told ten times a second, in place
+                                                                  of drawing; or NULL */
+    void *watcher;
 } rt_progress;
 
 /* kind as on the command line; quiet: only warnings and errors. */

@@ -39,7 +39,8 @@ int rt_viz_open(rt_viz *v, int many, rt_error *err) {
         return err->code;
     if (!v->made)
         v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
-    if (!v->made || rt_io_make_dirs(v->cli.out, err) || rt_io_probe_dir(v->cli.out, err))
+    if (!v->made || (!v->no_files && (rt_io_make_dirs(v->cli.out, err) ||
+                                      rt_io_probe_dir(v->cli.out, err))))
         return rt_advise(err, "name another folder with --out");
     if (v->cli.batch == 0)
         v->cli.batch = cap;
@@ -378,6 +379,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_style,
     &rt_technique_all,
     &rt_technique_report,
+    &rt_technique_serve,
 };
 enum { TECHNIQUES = sizeof techniques / sizeof *techniques };
 _Static_assert((int)TECHNIQUES <= (int)RT_VIZ_VERBS, "room for the verbs");

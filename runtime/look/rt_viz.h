@@ -28,6 +28,7 @@ typedef struct rt_viz {
     const char *maps;       /* "0,3,8-15" or NULL: all */
     int64_t sample;         /* which sample of the data when no picture is named, -1: the first */
     int64_t target;         /* class to look at, -1: the predicted one */
+    int no_files;           /* 1: nothing is written, so no folder is asked for */
     rt_made *made;
     int nmade;
 } rt_viz;
@@ -45,7 +46,7 @@ extern const rt_technique rt_technique_confusion, rt_technique_errors, rt_techni
 extern const rt_technique rt_technique_embed, rt_technique_deconv, rt_technique_lrp;
 extern const rt_technique rt_technique_filters, rt_technique_correspondence,
     rt_technique_invariance, rt_technique_evolution, rt_technique_diagnose;
-extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_smoothgrad,
+extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_serve, rt_technique_smoothgrad,
     rt_technique_integrated, rt_technique_gradxinput, rt_technique_gradcam, rt_technique_occlude,
     rt_technique_maximize, rt_technique_fool, rt_technique_fgsm, rt_technique_pgd,
     rt_technique_style, rt_technique_texture;
