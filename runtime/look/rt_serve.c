@@ -13,7 +13,7 @@
 #include "rt_jobs.h"
 
 static const unsigned char page[] = {
-#include "explorer.inc"
+#include "rt_explorer_page.h"
 };
 
 static int64_t port = 8080;
