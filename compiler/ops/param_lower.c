@@ -10,7 +10,7 @@
 #include "ops/hooks.h"
 #include "ops/lower.h"
 
-enum { REPACK_CHUNK = 4096 }; /* numbers per task */
+enum { REPACK_CHUNK = 4096, REPACK_RUN = 64 }; /* numbers per task; at most in a run */
 
 static int64_t extent(KernelCtx *k, ValueId v, int d) {
     return graph_v(k->g, v)->shape.dim[d];
@@ -194,25 +194,79 @@ void choose_repack(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_per = (v->bytes / 4 + REPACK_CHUNK - 1) / REPACK_CHUNK;
 }
 
+/* The source's dimension in which a step along dimension `dim` of the destination is one step, -1:
+ * none.  Both say a number's place in the same row-major order. */
+static int same_steps(const Nest *dst, const Nest *src, int dim, bool transposed) {
+    int64_t along = 1, there = 1;
+    for (int d = dst->shape.rank; d-- > 0;) /* transposed: (1, 0) */
+        along *= (transposed ? d < dim : d > dim) ? dst->shape.dim[d] : 1;
+    for (int d = src->shape.rank; d-- > 0; there *= src->shape.dim[d])
+        if (there == along && src->shape.dim[d] > 1)
+            return d;
+    return -1;
+}
+
+/* Length of the runs of neighbours in the destination that stand at equal steps (*step) in the
+ * source, a power of two; 1 where the two orders do not allow it.  A run starts at a multiple of its
+ * length and lies within one dimension and one block of the source where these are such multiples. */
+static int64_t run_length(KernelCtx *k, const Nest *dst, const Nest *src, int64_t *step) {
+    const RepackAttrs *a = k->attrs;
+    const Axis *in = &dst->axis[dst->n - 1];
+    int axes = 0, inner = -1, dim = same_steps(dst, src, in->dim, a->how == REPACK_TRANSPOSE);
+    *step = 0;
+    if (in->mult != 1 || dim < 0 || (a->how == REPACK_FLIP && in->dim >= 2))
+        return 1;
+    for (int i = 0; i < src->n; i++) {
+        axes += src->axis[i].dim == dim && src->axis[i].mult > 0 && src->axis[i].extent > 1;
+        inner = src->axis[i].dim == dim && src->axis[i].mult == 1 ? i : inner;
+    }
+    if (inner < 0)
+        return 1;
+    bool whole = src->shape.dim[dim] == dst->shape.dim[in->dim];
+    int64_t run = 1, block = src->axis[inner].extent;
+    *step = src->stride[inner];
+    while (run < REPACK_RUN && in->extent % (2 * run) == 0 &&
+           (whole || src->shape.dim[dim] % (2 * run) == 0) && (axes == 1 || block % (2 * run) == 0))
+        run *= 2;
+    return run;
+}
+
+/* The run from position p on, not past `last`: what lies outside the value is 0. */
+static void copy_run(KernelCtx *k, const Nest *dst, const Nest *src, Val to, Val from, Val p,
+                     Val last, int64_t run, int64_t step) {
+    Emit *e = k->e;
+    int dim = dst->axis[dst->n - 1].dim;
+    Val index[SHAPE_MAX_RANK], inside;
+    index_at(e, dst, p, index, &inside);
+    Val real = em_sub(e, em_i64(e, dst->shape.dim[dim]), index[dim]);
+    real = em_imin(e, em_imin(e, real, em_i64(e, run)), em_sub(e, em_i64(e, dst->floats), p));
+    real = em_select(e, em_icmp(e, EM_LT, em_i64(e, 0), inside), real, em_i64(e, 0));
+    real = em_imax(e, real, em_i64(e, 0));
+    If some = em_if(e, em_icmp(e, EM_LT, em_i64(e, 0), real));
+    source_index(k, dst, src, index);
+    Val at = em_ptr(e, from, place_of(e, src, index)), row = em_ptr(e, to, p);
+    Loop j = em_for(e, em_i64(e, 0), real, 1, "j", NULL, 0);
+    Val number = em_load1(e, em_ptr(e, at, em_mul(e, j.i, em_i64(e, step))), 0);
+    em_store1(e, em_ptr(e, row, j.i), 0, number);
+    em_for_end(e, &j, NULL, 0);
+    em_endif(e, &some);
+    Val end = em_imin(e, em_i64(e, run), em_sub(e, last, p));
+    Loop pad = em_for(e, real, end, 1, "pad", NULL, 0);
+    em_store1(e, em_ptr(e, to, em_add(e, p, pad.i)), 0, em_f32(e, 0));
+    em_for_end(e, &pad, NULL, 0);
+}
+
 void lower_repack(KernelCtx *k) {
     Emit *e = k->e;
-    int64_t floats, size;
+    int64_t floats, size, step;
     Nest dst = nest_of(k->g, k->node->out[0]), src = nest_of(k->g, k->node->in[0]);
     Val to = flat_at(k, k->node->out[0], &floats), from = flat_at(k, k->node->in[0], &size);
+    int64_t run = run_length(k, &dst, &src, &step);
     Loop task = task_loop(k);
     Val first = em_mul(e, task.i, em_i64(e, REPACK_CHUNK));
     Val last = em_imin(e, em_add(e, first, em_i64(e, REPACK_CHUNK)), em_i64(e, floats));
-    Loop p = em_for(e, first, last, 1, "p", NULL, 0);
-    Val index[SHAPE_MAX_RANK], inside;
-    index_at(e, &dst, p.i, index, &inside);
-    inside = em_imin(e, inside, em_sub(e, em_i64(e, dst.floats), p.i));
-    If real = em_if(e, em_icmp(e, EM_LT, em_i64(e, 0), inside));
-    source_index(k, &dst, &src, index);
-    Val number = em_load1(e, em_ptr(e, from, place_of(e, &src, index)), 0);
-    em_store1(e, em_ptr(e, to, p.i), 0, number);
-    em_else(e, &real);
-    em_store1(e, em_ptr(e, to, p.i), 0, em_f32(e, 0));
-    em_endif(e, &real);
+    Loop p = em_for(e, first, last, run, "p", NULL, 0);
+    copy_run(k, &dst, &src, to, from, p.i, last, run, step);
     em_for_end(e, &p, NULL, 0);
     task_end(k, &task);
 }

@@ -78,8 +78,7 @@ static bool trains(const Graph *g) {
 static bool possible(const Graph *g, const PassCtx *ctx) {
     const PlanOptions *o = ctx->options;
     bool asked = o && o->force && strcmp(o->force, "lanes") == 0;
-    if (ctx->look || is_look(g) || g->nentries != 1 || (o && o->bf16) ||
-        (ctx->train && !trains(g)))
+    if (ctx->look || is_look(g) || (o && o->bf16) || (ctx->train && !trains(g)))
         return false;
     if (!asked && (!ctx->lanes || (o && o->force)))
         return false;
@@ -381,7 +380,8 @@ static void add_forward(Former *f, int64_t scratch) {
     block_kernel(f, &all[g->nkernels], scratch);
     g->kernels = all;
     g->nkernels++;
-    g->entry[0].name = "forward_few";
+    g->entry[0] = (Entry){"forward_few", 0, g->nkernels - 1}; /* with what parameters alone make */
+    g->nentries = 1;
     add_entry(g, "forward", g->nkernels - 1);
     finish(f, &all[g->nkernels - 1]);
 }

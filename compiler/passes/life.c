@@ -19,6 +19,10 @@ bool is_look(const Graph *g) {
     return g->name && strcmp(g->name, "look") == 0;
 }
 
+bool has_sections(const Graph *g) {
+    return is_look(g) || (g->name && strcmp(g->name, "forward") == 0);
+}
+
 int kernel_section(const Graph *g, const uint8_t *sections, const Kernel *k) {
     const Node *n = graph_n(g, k->anchor);
     for (int i = 0; i < n->nout; i++)
@@ -38,7 +42,7 @@ typedef struct Scan {
 
 static Scan scan_new(const Graph *g, const int *order, Arena *tmp) {
     Scan s = {.g = g};
-    bool look = is_look(g);
+    bool split = has_sections(g);
     const uint8_t *sections = graph_sections(g, tmp);
     s.position = ARENA_ARRAY(tmp, g->nkernels, int);
     s.section = ARENA_ARRAY(tmp, g->nkernels, int);
@@ -46,7 +50,7 @@ static Scan scan_new(const Graph *g, const int *order, Arena *tmp) {
         s.first[i] = s.last[i] = -1;
     for (int p = 0; p < g->nkernels; p++) {
         int k = order ? order[p] : p;
-        int in = look ? kernel_section(g, sections, &g->kernels[k]) : SECTION_RECORD;
+        int in = split ? kernel_section(g, sections, &g->kernels[k]) : SECTION_RECORD;
         s.position[k] = p;
         s.section[k] = in;
         s.last[in] = p;

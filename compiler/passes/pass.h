@@ -55,5 +55,6 @@ int64_t memplan_pack(Arena *tmp, const Life *lives, int n, int64_t *offset);
 /* SECTION_* of kernel k; programs without projections are one section, RECORD. */
 int kernel_section(const Graph *g, const uint8_t *sections, const Kernel *k);
 bool is_look(const Graph *g);
+bool has_sections(const Graph *g); /* entries beside one: look, and what forward prepares */
 
 #endif

@@ -1,7 +1,8 @@
 /* schedule.c: the order in which kernels run, entries, and where projections start.
  *
  * requires: layout.  ensures: g->kernels lie in running order; each entry is a range of them:
- * "forward", "step", or (look) prepare, record and one per projection; a parameter's update comes
+ * "forward" and, where parameters alone make something, "prepare"; "step"; or (look) prepare, record
+ * and one per projection; a parameter's update comes
  * after every reader of the parameter; SeedInfo tells the first kernel behind a seed's diff and the
  * values of other branches that are alive across that point.
  * Three list schedules are tried and the one with the smallest peak of live bytes is taken.
@@ -258,12 +259,19 @@ static const char *entry_name(const Graph *g) {
     return g->name && strcmp(g->name, "curvature") == 0 ? "curvature" : "forward";
 }
 
-static void make_entries(Graph *g, const int *section, const int *order, bool look) {
+static void make_entries(Graph *g, const int *section, const int *order) {
     static const char *const name[] = {
         "prepare", "record", NULL, "project_gradient", "project_deconvnet", "project_guided"};
     g->nentries = 0;
-    if (!look) {
-        add_entry(g, entry_name(g), 0, g->nkernels);
+    if (!is_look(g)) {
+        int ready = 0; /* kernels of parameters alone: run when these have changed */
+        while (ready < g->nkernels && section[order[ready]] == SECTION_PREPARE)
+            ready++;
+        if (ready == g->nkernels) /* nothing depends on the input */
+            ready = 0;
+        if (ready > 0)
+            add_entry(g, name[SECTION_PREPARE], 0, ready);
+        add_entry(g, entry_name(g), ready, g->nkernels - ready);
         return;
     }
     for (int s = 0, p = 0; s < 6; s++) {
@@ -342,11 +350,11 @@ static void find_starts(Graph *g, PassCtx *ctx) {
 
 void pass_schedule(Graph *g, PassCtx *ctx) {
     Sched s = {.g = g, .tmp = ctx->tmp, .n = g->nkernels};
-    bool look = is_look(g);
+    bool split = has_sections(g);
     const uint8_t *sections = graph_sections(g, ctx->tmp);
     s.section = ARENA_ARRAY(ctx->tmp, s.n, int);
     for (int k = 0; k < s.n; k++)
-        s.section[k] = look ? kernel_section(g, sections, &g->kernels[k]) : SECTION_RECORD;
+        s.section[k] = split ? kernel_section(g, sections, &g->kernels[k]) : SECTION_RECORD;
     s.waits = ARENA_ARRAY(ctx->tmp, s.n, int);
     s.readers = ARENA_ARRAY(ctx->tmp, g->nvalue, int);
     find_dependences(&s);
@@ -355,7 +363,7 @@ void pass_schedule(Graph *g, PassCtx *ctx) {
     for (int how = 0; how < STRATEGIES; how++) {
         int *order = ARENA_ARRAY(ctx->tmp, s.n, int);
         list_schedule(&s, (Strategy)how, order);
-        if (!look)
+        if (!split)
             sink(&s, order);
         int64_t bytes = peak(&s, order);
         if (!best || bytes < least) {
@@ -363,7 +371,7 @@ void pass_schedule(Graph *g, PassCtx *ctx) {
             least = bytes;
         }
     }
-    make_entries(g, s.section, best, look);
+    make_entries(g, s.section, best);
     reorder(g, best);
     find_starts(g, ctx);
 }
