@@ -334,7 +334,11 @@ static int one_picture(Slide *s, rt_error *err) {
         find_class(s, err) == 0) {
         answers(s, 0, s->clean, &s->top);
         float *diff = rt_alloc((size_t)pixels, sizeof *diff, "a projection", err);
+        int64_t dim[3] = {s->v->prep.channels, s->v->prep.height, s->v->prep.width};
+        char name[96];
+        snprintf(name, sizeof name, "occlusion-%lld-projection", (long long)s->at);
         if (diff && projection_tile(s, &projection, diff, &rule, err) == 0 &&
+            rt_viz_write_raw(s->v, diff, 3, dim, name, err) == 0 &&
             rt_prep_invert(&s->v->prep, s->feed->input[0], &picture, err) == 0 &&
             slide(s, err) == 0 && draw(s, &picture, &projection, rule, err) == 0)
             write_table(s, err);
