@@ -103,7 +103,12 @@ static void push(rt_look *l, int rule, int seed, int layer, bool add, rt_fill fi
     int64_t count = rt_tensor_count(&look_of(l->m->model)->tensor[tensor]);
     if (!add && fill == fill_start && push_unit(l, rule, seed, context, n))
         return;
+    int rectified = !passes_rule(l, rule, &look_of(l->m->model)->seed[seed], 1, 0);
+    if (l->in_place && !add)
+        rt_tensor_zero(l->m, RT_LOOK, tensor, n);
     for (int64_t i = 0; i < n; i++) {
+        if (l->in_place && l->in_place(context, layer, i, tensor, rectified, add))
+            continue;
         fill(context, layer, i, l->seed);
         let_pass(l, rule, seed, i);
         if (add) {

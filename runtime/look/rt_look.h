@@ -26,6 +26,10 @@ typedef struct rt_look {
     int64_t seed_room;
     int through;     /* gradient: what starts at a rectified layer passes units that are silent too,
                         as if it were asked for in front of the rectifier: lets a climb leave 0 */
+    int (*in_place)(void *context, int layer, int64_t image, int tensor, int rectified, int add);
+                     /* NULL, or what is asked before an rt_fill: may put the gradient into `tensor`
+                        itself (where rectified, only at active units; add: to what is there) and
+                        answer 1 */
 } rt_look;
 int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err);
 void rt_look_close(rt_look *l);

@@ -84,6 +84,15 @@ static int64_t count_targets(const rt_mimic *m, int nstyles, int contents) {
     return sum;
 }
 
+static size_t gram_room(const rt_mimic *m, int threads) {
+    int64_t most = 1;
+    for (int i = 0; i < m->nstyle; i++) {
+        int64_t maps, cells = cells_of(m, m->style[i], &maps), need = rt_gram_room(maps, cells, threads);
+        most = need > most ? need : most;
+    }
+    return (size_t)most;
+}
+
 /* Means of |F| of the style layers, then of the content layers, summed over pictures. */
 typedef struct Means {
     double sum[2 * RT_BACK_MAX];
@@ -135,8 +144,11 @@ int rt_mimic_open(rt_mimic *m, const float *const *style, const double *share, i
     if (!err->code)
         m->target = rt_alloc((size_t)m->ntarget + 1, sizeof *m->target, "targets", err);
     float *room = NULL;
+    rt_gram_how how = {.threads = m->v->m->threads, .fma = rt_gram_fma(m->v->m->model)};
     if (!err->code)
         room = rt_alloc((size_t)m->v->look.seed_room + 1, sizeof *room, "a layer's values", err);
+    if (!err->code)
+        how.room = rt_alloc(gram_room(m, how.threads), sizeof(float), "Gram matrices", err);
     float *at = m->target;
     for (int s = 0; s <= nstyles && !err->code; s++) {
         const float *picture = s < nstyles ? style[s] : content;
@@ -149,12 +161,14 @@ int rt_mimic_open(rt_mimic *m, const float *const *style, const double *share, i
                 .kind = s < nstyles ? RT_TERM_GRAM : RT_TERM_MATCH, .seed = seed, .image = -1,
                 .target = at};
             rt_look_values(&m->v->look, seed, 0, s < nstyles ? room : at);
+            rt_maps f = rt_maps_plain(room, maps, 1, cells);
             if (s < nstyles)
-                rt_gram(room, maps, cells, at, m->v->m->threads);
+                rt_gram(&f, at, &how);
             at += s < nstyles ? maps * maps : maps * cells;
         }
     }
     rt_free(room);
+    rt_free(how.room);
     if (!err->code)
         weigh(m, &means, share, alpha, beta);
     return err->code;

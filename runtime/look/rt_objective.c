@@ -7,103 +7,48 @@
 #include "rt_objective.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "rt_alloc.h"
-#include "rt_par.h"
-
-/* ---- Gram matrices ---- */
-
-/* Cells per block: rows of a block stay in the first cache while all pairs of them meet. */
-enum { GRAM_CELLS = 2048, GRAM_ROWS = 4 };
-
-typedef struct Gram {
-    const float *a;
-    int64_t c, m;
-    float *gram;
-} Gram;
-
-/* Products of rows i.. and j.. (at most GRAM_ROWS each) over one block of cells. */
-static void gram_block(const Gram *g, int64_t i, int64_t j, int64_t from, int64_t to) {
-    int64_t ni = g->c - i < GRAM_ROWS ? g->c - i : GRAM_ROWS;
-    int64_t nj = g->c - j < GRAM_ROWS ? g->c - j : GRAM_ROWS;
-    for (int64_t r = i; r < i + ni; r++)
-        for (int64_t s = j; s < j + nj; s++) {
-            const float *x = g->a + r * g->m, *y = g->a + s * g->m;
-            enum { LANES = 32 };
-            float part[LANES] = {0}; /* a fixed number of partial sums: vectors of any width */
-            int64_t k = from;
-            for (; k + LANES <= to; k += LANES)
-                for (int v = 0; v < LANES; v++)
-                    part[v] += x[k + v] * y[k + v];
-            for (int v = 0; k < to; k++, v++)
-                part[v] += x[k] * y[k];
-            double sum = 0;
-            for (int v = 0; v < LANES; v++)
-                sum += (double)part[v];
-            g->gram[r * g->c + s] += (float)sum;
-        }
-}
-
-static void gram_rows(void *context, int64_t lo, int64_t hi, int thread) {
-    const Gram *g = context;
-    (void)thread;
-    for (int64_t t = lo; t < hi; t++) {
-        int64_t i = t * GRAM_ROWS, last = i + GRAM_ROWS < g->c ? i + GRAM_ROWS : g->c;
-        memset(g->gram + i * g->c, 0, (size_t)((last - i) * g->c) * sizeof *g->gram);
-        for (int64_t from = 0; from < g->m; from += GRAM_CELLS) {
-            int64_t to = from + GRAM_CELLS < g->m ? from + GRAM_CELLS : g->m;
-            for (int64_t j = 0; j < last; j += GRAM_ROWS)
-                gram_block(g, i, j, from, to);
-        }
-    }
-}
-
-void rt_gram(const float *a, int64_t c, int64_t m, float *gram, int threads) {
-    Gram g = {a, c, m, gram};
-    rt_parallel_for(threads, (c + GRAM_ROWS - 1) / GRAM_ROWS, 1, gram_rows, &g);
-    for (int64_t i = 0; i < c; i++)
-        for (int64_t j = i + 1; j < c; j++)
-            gram[i * c + j] = gram[j * c + i];
-}
-
-/* diff[i] += sum over j of coef[i, j] a[j] */
-typedef struct Spread {
-    const float *a, *coef;
-    int64_t c, m;
-    float *diff;
-} Spread;
-
-static void spread_cells(void *context, int64_t lo, int64_t hi, int thread) {
-    const Spread *s = context;
-    (void)thread;
-    for (int64_t i = 0; i < s->c; i++)
-        for (int64_t j = 0; j < s->c; j++) {
-            float w = s->coef[i * s->c + j];
-            const float *x = s->a + j * s->m;
-            float *y = s->diff + i * s->m;
-            for (int64_t k = lo; k < hi; k++)
-                y[k] += w * x[k];
-        }
-}
 
 /* ---- terms ---- */
 
-static double gram_term(rt_objective *o, const rt_term *t, const int64_t chw[3], float *diff) {
-    int64_t c = chw[0], m = chw[1] * chw[2];
-    int threads = o->look->m->threads;
-    rt_gram(o->values, c, m, o->gram, threads);
-    double sum = 0;
-    for (int64_t i = 0; i < c * c; i++) {
-        double d = (double)o->gram[i] - (double)t->target[i];
-        sum += d * d;
-        o->gram[i] = (float)(4 * t->weight * d);
+/* Is term i one of GRAM at this place? */
+static bool is_gram(const rt_objective *o, int i, int seed, int64_t image) {
+    const rt_term *t = &o->term[i];
+    return t->kind == RT_TERM_GRAM && t->seed == seed && (t->image < 0 || t->image == image);
+}
+
+static void count_value(rt_objective *o, int term, int64_t image, double value) {
+    o->sum[image] += value;
+    if (o->part)
+        o->part[term] += value;
+}
+
+/* All GRAM terms of a layer for one image: they share the matrix and the product of the gradient,
+ * which is added to diff (or written there) unless that is NULL. */
+static void gram_terms(rt_objective *o, int seed, int64_t image, const rt_maps *f,
+                       const rt_maps *diff, int add, int rectified) {
+    int64_t count = f->maps * f->maps;
+    int first = 1;
+    for (int i = 0; i < o->nterms; i++) {
+        if (!is_gram(o, i, seed, image))
+            continue;
+        if (first)
+            rt_gram(f, o->gram, &o->how);
+        const rt_term *t = &o->term[i];
+        double sum = 0;
+        for (int64_t k = 0; k < count; k++) {
+            double d = (double)o->gram[k] - (double)t->target[k];
+            sum += d * d;
+            o->slope[k] = (first ? 0 : o->slope[k]) + (float)(4 * t->weight * d);
+        }
+        first = 0;
+        count_value(o, i, image, t->weight * sum);
     }
-    if (diff) {
-        Spread s = {o->values, o->gram, c, m, diff};
-        rt_parallel_for(threads, m, 1024, spread_cells, &s);
-    }
-    return t->weight * sum;
+    if (diff && !first)
+        rt_gram_back(f, o->slope, diff, add, rectified, &o->how);
 }
 
 /* d(-log softmax(a)[c])/da = softmax(a) - 1 at c; the largest activation is subtracted first. */
@@ -161,8 +106,6 @@ static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3]
                 diff[i] += 2 * w * (float)d;
         }
         break;
-    case RT_TERM_GRAM:
-        return gram_term(o, t, chw, diff);
     case RT_TERM_CROSS:
         return cross_term(a, n, t->unit.c, t->weight, diff);
     }
@@ -179,12 +122,29 @@ static void fill(void *context, int layer, int64_t image, float *diff) {
     if (diff)
         memset(diff, 0, (size_t)(chw[0] * chw[1] * chw[2]) * sizeof *diff);
     for (int i = 0; i < o->nterms; i++)
-        if (o->term[i].seed == seed && (o->term[i].image < 0 || o->term[i].image == image)) {
-            double value = term_value(o, &o->term[i], chw, diff);
-            o->sum[image] += value;
-            if (o->part)
-                o->part[i] += value;
-        }
+        if (o->term[i].seed == seed && o->term[i].kind != RT_TERM_GRAM &&
+            (o->term[i].image < 0 || o->term[i].image == image))
+            count_value(o, i, image, term_value(o, &o->term[i], chw, diff));
+    rt_maps f = rt_maps_plain(o->values, chw[0], chw[1], chw[2]), g = f;
+    g.at = diff;
+    gram_terms(o, seed, image, &f, diff ? &g : NULL, 1, 0);
+}
+
+/* The same where a layer has GRAM terms alone and kernels keep it in cells: no copy is made. */
+static int fill_in_place(void *context, int layer, int64_t image, int tensor, int rectified,
+                         int add) {
+    rt_objective *o = context;
+    const netrt *m = o->look->m;
+    int seed = o->layer[layer];
+    rt_maps f, diff;
+    for (int i = 0; i < o->nterms; i++)
+        if (o->term[i].seed == seed && !is_gram(o, i, seed, image))
+            return 0;
+    if (!rt_maps_of(m, m->model->program[RT_LOOK].seed[seed].tensor, image, &f) ||
+        !rt_maps_of(m, tensor, image, &diff) || f.h != diff.h || f.w != diff.w)
+        return 0;
+    gram_terms(o, seed, image, &f, &diff, add, rectified);
+    return 1;
 }
 
 int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
@@ -197,8 +157,12 @@ int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *v
     memset(value, 0, (size_t)n * sizeof *value);
     if (o->part)
         memset(o->part, 0, (size_t)o->nterms * sizeof *o->part);
-    if (diff)
-        return rt_look_back(o->look, RT_RULE_GRADIENT, o->layer, o->nlayers, fill, o, n, diff, err);
+    if (diff) {
+        o->look->in_place = fill_in_place;
+        rt_look_back(o->look, RT_RULE_GRADIENT, o->layer, o->nlayers, fill, o, n, diff, err);
+        o->look->in_place = NULL;
+        return err->code;
+    }
     for (int i = 0; i < o->nlayers; i++)
         for (int64_t k = 0; k < n; k++)
             fill(o, i, k, NULL);
@@ -221,24 +185,34 @@ static int add_layer(rt_objective *o, int seed, rt_error *err) {
 int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int nterms,
                       rt_error *err) {
     *o = (rt_objective){.look = look, .term = term, .nterms = nterms};
-    size_t gram = 0;
+    o->how = (rt_gram_how){.threads = look->m->threads, .fma = rt_gram_fma(look->m->model)};
+    int64_t gram = 0, room = 0;
     for (int i = 0; i < nterms; i++) {
-        int64_t chw[3];
+        int64_t chw[3], need = 0;
         rt_seed_shape(look->m->model, term[i].seed, chw);
-        if (term[i].kind == RT_TERM_GRAM && (size_t)(chw[0] * chw[0]) > gram)
-            gram = (size_t)(chw[0] * chw[0]);
+        if (term[i].kind == RT_TERM_GRAM) {
+            need = rt_gram_room(chw[0], chw[1] * chw[2], o->how.threads);
+            gram = chw[0] > gram ? chw[0] : gram;
+        }
+        if (need < 0)
+            return rt_fail(err, NETRT_ELIMIT, "a layer has too many maps for a Gram matrix");
+        room = need > room ? need : room;
         if (add_layer(o, term[i].seed, err))
             return err->code;
     }
     o->values = rt_alloc_zero((size_t)(look->seed_room ? look->seed_room : 1), sizeof *o->values,
                               "a layer's values", err);
-    if (gram && o->values)
-        o->gram = rt_alloc_zero(gram, sizeof *o->gram, "a Gram matrix", err);
+    float **part[] = {&o->gram, &o->slope, &o->how.room};
+    size_t size[] = {(size_t)(gram * gram), (size_t)(gram * gram), (size_t)room};
+    for (int i = 0; i < 3 && gram && !err->code; i++)
+        *part[i] = rt_alloc_zero(size[i], sizeof(float), "Gram matrices", err);
     return err->code;
 }
 
 void rt_objective_close(rt_objective *o) {
     rt_free(o->values);
     rt_free(o->gram);
-    o->values = o->gram = NULL;
+    rt_free(o->slope);
+    rt_free(o->how.room);
+    o->values = o->gram = o->slope = o->how.room = NULL;
 }

@@ -15,6 +15,7 @@
 #ifndef RT_OBJECTIVE_H
 #define RT_OBJECTIVE_H
 
+#include "rt_gram.h"
 #include "rt_look.h"
 
 enum { RT_TERM_UNIT, RT_TERM_MAP, RT_TERM_LAYER, RT_TERM_INNER, RT_TERM_MATCH, RT_TERM_GRAM,
@@ -34,7 +35,9 @@ typedef struct rt_objective {
     int nterms, nlayers;
     int layer[RT_BACK_MAX]; /* the layers that terms are about */
     float *values;          /* of one layer of one image */
-    float *gram;            /* C*C numbers of the largest layer with a GRAM term */
+    float *gram, *slope;    /* C*C numbers of the largest layer with a GRAM term: G, what follows for
+                               its gradient */
+    rt_gram_how how;
     double *sum;            /* of the evaluation in progress, per image */
     double *part;           /* NULL, or nterms numbers: gets each term's share of all values */
 } rt_objective;
@@ -49,9 +52,5 @@ void rt_objective_close(rt_objective *o);
  * evaluates.  value: n numbers.  diff: n images of gradients, or NULL: no walk back. */
 int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
                       rt_error *err);
-
-/* G = a a^T for a of C rows of M numbers, C*C numbers, in an order of sums that no number of threads
- * changes. */
-void rt_gram(const float *a, int64_t c, int64_t m, float *gram, int threads);
 
 #endif

@@ -163,6 +163,12 @@ int rt_style_run(rt_style *s, int resume, rt_error *err) {
         note_iteration(s, begun, from);
     }
     rt_progress_clear(&s->v->cli.progress);
+    if (!err->code && s->step > from) {
+        double spent = rt_seconds() - begun;
+        rt_note(&s->v->cli.progress, "%lld iterations in %.3g s, %.3g s each%s",
+                (long long)(s->step - from), spent, spent / (double)(s->step - from),
+                s->ended ? "; no step makes the loss smaller" : "");
+    }
     return err->code;
 }
 

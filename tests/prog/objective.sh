@@ -27,6 +27,7 @@ cat >use.c <<'C'
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 extern const rt_model MODEL;
@@ -139,7 +140,10 @@ int main(int argc, char **argv) {
     static float a[7 * 5003], g[49];
     for (int i = 0; i < 7 * 5003; i++)
         a[i] = noise((unsigned)i);
-    rt_gram(a, 7, 5003, g, options.threads);
+    rt_maps cells = rt_maps_plain(a, 7, 1, 5003);
+    rt_gram_how how = {options.threads, 1, malloc((size_t)rt_gram_room(7, 5003, 9) * sizeof(float))};
+    rt_gram(&cells, g, &how);
+    free(how.room);
     for (int i = 0; i < 7; i++)
         for (int j = 0; j < 7; j++) {
             double exact = 0;
