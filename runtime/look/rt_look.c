@@ -159,6 +159,22 @@ int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill
     return NETRT_OK;
 }
 
+double rt_look_flops(const rt_look *l, const int *seed, int nseeds) {
+    const rt_program *p = look_of(l->m->model);
+    const rt_entry *record = rt_find_entry(p, "record"), *back = rt_find_entry(p, "project_gradient");
+    double sum = 0;
+    for (int i = 0; record && i < record->count; i++)
+        sum += p->kernel[record->first + i].flops_image + p->kernel[record->first + i].flops_fixed;
+    int end = back ? back->first + back->count : 0, first = end;
+    for (int i = 0; i < nseeds; i++) {
+        int from = p->seed[seed[i]].rule[RT_RULE_GRADIENT].first;
+        first = from < first ? from : first;
+    }
+    for (int i = first < 0 ? end : first; i < end; i++)
+        sum += p->kernel[i].flops_image + p->kernel[i].flops_fixed;
+    return sum;
+}
+
 /* ---- seeds ---- */
 
 /* Where a unit lies in a tensor of the size of its layer; NULL: a clip, whose frames are apart. */

@@ -79,6 +79,9 @@ void rt_look_write_diff(rt_look *l, int seed, const float *diff);
 /* The layers that such a walk meets, in its order: at most nseeds of the program. */
 int rt_look_way(const rt_look *l, int seed, int *way);
 
+/* Operations per image of recording and of a gradient's walk from these layers to the pixels. */
+double rt_look_flops(const rt_look *l, const int *seed, int nseeds);
+
 /* Activations of a recorded image, planes first; of one unit. */
 void rt_look_values(const rt_look *l, int seed, int64_t image, float *values);
 float rt_look_value(rt_look *l, int seed, int64_t image, rt_unit unit);

@@ -184,20 +184,15 @@ void rt_mimic_close(rt_mimic *m) {
 /* ---- cost ---- */
 
 void rt_mimic_flops(const rt_mimic *m, double *network, double *gram) {
-    const rt_program *p = &m->v->m->model->program[RT_LOOK];
-    const rt_entry *record = rt_find_entry(p, "record"), *back = rt_find_entry(p, "project_gradient");
-    *network = *gram = 0;
-    for (int i = 0; record && i < record->count; i++)
-        *network += p->kernel[record->first + i].flops_image + p->kernel[record->first + i].flops_fixed;
-    int first = back ? back->first + back->count : 0;
+    int seed[RT_BACK_MAX], n = 0;
+    *gram = 0;
     for (int i = 0; i < m->nterms; i++) {
         const rt_term *t = &m->term[i];
-        int from = p->seed[t->seed].rule[RT_RULE_GRADIENT].first;
-        first = from < first ? from : first;
         int64_t maps, cells = cells_of(m, t->seed, &maps);
+        if (n < RT_BACK_MAX)
+            seed[n++] = t->seed;
         if (i < m->nstyle) /* half a product for the matrix, a whole one for its gradient */
             *gram += 3 * (double)maps * (double)maps * (double)cells;
     }
-    for (int i = first; back && i < back->first + back->count; i++)
-        *network += p->kernel[i].flops_image + p->kernel[i].flops_fixed;
+    *network = rt_look_flops(&m->v->look, seed, n);
 }

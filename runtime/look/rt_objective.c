@@ -63,6 +63,29 @@ static double cross_term(const float *a, int64_t n, int64_t c, double w, float *
     return w * (log(sum) - ((double)a[c] - top));
 }
 
+/* Every cell goes towards the guide's cell that it is most alike: Mordvintsev et al. 2015. */
+static double guide_term(rt_objective *o, const rt_term *t, const int64_t chw[3], float *diff) {
+    int64_t c = chw[0], m = chw[1] * chw[2];
+    double sum = 0;
+    for (int64_t i = 0; i < m; i++) {
+        float *dot = o->alike;
+        memset(dot, 0, (size_t)m * sizeof *dot);
+        for (int64_t k = 0; k < c; k++) {
+            float a = o->values[k * m + i];
+            const float *guide = t->target + k * m;
+            for (int64_t j = 0; a != 0 && j < m; j++)
+                dot[j] += a * guide[j];
+        }
+        int64_t best = 0;
+        for (int64_t j = 1; j < m; j++)
+            best = dot[j] > dot[best] ? j : best;
+        sum += (double)dot[best];
+        for (int64_t k = 0; diff && k < c; k++)
+            diff[k * m + i] += (float)t->weight * t->target[k * m + best];
+    }
+    return t->weight * sum;
+}
+
 /* One term at o->values; diff gets its gradient added, unless NULL. */
 static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3], float *diff) {
     int64_t m = chw[1] * chw[2], n = chw[0] * m, at = t->unit.c * m;
@@ -108,6 +131,8 @@ static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3]
         break;
     case RT_TERM_CROSS:
         return cross_term(a, n, t->unit.c, t->weight, diff);
+    case RT_TERM_GUIDE:
+        return guide_term(o, t, chw, diff);
     }
     return t->weight * sum;
 }
@@ -186,7 +211,7 @@ int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int n
                       rt_error *err) {
     *o = (rt_objective){.look = look, .term = term, .nterms = nterms};
     o->how = (rt_gram_how){.threads = look->m->threads, .fma = rt_gram_fma(look->m->model)};
-    int64_t gram = 0, room = 0;
+    int64_t gram = 0, room = 0, alike = 0;
     for (int i = 0; i < nterms; i++) {
         int64_t chw[3], need = 0;
         rt_seed_shape(look->m->model, term[i].seed, chw);
@@ -197,6 +222,8 @@ int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int n
         if (need < 0)
             return rt_fail(err, NETRT_ELIMIT, "a layer has too many maps for a Gram matrix");
         room = need > room ? need : room;
+        if (term[i].kind == RT_TERM_GUIDE && chw[1] * chw[2] > alike)
+            alike = chw[1] * chw[2];
         if (add_layer(o, term[i].seed, err))
             return err->code;
     }
@@ -206,6 +233,8 @@ int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int n
     size_t size[] = {(size_t)(gram * gram), (size_t)(gram * gram), (size_t)room};
     for (int i = 0; i < 3 && gram && !err->code; i++)
         *part[i] = rt_alloc_zero(size[i], sizeof(float), "Gram matrices", err);
+    if (alike && !err->code)
+        o->alike = rt_alloc((size_t)alike, sizeof *o->alike, "a guide's cells", err);
     return err->code;
 }
 
@@ -214,5 +243,6 @@ void rt_objective_close(rt_objective *o) {
     rt_free(o->gram);
     rt_free(o->slope);
     rt_free(o->how.room);
-    o->values = o->gram = o->slope = o->how.room = NULL;
+    rt_free(o->alike);
+    o->values = o->gram = o->slope = o->how.room = o->alike = NULL;
 }

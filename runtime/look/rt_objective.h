@@ -11,6 +11,7 @@
  *   MATCH  w |a - target|^2                                (feature inversion: w = 1 / |target|^2)
  *   GRAM   w sum of (G - target)^2, G = a a^T, C x C       (Gatys: w = 1 / (4 C^2 M^2))
  *   CROSS  -w log softmax(a)[map]: cross-entropy of a class (FGSM, PGD)
+ *   GUIDE  w sum over cells i of the largest <a[:, i], target[:, j]> over j (guided DeepDream)
  */
 #ifndef RT_OBJECTIVE_H
 #define RT_OBJECTIVE_H
@@ -19,14 +20,14 @@
 #include "rt_look.h"
 
 enum { RT_TERM_UNIT, RT_TERM_MAP, RT_TERM_LAYER, RT_TERM_INNER, RT_TERM_MATCH, RT_TERM_GRAM,
-       RT_TERM_CROSS };
+       RT_TERM_CROSS, RT_TERM_GUIDE };
 
 typedef struct rt_term {
     int kind, seed;      /* seed: layer of the look program */
     int64_t image;       /* of the batch, -1: every one */
     rt_unit unit;        /* UNIT; MAP, CROSS: c */
     double weight;
-    const float *target; /* INNER, MATCH: C*M numbers; GRAM: C*C, symmetric; the caller's */
+    const float *target; /* INNER, MATCH, GUIDE: C*M numbers; GRAM: C*C, symmetric; the caller's */
 } rt_term;
 
 typedef struct rt_objective {
@@ -38,6 +39,7 @@ typedef struct rt_objective {
     float *gram, *slope;    /* C*C numbers of the largest layer with a GRAM term: G, what follows for
                                its gradient */
     rt_gram_how how;
+    float *alike;           /* M numbers of the largest layer with a GUIDE term */
     double *sum;            /* of the evaluation in progress, per image */
     double *part;           /* NULL, or nterms numbers: gets each term's share of all values */
 } rt_objective;

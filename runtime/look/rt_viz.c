@@ -373,6 +373,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_evolution,
     &rt_technique_maximize,
     &rt_technique_invert,
+    &rt_technique_dream,
     &rt_technique_fool,
     &rt_technique_fgsm,
     &rt_technique_pgd,

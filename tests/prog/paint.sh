@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # paint.sh: pictures by optimisation with NAME-viz: misleading ones (fool, fgsm, pgd), inverted
-# layers (invert).  Figures that are
+# layers (invert), dreams (dream).  Figures that are
 # known exactly, and the same bytes for any number of threads.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
@@ -53,7 +53,7 @@ run 0 -- netc build -q "$src/specs/lenet.net" -o .
 run 0 -- ./lenet train -q --data=digits:2400:1 --epochs=1
 data=--data=digits:240:1
 for t in 1 2; do
-    run 0 -- ./lenet-viz fool --image=3 --class=8 $data --threads=$t --out=t$t
+    run 0 -- ./lenet-viz fool --image=3 --class=8 --steps=400 $data --threads=$t --out=t$t
     run 0 -- ./lenet-viz pgd --image=3 --steps=10 $data --threads=$t --out=t$t
     run 0 -- ./lenet-viz pgd --limit=20 --steps=5 $data --threads=$t --out=t$t
     run 0 -- ./lenet-viz fgsm --limit=40 $data --threads=$t --out=t$t
@@ -96,5 +96,40 @@ for f in invert-0.npy invert-3.png invert-3.csv invert-3.npy; do
 done
 run 2 'c2 is silent' -- ./keeps-viz invert --layer=c2 "${keeps[@]}"
 run 2 "did you mean 'mahendran2015'" -- ./keeps-viz invert --preset=mahendran15 "${keeps[@]}"
+
+# --- dreams: a step that is not cut moves pixels by the rate on average; stopping and going on, by
+# --- count and by Ctrl-C, ends with the bytes of a run without a stop ---
+w=(-w run/last.safetensors -q)
+{ printf 'P5\n40 52\n255\n' && printf 'd%.0s' {1..2080}; } >even.pgm
+run 0 -- ./lenet-viz dream even.pgm "${w[@]}" --steps=3 --octaves=1 --jitter=0 --out=d
+hold "mean change of a step = 1.5" awk -F, '
+    NR > 1 && ($7 < 1.49999 || $7 > 1.50001 || $4 != 52 || $5 != 40) { exit 1 } END { exit NR != 4 }' d/dream-0.csv
+dream=(dream --image=3 --frames=3 --steps=4 $data "${w[@]}")
+run 0 -- ./lenet-viz "${dream[@]}" --threads=1 --out=d1
+run 0 -- ./lenet-viz "${dream[@]}" --threads=2 --out=d2 --stop=17
+hold_not "there is no film of a run that stopped" [ -e d2/dream-3.apng ]
+run 0 -- ./lenet-viz "${dream[@]}" --threads=2 --out=d2 --resume
+for f in dream-3.png dream-3.npy dream-3.csv dream-3-0000{0,1,2}.png dream-3.apng; do
+    same "stopped, gone on, 1 and 2 threads" d1/$f d2/$f
+done
+hold "16 steps a frame, 4 octaves from 10 to 28 pixels" awk -F, '
+    NR == 2 && ($4 != 10 || $2 != 3) { exit 1 } END { exit !(NR == 49 && $4 == 28 && $1 == 2) }' d1/dream-3.csv
+run 2 'another run' -- ./lenet-viz "${dream[@]}" --rate=2 --out=d2 --resume
+long=(dream --image=3 --steps=1500 --threads=1 $data "${w[@]}")
+run 0 -- ./lenet-viz "${long[@]}" --out=d3
+stops=0
+resume=()
+for wait in 0.15 0.2 100; do
+    timeout -s INT $wait ./lenet-viz "${long[@]}" --out=d4 "${resume[@]}" >stdout 2>stderr
+    [ -e d4/dream-3.state ] && resume=(--resume) && stops=$((stops + 1))
+done
+hold "Ctrl-C leaves a state" [ $stops -gt 0 ]
+same "interrupted $stops times" d3/dream-3.npy d4/dream-3.npy
+same "interrupted $stops times" d3/dream-3.csv d4/dream-3.csv
+run 0 -- ./lenet-viz dream "${w[@]}" --size=61 --steps=2 --layer=c1 --maps=0-3 --out=d
+run 0 -- ./lenet-viz dream "${w[@]}" --class=4 --steps=2 --out=d
+run 0 -- ./lenet-viz dream even.pgm "${w[@]}" --guide=even.pgm --steps=2 --out=d
+run 2 'one of them' -- ./lenet-viz dream even.pgm --noise "${w[@]}"
+run 2 'no class 10' -- ./lenet-viz dream --class=10 "${w[@]}"
 
 finish
