@@ -99,12 +99,15 @@ enum { RT_PART_OTHER = 1,   /* what the operations of a statement are (OpDef.par
        RT_PART_WEIGHTS = 4, /* sums with weights: conv, dense, .. */
        RT_PART_NORM = 8,    /* bn */
        RT_PART_SUM = 16,    /* sums without weights: add, sub, mean pools */
-       RT_PART_MAX = 32 };  /* max pools */
+       RT_PART_MAX = 32,    /* max pools */
+       RT_PART_SIGNED = 64 };/* what is summed with weights may be negative */
 typedef struct rt_seed {    /* look: a layer from which a projection can start */
     const char *label;
     int32_t tensor;         /* index of the recorded activation in tensors */
     int32_t parts;          /* what the layer's statement is made of: RT_PART_* */
-    int32_t leads, pad_;    /* the score of the first output depends on it */
+    int32_t leads;          /* the score of the first output depends on it */
+    int32_t base;           /* the layer whose weighted sums this one is: itself, or the one that its bn
+                               normalises (index in seeds); -1: neither */
     struct { int32_t diff;  /* index of the tensor to write the seed into, -1: not possible */
              int32_t first; /* kernel to start at */
              int32_t nlive; /* tensors to zero first */

@@ -228,7 +228,7 @@ static Val seed_array(Program *p) {
         put_i32(&f, tensor_index(p, s->value));
         put_i32(&f, s->parts);
         put_i32(&f, s->leads);
-        put_i32(&f, 0);
+        put_i32(&f, s->base);
         put(&f, em_c_fixed(p->e, rule, 3));
         static const int64_t whole[2] = {0, 0};
         put(&f, fixed_i64(p->e, s->field.all ? whole : s->field.size, 2));

@@ -576,14 +576,69 @@ static void warn_dead(Build *b) {
     }
 }
 
-static int parts_of(const Graph *g, const char *label) {
-    int parts = 0;
-    for (NodeId id = 1; id < g->nnode; id++) {
-        const Node *n = graph_n(g, id);
-        if (!n->dead && n->label && strcmp(n->label, label) == 0)
-            parts |= 1 << op_def[n->op]->part;
+/* Never below zero: behind a rectifier, or moved, pooled or added from there. */
+static bool not_negative(const Graph *g, ValueId v, int depth) {
+    const Value *x = graph_v(g, v);
+    if (x->kind != VK_RESULT || depth > 64)
+        return false;
+    const Node *n = graph_n(g, x->def);
+    OpPart part = op_def[n->op]->part;
+    if (n->op == OP_RELU)
+        return true;
+    if (n->op == OP_SUB || n->op == OP_NEG || n->op == OP_SCALE ||
+        (part != PART_MOVES && part != PART_SUM && part != PART_MAX))
+        return false;
+    for (int i = 0; i < n->nin; i++)
+        if (graph_v(g, n->in[i])->batched && !not_negative(g, n->in[i], depth + 1))
+            return false;
+    return true;
+}
+
+static int find_seed(const ModelSeed *seed, int n, ValueId value) {
+    for (int k = 0; k < n; k++)
+        if (seed[k].value == value)
+            return k;
+    return -1;
+}
+
+static int readers_of(const Graph *g, ValueId v) {
+    int readers = 0;
+    for (NodeId id = 1; id < g->nnode; id++)
+        for (int i = 0; i < graph_n(g, id)->nin; i++)
+            readers += graph_n(g, id)->in[i] == v;
+    return readers;
+}
+
+/* What lies between a seed and the seeds or the sum below it (parts), and whether that is one
+ * weighted sum of numbers that are not negative, with at most a bn right behind it: then base. */
+static void find_parts(const Graph *g, ModelSeed *seed, int n, int of) {
+    ModelSeed *s = &seed[of];
+    const Node *norm = NULL, *x = NULL;
+    ValueId v = s->value;
+    for (bool more = true; more && graph_v(g, v)->kind == VK_RESULT;) {
+        x = graph_n(g, graph_v(g, v)->def);
+        OpPart part = op_def[x->op]->part;
+        s->parts |= 1 << part;
+        norm = part == PART_NORM ? x : norm;
+        v = x->in[0];
+        more = part != PART_WEIGHTS && part != PART_SUM && part != PART_OTHER &&
+               (x->nin == 1 || part == PART_NORM) && find_seed(seed, n, v) < 0;
     }
-    return parts;
+    int below = find_seed(seed, n, v);
+    if (norm && norm == x && below >= 0 && below < of && seed[below].base == below &&
+        seed[below].parts == RT_PART_WEIGHTS && readers_of(g, v) == 1 &&
+        norm->label && strcmp(norm->label, s->label) == 0)
+        s->base = below;
+    if (!(s->parts & RT_PART_WEIGHTS))
+        return;
+    if (!not_negative(g, v, 0))
+        s->parts |= RT_PART_SIGNED;
+    const Value *in = graph_v(g, v); /* kept, or stored because its rectifier's gradient reads it */
+    bool there = in->keep || (in->kind == VK_RESULT && graph_n(g, in->def)->op == OP_RELU);
+    if (there && !(s->parts & ~(RT_PART_WEIGHTS | RT_PART_NORM | RT_PART_MOVES)) && x->label &&
+        strcmp(x->label, s->label) == 0 &&
+        (!norm || (norm->in[0] == x->out[0] && norm->label && strcmp(norm->label, s->label) == 0)))
+        s->base = of;
 }
 
 typedef VEC(ModelSeed) SeedVec;
@@ -594,7 +649,8 @@ static void add_seed(Build *b, SeedVec *seeds, const char *label, const Tensor *
             return;
     Field field = t->field;
     field.all |= shape_frames(&graph_v(b->g, b->mg->image)->shape) > 1; /* of which frame? */
-    vec_push(b->arena, seeds, ((ModelSeed){label, t->v, field, parts_of(b->g, label), t->leads}));
+    vec_push(b->arena, seeds,
+             ((ModelSeed){label, t->v, field, 0, -1, t->leads}));
     graph_v(b->g, t->v)->keep = true;
 }
 
@@ -617,6 +673,8 @@ static void collect_seeds(Build *b) {
             if (b->outputs > 1 && b->tensors.data[i]->v == b->m->output[k].score[b->mode] &&
                 graph_v(b->g, b->tensors.data[i]->v)->batched)
                 add_seed(b, &seeds, b->m->output[k].name, b->tensors.data[i]);
+    for (int i = 0; i < seeds.len; i++)
+        find_parts(b->g, seeds.data, seeds.len, i);
     b->mg->seed = seeds.data;
     b->mg->nseeds = seeds.len;
 }

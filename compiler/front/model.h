@@ -80,7 +80,8 @@ typedef struct ModelSeed { /* look: a layer from which a projection can start */
     const char *label;
     ValueId value;
     Field field;
-    int parts; /* bits 1 << OpPart of the statement's operations */
+    int parts; /* bits 1 << OpPart of the statement's operations, RT_PART_SIGNED */
+    int base;  /* index of the seed whose weighted sums this one is, -1 */
     bool leads; /* to the score of the first output */
 } ModelSeed;
 

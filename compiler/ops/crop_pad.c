@@ -128,6 +128,7 @@ const OpDef opdef_downsample = {
     .attr_size = sizeof(CropAttrs),
     .attrs = down_attrs,
     .nattrs = COUNT_OF(down_attrs),
+    .part = PART_MOVES,
     .infer = infer_down,
     .vjp = vjp_parts,
     .curvature = vjp_parts,

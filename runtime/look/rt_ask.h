@@ -25,9 +25,11 @@ typedef struct rt_ask {
     char what[256];
 } rt_ask;
 
-/* Opens all of it and records the picture; EUSAGE for networks of several inputs.  Closing is allowed
+/* Opens all of it and records the picture; many: with room for a batch of pictures, else one.
+ * EUSAGE for networks of several inputs.  Closing is allowed
  * whatever opening said. */
-int rt_ask_open(rt_ask *a, rt_viz *v, rt_feed *feed, const char **operands, int n, rt_error *err);
+int rt_ask_open(rt_ask *a, rt_viz *v, rt_feed *feed, int many, const char **operands, int n,
+                rt_error *err);
 void rt_ask_close(rt_ask *a);
 /* x (the network's planes) as a tile: 0 mid-grey, the largest absolute value white or black. */
 int rt_ask_signed(const rt_ask *a, const float *x, rt_image *tile, rt_error *err);

@@ -54,9 +54,10 @@ static float range_of(const float *x, int64_t n) {
     return hi - lo;
 }
 
-int rt_ask_open(rt_ask *a, rt_viz *v, rt_feed *feed, const char **operands, int n, rt_error *err) {
+int rt_ask_open(rt_ask *a, rt_viz *v, rt_feed *feed, int many, const char **operands, int n,
+                rt_error *err) {
     *a = (rt_ask){.v = v, .feed = feed};
-    if (rt_viz_open(v, 1, err) || rt_viz_feed(v, operands, n, feed, err))
+    if (rt_viz_open(v, many, err) || rt_viz_feed(v, operands, n, feed, err))
         return err->code;
     a->size = (rt_planes){v->prep.channels, v->prep.height, v->prep.width};
     a->pixels = rt_planes_count(a->size);
@@ -182,7 +183,7 @@ static int run_smoothgrad(rt_viz *v, const char **operands, int n, rt_error *err
     rt_feed feed = {0};
     rt_image tile = {0};
     rt_ask a;
-    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 &&
+    if (rt_ask_open(&a, v, &feed, 1, operands, n, err) == 0 &&
         mean_gradient(&a, options.samples, noisy, err) == 0) {
         char note[400];
         rt_plane_max(a.map, a.size, a.diff);
@@ -225,7 +226,7 @@ static int run_integrated(rt_viz *v, const char **operands, int n, rt_error *err
     rt_feed feed = {0};
     rt_image tile = {0};
     rt_ask a;
-    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 &&
+    if (rt_ask_open(&a, v, &feed, 1, operands, n, err) == 0 &&
         mean_gradient(&a, options.samples, on_the_line, err) == 0) {
         memset(a.batch, 0, (size_t)a.pixels * sizeof *a.batch);
         v->m->frame.input[0] = a.batch;
@@ -250,7 +251,7 @@ static int run_times(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     rt_image tile = {0};
     rt_ask a;
-    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 && mean_gradient(&a, 1, itself, err) == 0) {
+    if (rt_ask_open(&a, v, &feed, 1, operands, n, err) == 0 && mean_gradient(&a, 1, itself, err) == 0) {
         char note[400];
         snprintf(note, sizeof note, "%s; sum %.6g", a.what, times_picture(&a));
         rt_shown shown = signed_scale(&a, a.map, "mid-grey = 0");
@@ -336,7 +337,7 @@ static int run_gradcam(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_image tile[2] = {{0}}, heat = {0}, picture = {0};
     char note[500];
     rt_ask a;
-    if (rt_ask_open(&a, v, &feed, operands, n, err) == 0 && cam(&a, note, sizeof note, err) == 0) {
+    if (rt_ask_open(&a, v, &feed, 1, operands, n, err) == 0 && cam(&a, note, sizeof note, err) == 0) {
         int64_t plane = a.size.h * a.size.w;
         rt_shown shown[2] = {{"grad-cam", RT_BAR_HEAT, 0, rt_max_abs(a.map, plane)}};
         int tiles = v->m->model->program[RT_LOOK].refused[RT_RULE_GUIDED] ? 1 : 2;

@@ -6,7 +6,8 @@
  * theory: Zeiler and Fergus 2014, figure 2 and section 2.1; layout after that figure; centres: the
  * ablation of Mahendran and Vedaldi 2016, "Salient deconvolutional networks".  Each projection tile
  * has its own scale (written to the CSV): 0 is mid-grey, the largest absolute value white or black.
- * A patch that reaches over the border is filled up with mid-grey.
+ * A patch that reaches over the border is filled up with mid-grey.  The numbers of the projections,
+ * cut to the same patches, go into a .npy [maps, 9, channels, height, width] (0 outside the image).
  */
 #include "rt_viz.h"
 
@@ -16,7 +17,7 @@
 #include "rt_io.h"
 #include "rt_par.h"
 
-enum { MAPS_MAX = 64 }; /* of a layer, unless --maps says which */
+enum { MAPS_MAX = 64, RAW_MAX = 64 << 20 /* bytes */ }; /* of a layer, unless --maps says which */
 enum { SIDE = 3, TILE_MIN = 40, TILE_MAX = 96, GAP = 2, PART_GAP = 4, BLOCK_GAP = 10, CAPTION = 12 };
 #define PAPER 0xffffffu
 #define INK 0x222222u
@@ -39,6 +40,7 @@ typedef struct Sheet {
     int columns, rows, block_w, block_h;
     rt_image canvas;
     rt_text csv;
+    float *raw;             /* shown * RT_TOP patches, or NULL: too many numbers */
     int64_t *want;          /* look.cap jobs: image, unit, activation, place on the sheet */
     rt_unit *unit;
     float *value;
@@ -131,6 +133,19 @@ static int project_jobs(Sheet *s, int64_t n, rt_error *err) {
 
 /* ---- drawing ---- */
 
+/* The patch's numbers, zeros outside the image. */
+static void keep_raw(Sheet *s, int64_t slot, const float *diff, rt_rect r) {
+    const struct rt_prep *prep = &s->v->prep;
+    if (!s->raw)
+        return;
+    float *to = s->raw + slot * prep->channels * r.h * r.w;
+    for (int64_t i = 0; i < prep->channels * r.h * r.w; i++) {
+        int64_t c = i / (r.h * r.w), y = r.y + i / r.w % r.h, x = r.x + i % r.w;
+        if (y >= 0 && y < prep->height && x >= 0 && x < prep->width)
+            to[i] = diff[(c * prep->height + y) * prep->width + x];
+    }
+}
+
 static int draw_projection(Sheet *s, float *diff, rt_rect r, int x, int y, float *scale,
                            rt_error *err) {
     const struct rt_prep *prep = &s->v->prep;
@@ -157,6 +172,7 @@ static int draw_job(Sheet *s, int64_t i, rt_error *err) {
         to_tile(s, &s->input, r, err))
         return err->code;
     rt_canvas_blit(&s->canvas, x + group, y, &s->scaled, 1);
+    keep_raw(s, s->slot[i], (options.centre ? s->centred : s->diff) + i * s->pixels, r);
     csv_row(s, map, rank + 1, &s->top[map * RT_TOP + rank], scale);
     return NETRT_OK;
 }
@@ -249,8 +265,11 @@ static int finish_sheet(Sheet *s, rt_error *err) {
     rt_sheet_header(&s->canvas, s->title, s->note);
     snprintf(name, sizeof name, "%s-%.90s%s%s", s->rule == RT_RULE_DECONVNET ? "deconv" :
              rt_rule_names[s->rule], label, from[options.start], options.centre ? "-centre" : "");
-    if (rt_viz_write(s->v, &s->canvas, name, s->title, s->note, err) == 0)
-        rt_viz_write_text(s->v, &s->csv, name, s->title, err);
+    rt_rect r = shown_of(s, 0, 0);
+    int64_t dim[5] = {s->shown, RT_TOP, s->v->prep.channels, r.h, r.w};
+    if (rt_viz_write(s->v, &s->canvas, name, s->title, s->note, err) == 0 &&
+        rt_viz_write_text(s->v, &s->csv, name, s->title, err) == 0 && s->raw)
+        rt_viz_write_raw(s->v, s->raw, 5, dim, name, err);
     return err->code;
 }
 
@@ -264,10 +283,15 @@ static int sheet_room(Sheet *s, rt_error *err) {
         s->diff = rt_alloc(cap * (size_t)s->pixels, sizeof *s->diff, "projections", err);
     if (s->diff && options.centre)
         s->centred = rt_alloc(cap * (size_t)s->pixels, sizeof *s->diff, "projections", err);
+    rt_rect r = shown_of(s, 0, 0);
+    int64_t patch = s->v->prep.channels * r.h * r.w;
+    if (!err->code && patch <= RAW_MAX / (int64_t)sizeof *s->raw / RT_TOP / s->shown)
+        s->raw = rt_alloc_zero((size_t)(s->shown * RT_TOP * patch), sizeof *s->raw, "projections", err);
     return err->code;
 }
 
 static void sheet_close(Sheet *s) {
+    rt_free(s->raw);
     rt_free(s->want);
     rt_free(s->unit);
     rt_free(s->value);

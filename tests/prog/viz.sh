@@ -105,6 +105,40 @@ run 0 -- netc build -q dead.net -o dead-net
 run 0 -- ./dead-net train -q --lr=0 --steps=1 --out=dead
 run 0 '2 dead' -- ./dead-net-viz filters --layer=c1 --weights=dead/last.safetensors --out=dead
 
+# --- projections of a map: other rules and starts; unpooling to centres, known exactly ---
+run 0 'scanned 400 images in' 'projections in' -- ./lenet-viz deconv --rule=guided "$data" --out=px
+run 0 -- ./lenet-viz deconv -q --rule=gradient --start=map --layer=c3 "$data" --out=px
+run 0 -- ./lenet-viz deconv -q --start=layer --layer=c3 --maps=0-3 "$data" --out=px
+hold "files are named after rule and start" \
+    [ -s px/guided-c1.npy ] && [ -s px/gradient-c3-map.png ] && [ -s px/deconv-c3-layer.csv ]
+cat >pooled.net <<'SPEC'
+net Pooled {
+  input image: f32[1, 6, 9]
+  input kind: class[2]
+  c1: conv(1, 1x1, init = fill(1)) -> relu
+  p2: maxpool(3x3)
+  c3: conv(1, 1x1, init = fill(2)) -> relu
+  f4: dense(2)
+  output prob = softmax(f4)
+  loss ce: cross_entropy(f4, kind)
+  data { train = folder("pools"); test = folder("pools"); pixels = range(0, 255) }
+  train { optimizer = sgd(lr = 0.1); batch = 1; epochs = 1; seed = 1 }
+}
+SPEC
+mkdir -p pools/a pools/b
+{ echo P2 9 6 255 && printf '%d ' {1..17} 99 {19..54}; } | tee pools/a/one.pgm >pools/b/same.pgm
+run 0 -- netc build -q pooled.net -o pooled
+run 0 -- ./pooled train -q --lr=0 --steps=1 --out=pooled-run
+run 0 -- ./pooled-viz deconv -q --layer=c3 --weights=pooled-run/last.safetensors --out=pool
+run 0 -- ./pooled-viz deconv -q --layer=c3 --switches=centre --weights=pooled-run/last.safetensors --out=pool
+# the strongest unit is the upper right one, 2 * 99: twice that at the pixel that won, or at the centre
+floats() { tail -c +129 "$1" | od -An -v -w36 -tf4 | awk '{ $1 = $1 } 1'; }
+floats pool/deconv-c3.npy | head -n 1 >true.txt
+floats pool/deconv-c3-centre.npy | head -n 1 >centre.txt
+hold "recorded switches: pixel (1, 2) of the window" [ "$(cat true.txt)" = '0 0 0 0 0 396 0 0 0' ]
+hold "centres: pixel (1, 1)" [ "$(cat centre.txt)" = '0 0 0 0 396 0 0 0 0' ]
+run 2 'no max pooling' -- ./known-net-viz deconv --switches=centre --weights=known/last.safetensors
+
 # --- the page ---
 run 0 -- ./lenet-viz report "$data" --out=page
 run 0 -- ./known-net-viz report --weights=known/last.safetensors --out=page2
@@ -211,6 +245,46 @@ for verb in gradxinput "integrated --steps=1" "integrated --steps=7"; do
         score = $0; sub(/.*score /, "", score); sum = $0; sub(/.*sum /, "", sum)
         d = score + 0 - (sum + 0); good = d * d < 1e-6 * (1 + score * score) } END { exit !good }' stderr
 done
+
+# --- relevance: without biases it is all there; a case worked by hand ---
+for rule in epsilon alpha1 alpha2; do
+    run 0 -- ./bare-viz lrp --rule=$rule --epsilon=0 --image=4 --weights=runb/last.safetensors --out=ob
+    hold "lrp --rule=$rule: the sum is the score" awk '/sum of relevance/ {
+        sum = $0; sub(/.*relevance /, "", sum); of = sum; sub(/.* of /, "", of)
+        d = sum - of; n += d * d < 1e-10 * of * of } END { exit !n }' stderr
+done
+cat >hand.net <<'N'
+net Hand {
+  input image: f32[1, 1, 2]
+  input kind: class[2]
+  c1: conv(2, 1x1, bias = false) -> relu
+  f2: dense(2, bias = false)
+  output prob = softmax(f2)
+  loss ce: cross_entropy(f2, kind)
+  data  { train = folder("hands"); test = folder("hands"); pixels = range(0, 255) }
+  train { optimizer = sgd(lr = 0.1); batch = 1; epochs = 1 }
+}
+N
+run 0 -- netc build -q hand.net -o hand
+header='{"c1.weight":{"dtype":"F32","shape":[2,1,1,1],"data_offsets":[0,8]},"f2.weight":{"dtype":"F32","shape":[2,4],"data_offsets":[8,40]}} '
+{
+    printf '\x85\0\0\0\0\0\0\0%s' "$header"
+    printf '\0\0\x80\x3f\0\0\0\x40'                                 # c1: 1, 2
+    printf '\0\0\0\x40\0\0\x80\xbf\0\0\x80\x3f\0\0\x40\xc0'         # f2, class 0: 2 -1 1 -3
+    printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x20\x40'                   # class 1: 0 0 0 2.5
+} >hand.safetensors
+echo 'P2 2 1 255 3 1' >hand.pgm
+# c1 = 3 1 | 6 2; score 5 = 6 - 1 + 6 - 6: positive parts 12, negative ones 7; all of a map's relevance is its pixel's
+for known in epsilon:0:12:-7 alpha1:0:5:0 alpha2:0:10:-5 epsilon:1:3.26478:-1.194147; do
+    IFS=: read -r rule eps left right <<<"$known"
+    run 0 -- ./hand-viz lrp -q hand.pgm --class=0 --rule="$rule" --epsilon="$eps" --weights=hand.safetensors --out=oh
+    hold "lrp --rule=$rule --epsilon=$eps as by hand" awk -v l="$left" -v r="$right" '
+        { a = $1 - l; b = $2 - r } END { exit !(NR == 1 && a * a < 1e-9 && b * b < 1e-9) }' \
+        <(tail -c +129 oh/lrp-0.npy | od -An -v -tf4)
+done
+run 0 -- ./lenet-viz lrp -q --rule=alpha2 --image=3 "$data" --threads=1 --out=at1
+run 0 -- ./lenet-viz lrp -q --rule=alpha2 --image=3 "$data" --threads=2 --out=at2
+same "lrp: 1 and 2 threads" at1/lrp-3.npy at2/lrp-3.npy
 
 # --- pictures by climbing ---
 for t in 1 2; do
@@ -324,6 +398,7 @@ run 0 -- ./lenet5 train -q --data=digits:64:1 --steps=1 --out=run5
 five=(--weights=run5/last.safetensors --data=digits:64:1 --out=o5)
 run 2 'deconv' 'saliency' -- ./lenet5-viz deconv "${five[@]}"
 run 2 'guided' 'saliency' -- ./lenet5-viz guided "${five[@]}"
+run 2 'relevance is not defined' 'gradxinput' -- ./lenet5-viz lrp "${five[@]}"
 run 0 -- ./lenet5-viz saliency "${five[@]}"
 run 0 -- ./lenet5-viz activations "${five[@]}"
 cp "$src/specs/lenet5.net" . && printf 'include "lenet5.net"\nnet Five extends %s {\n  visualize { top: deconv(c1); s: saliency() }\n}\n' \
