@@ -76,13 +76,14 @@ static int labels(Part *p, int64_t i, int width, int height, rt_image *map, rt_e
     if (rt_data_map(p->ds, i, map, err))
         return err->code;
     int64_t n = (int64_t)map->width * map->height;
-    if (map->width != width || map->height != height)
+    if (!rt_data_real(p->ds) && (map->width != width || map->height != height))
         return rt_fail(err, NETRT_EDATA, "the picture is %d x %d, its label picture %d x %d", width,
                        height, map->width, map->height);
     for (int64_t k = 0; k < n; k++)
         if (map->data[k] >= p->known && map->data[k] != p->ignore)
-            return rt_fail(err, NETRT_EDATA, "a pixel of class %d, the net knows %lld",
-                           map->data[k], (long long)p->known);
+            return rt_fail(err, NETRT_EDATA, "a %s of class %d, the net knows %lld",
+                           rt_data_real(p->ds) ? "step" : "pixel", map->data[k],
+                           (long long)p->known);
     for (int64_t k = 0; k < n; k++)
         if (map->data[k] != p->ignore)
             p->per_class[map->data[k]]++;
@@ -222,7 +223,8 @@ static void describe(rt_text *o, const Part *p, const rt_input_spec *in) {
     for (int k = 0; k < classes && k < SHOWN_CLASSES; k++)
         rt_text_printf(o, "  class %-20.60s %lld%s\n",
                        rt_clean_name(name, sizeof name, rt_data_class_name(p->ds, k)),
-                       (long long)p->per_class[k], p->mapped ? " pixels" : "");
+                       (long long)p->per_class[k],
+                       !p->mapped ? "" : rt_data_real(p->ds) ? " steps" : " pixels");
     if (classes > SHOWN_CLASSES)
         rt_text_printf(o, "  and %d more classes\n", classes - SHOWN_CLASSES);
 }

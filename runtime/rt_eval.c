@@ -156,6 +156,8 @@ static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size) {
 
 static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s) {
     int64_t classes = m->model->classes;
+    const rt_model *model = m->model;
+    const char *cells = model->noutputs > 0 && model->output[0].rank == 2 ? "steps" : "pixels";
     char name[40], number[32];
     rt_text_printf(o, "%s images", rt_text_count(s->images, number));
     if (cli->skipped)
@@ -165,12 +167,12 @@ static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
     rt_text_printf(o, "   error %.2f%% (%lld wrong)", percent(s->wrong, s->counted),
                    (long long)s->wrong);
     if (s->counted != s->images)
-        rt_text_printf(o, " of %s pixels   mean IU %.2f%%", rt_text_count(s->counted, number),
+        rt_text_printf(o, " of %s %s   mean IU %.2f%%", rt_text_count(s->counted, number), cells,
                        100 * rt_cells_iu(s->confusion, classes));
     else if (classes > 5)
         rt_text_printf(o, "   top-5 error %.2f%%", percent(s->beyond5, s->images));
     rt_text_printf(o, "\n\n  class                 %s    recall precision\n",
-                   s->counted == s->images ? "images" : "pixels");
+                   s->counted == s->images ? "images" : cells);
     for (int64_t c = 0; c < classes && classes <= 200; c++) {
         int64_t have, said, right;
         class_figures(s, classes, c, &have, &said, &right);

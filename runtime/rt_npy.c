@@ -281,6 +281,25 @@ static int take_labels(rt_dataset *ds, const struct array *y, const char *path, 
     return NETRT_OK;
 }
 
+/* [N, L] beside samples of numbers: a class for each step; a negative number: none. */
+static int take_steps(rt_dataset *ds, const struct array *y, const char *path, rt_error *err) {
+    struct rt_reals *t = ds->state;
+    int most = 0;
+    if (rt_reals_steps(ds, y->count / y->dim[0], err))
+        return err->code;
+    for (int64_t i = 0; i < y->count; i++) {
+        double v = element(y, i);
+        if (!(v >= -2147483648.0 && v <= 255) || v != floor(v))
+            return rt_fail(err, NETRT_EDATA,
+                           "%s: label %lld is %g, not a class of 0 to 254, or -1 or 255 for none",
+                           path, (long long)i, v);
+        t->steps[i] = v < 0 ? 255 : (unsigned char)v;
+        most = v < 255 && v > most ? (int)v : most;
+    }
+    ds->classes = most + 1;
+    return NETRT_OK;
+}
+
 static const struct rt_data_ops picture_ops = {"npy", rt_table_label, rt_table_item, rt_table_name,
                                                rt_table_close, NULL};
 
@@ -365,6 +384,8 @@ static int take(rt_dataset *ds, const struct array *x, const struct array *y, co
     }
     if (!y->data)
         return NETRT_OK;
+    if (!bytes && y->rank == 2 && y->dim[0] == ds->count && y->dim[1] > 1)
+        return take_steps(ds, y, path, err);
     return take_labels(ds, y, path, bytes ? ((struct rt_table *)ds->state)->labels : NULL,
                        bytes ? NULL : ((struct rt_reals *)ds->state)->label, known, err);
 }

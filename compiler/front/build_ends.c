@@ -146,8 +146,8 @@ static Tensor *image_input(Build *b, const Member *m) {
     return t;
 }
 
-/* [H, W] of a class per pixel: from `class[21, H, W]` or `set label.shape = [H, W]`; rank 0: one
- * class per image. */
+/* [H, W] of a class per pixel: from `class[21, H, W]` or `set label.shape = [H, W]`; [1, L] of one
+ * per step of a sequence, from `class[5, L]` or [L]; rank 0: one class per image. */
 static bool label_shape(Build *b, const Member *m, Shape *shape) {
     const AstList *dims = &m->ast->input.type->type.dims;
     const Member *set = map_get(&b->net->shapes, m->ast->name);
@@ -157,18 +157,20 @@ static bool label_shape(Build *b, const Member *m, Shape *shape) {
         return true;
     int first = set ? 0 : 1;
     const AstList *list = set && value->kind == AST_LIST ? &value->list.items : dims;
-    if ((set && value->kind != AST_LIST) || list->count != first + 2) {
+    int extents = list->count - first;
+    if ((set && value->kind != AST_LIST) || extents < 1 || extents > 2) {
         Diag *d = diag_error(b->diag, value ? value->loc : m->ast->input.type->loc, "E0304",
                              "a class label is one number per image or a map of them");
         diag_help(d,
                   "class[10] is one of 10; class[21, 224, 224] or set %s.shape = [224, 224] one "
-                  "for each pixel",
+                  "for each pixel; class[5, 98] one for each step of a sequence",
                   m->ast->name);
         return false;
     }
-    shape->rank = 2;
-    for (int i = 0; i < 2; i++)
-        if (!dim_value(b, set ? set->scope : m->scope, list->items[first + i], &shape->dim[i]))
+    *shape = (Shape){2, {1, 1}};
+    for (int i = 0; i < extents; i++)
+        if (!dim_value(b, set ? set->scope : m->scope, list->items[first + i],
+                       &shape->dim[2 - extents + i]))
             return false;
     return true;
 }

@@ -68,10 +68,35 @@ static int open_cache(rt_feed *f, size_t limit, rt_error *err) {
     return NETRT_OK;
 }
 
+/* Labels for every step: as many as the net has, in places that nothing changes. */
+static int match_steps(rt_feed *f, rt_error *err) {
+    const rt_model *model = f->m->model;
+    rt_image map = {0};
+    if (rt_data_map(f->ds, 0, &map, err))
+        return err->code;
+    int64_t n = (int64_t)map.width * map.height;
+    rt_image_free(&map);
+    if (n != model->label_cells)
+        return rt_fail(err, NETRT_EDATA,
+                       "%s has %lld classes for each sample, %s takes %lld\n"
+                       "help: declare the label as class[%lld, %lld]",
+                       rt_data_uri(f->ds), (long long)n, model->name,
+                       (long long)model->label_cells, (long long)model->classes, (long long)n);
+    for (int s = 0; s < model->ninputs; s++)
+        if (model->input[s].flip || rt_augment_any(model->input[s].augment))
+            return rt_fail(err, NETRT_EUSAGE,
+                           "%s has a class for every step, which augmentation would move away\n"
+                           "help: leave flip and augment out of the data section",
+                           rt_data_uri(f->ds));
+    return NETRT_OK;
+}
+
 /* Labels for every pixel: is the net one for them, and how do its labels lie on its input? */
 static int match_maps(rt_feed *f, rt_error *err) {
     const rt_model *model = f->m->model;
     int64_t cells = model->label_cells, h = model->input[0].h, w = model->input[0].w;
+    if (rt_data_real(f->ds))
+        return match_steps(f, err);
     if (cells <= 1)
         return rt_fail(err, NETRT_EDATA,
                        "%s has a class for every pixel, %s takes one for a picture\n"
@@ -149,9 +174,10 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->thread = rt_alloc_zero((size_t)m->threads, sizeof *f->thread, "picture buffers", err);
     for (int t = 0; f->augment && !err->code && t < m->threads; t++)
         f->thread[t].changed = rt_alloc((size_t)largest, sizeof(float), "picture buffers", err);
+    int64_t places = plane_size(&f->prep[0]);
+    places = places < m->model->label_cells ? m->model->label_cells : places;
     for (int t = 0; f->mapped && !err->code && t < m->threads; t++)
-        f->thread[t].classes =
-            rt_alloc((size_t)plane_size(&f->prep[0]), sizeof(int32_t), "labels", err);
+        f->thread[t].classes = rt_alloc((size_t)places, sizeof(int32_t), "labels", err);
     if (err->code || open_cache(f, cache_limit, err))
         rt_feed_close(f);
     return err->code;
@@ -295,28 +321,43 @@ static void shift(const rt_feed *f, int slot, int64_t sample, float *chw, float 
     }
 }
 
+/* The classes of n pixels, or of the steps of t->map, are those of the net. */
+static int check_classes(const rt_feed *f, struct rt_feed_thread *t, int64_t n, rt_error *err) {
+    int64_t classes = f->m->model->classes;
+    int steps = rt_data_real(f->ds);
+    for (int64_t i = 0; steps && i < n; i++)
+        t->classes[i] = t->map.data[i] == f->ignore ? -1 : t->map.data[i];
+    for (int64_t i = 0; i < n; i++)
+        if (t->classes[i] >= classes)
+            return rt_fail(err, NETRT_EDATA, "a %s of class %d, %s knows %lld",
+                           steps ? "step" : "pixel", (int)t->classes[i], f->m->model->name,
+                           (long long)classes);
+    return NETRT_OK;
+}
+
 /* The classes of the pixels that the input shows. */
 static int load_map(const rt_feed *f, int64_t sample, struct rt_feed_thread *t, rt_error *err) {
     const struct rt_prep *p = &f->prep[0];
     struct rt_place place;
-    int64_t n = plane_size(p), classes = f->m->model->classes;
     if (rt_data_map(f->ds, sample, &t->map, err))
         return err->code;
+    if (rt_data_real(f->ds))
+        return check_classes(f, t, f->m->model->label_cells, err);
     if (t->map.width != t->img.width || t->map.height != t->img.height)
         return rt_fail(err, NETRT_EDATA, "the picture is %d x %d, its label picture %d x %d",
                        t->img.width, t->img.height, t->map.width, t->map.height);
     int how = place_of(f, 0, sample, &t->img, &place);
     rt_place_map(p, how == RT_PLACE_USUAL ? NULL : &place, &t->map, f->ignore, t->classes);
-    for (int64_t i = 0; i < n; i++)
-        if (t->classes[i] >= classes)
-            return rt_fail(err, NETRT_EDATA, "a pixel of class %d, %s knows %lld",
-                           (int)t->classes[i], f->m->model->name, (long long)classes);
-    return NETRT_OK;
+    return check_classes(f, t, plane_size(p), err);
 }
 
 static void put_map(const rt_feed *f, int64_t slot, const int32_t *classes) {
     const struct rt_prep *p = &f->prep[0];
     int32_t *dst = f->map + slot * f->m->model->label_cells;
+    if (rt_data_real(f->ds)) {
+        memcpy(dst, classes, (size_t)f->m->model->label_cells * sizeof *dst);
+        return;
+    }
     for (int y = f->shrink / 2; y < p->height; y += f->shrink)
         for (int x = f->shrink / 2; x < p->width; x += f->shrink)
             *dst++ = classes[(int64_t)y * p->width + x];

@@ -35,6 +35,7 @@ static void reals_close(rt_dataset *ds) {
     struct rt_reals *t = ds->state;
     rt_free(t->values);
     rt_free(t->label);
+    rt_free(t->steps);
     rt_free(t->line);
     rt_free(t->bad);
     rt_free(t->name);
@@ -78,6 +79,30 @@ static int reals_fit(rt_dataset *ds, int c, int h, int w, const char *spec_uri, 
                    "%s: samples have %lld numbers, %d x %d x %d, the net's input is %d x %d x %d\n"
                    "help: declare the input as f32[%d, %d, %d]",
                    t->name, (long long)t->size, t->c, t->h, t->w, c, h, w, t->c, t->h, t->w);
+}
+
+/* The classes of a sample's steps, one row. */
+static int reals_map(const rt_dataset *ds, int64_t i, rt_image *map, rt_error *err) {
+    const struct rt_reals *t = ds->state;
+    if (rt_image_reserve(map, (int)t->nsteps, 1, 1, err) == NETRT_OK)
+        memcpy(map->data, t->steps + i * t->nsteps, (size_t)t->nsteps);
+    return err->code;
+}
+
+int rt_reals_steps(rt_dataset *ds, int64_t nsteps, rt_error *err) {
+    static const struct rt_data_ops ops = {"npy",         reals_label, rt_real_item,
+                                           reals_name,    reals_close, reals_map};
+    struct rt_reals *t = ds->state;
+    int64_t all;
+    if (nsteps > RT_IMAGE_MAX_SIDE || __builtin_mul_overflow(ds->count, nsteps, &all) ||
+        all > MAX_REALS)
+        return rt_fail(err, NETRT_ELIMIT, "%s: %lld labels of each sample are too many", t->name,
+                       (long long)nsteps);
+    t->steps = rt_alloc((size_t)all, 1, "labels", err);
+    t->nsteps = nsteps;
+    ds->ops = &ops;
+    ds->ignore = 255;
+    return err->code;
 }
 
 static const struct rt_real_ops reals_real = {reals_values, reals_fit, NULL};

@@ -21,6 +21,8 @@ enum rt_bad_row {
 struct rt_reals {
     float *values; /* count * size */
     int32_t *label;
+    unsigned char *steps; /* a class per step (or NULL): count * nsteps */
+    int64_t nsteps;
     int32_t *line; /* of the file, from 1; NULL: rows are numbered from 0 */
     unsigned char *bad;
     int64_t size, room; /* floats per sample; samples allocated */
@@ -32,6 +34,10 @@ struct rt_reals {
 /* Puts an empty table of `rows` samples of c x h x w numbers into ds.  ELIMIT: too large. */
 struct rt_reals *rt_reals_new(rt_dataset *ds, const char *kind, const char *path, int64_t rows,
                               int c, int h, int w, rt_error *err);
+
+/* The table gets a class per step, nsteps of each sample, which the caller writes to steps: 0 to
+ * 254, 255 where none counts. */
+int rt_reals_steps(rt_dataset *ds, int64_t nsteps, rt_error *err);
 
 /* Turns the texts of n labels into class numbers: those of `known` (an open training part) where it
  * is given, else the numbers themselves where all are integers that begin with 0, else the ranks of

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # outputs.sh: a network with several outputs: each is, to the byte, what the network with that output
 # alone computes; predict tells and saves them by name; a C program reads them in one pass;
-# projections start at any of them.
+# projections start at any of them.  And outputs with a class for every step of a sequence.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
 
@@ -152,4 +152,72 @@ run 0 -- ./Side-viz saliency --weights=run/last.safetensors --layer=f3 a.pgm --o
 hold "a projection does not depend on which output is first" cmp first/*.png named/*.png
 # of the layers that lead to the first output's score: not maps, which only others read
 run 0 "maps of c1" -- ./two-viz gradcam a.pgm --out=cam
+
+# --- a class for every step of a sequence ---
+cat >tag.net <<'END'
+net Tag {
+  input x: f32[2, 12]
+  input tag: class[3, 12]
+  h: conv(8, 3, pad = 1) -> relu
+  f: conv(3, 1)
+  output tags = softmax(f)
+  loss ce: cross_entropy(f, tag)
+  metric err: error_rate(argmax(f), tag)
+  data { train = npy("x.npy") }
+  train { optimizer = adam(2e-2); batch = 20; epochs = 12 }
+}
+END
+cat >steps.c <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum { N = 200 };
+static FILE *npy(const char *path, const char *type, const char *shape) {
+    char head[128];
+    FILE *f = fopen(path, "wb");
+    memset(head, ' ', 128);
+    memcpy(head, "\223NUMPY\1\0v\0", 10);
+    head[10 + sprintf(head + 10, "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", type, shape)] = ' ';
+    head[127] = '\n';
+    fwrite(head, 128, 1, f);
+    return f;
+}
+int main(int argc, char **argv) { /* LABELS PER SAMPLE, WRONG LABEL: 0, 1, 2 by two signs, now and before */
+    char shape[40];
+    int steps = argc > 2 ? atoi(argv[1]) : 12;
+    sprintf(shape, "(%d, %d)", N, steps);
+    FILE *x = npy("x.npy", "<f4", "(200, 2, 12)"), *y = npy("y.npy", "<i4", shape);
+    srand(1);
+    for (int n = 0; n < N; n++) {
+        float v[24];
+        for (int i = 0; i < 24; i++)
+            v[i] = (float)rand() / (float)RAND_MAX * 2 - 1;
+        fwrite(v, sizeof v, 1, x);
+        for (int t = 0; t < steps; t++) {
+            int tag = t == 0 ? -1 : (v[t % 12] > 0) + (v[12 + t % 12 - 1] > 0);
+            tag = n == 7 && t == 3 ? atoi(argv[2]) : tag;
+            fwrite(&tag, 4, 1, y);
+        }
+    }
+    return fclose(x) || fclose(y);
+}
+END
+hold "a helper compiles" "${CC:-cc}" steps.c -o steps
+rm -rf run
+run 0 -- netc build -q tag.net
+./steps 12 1
+run 0 -- ./tag gradcheck
+run 0 -- ./tag train -q
+run 0 -- ./tag eval -q
+hold "first steps have no class: 11 of 12 count" grep -q 'of 2,200 steps' stdout
+hold "what the step before says is learned" awk 'match($0, /error [0-9.]+/) {
+    exit !(substr($0, RSTART + 6, RLENGTH - 6) < 12) }' stdout
+run 0 -- ./tag predict --save=tags.npy x.npy
+hold "scores of all steps" grep -aq "'shape': (3, 12)" tags.npy
+./steps 10 1
+run 4 "10 classes for each sample, Tag takes 12" "class\[3, 10\]" -- ./tag eval -q --data=npy:x.npy
+./steps 12 300
+run 4 "label 87 is 300, not a class of 0 to 254" -- ./tag eval -q --data=npy:x.npy
+./steps 12 5
+run 4 "6 classes" -- ./tag eval -q --data=npy:x.npy
 finish
