@@ -212,7 +212,7 @@ static const rt_layer toy_layer[] = {
         name, TOY_ACT, 64, 64 * 4, TOY_ACT, kernels, entries, toy_tensor, NULL, count, 1, 4, 0,    \
             {-1, -1, -1}, 1, 2, 1, {3}, {                                                          \
             NULL, NULL, NULL                                                                       \
-        }, 1, 1                                                                                    \
+        }, 1, 1, NULL, 0, 0                                                                               \
     }
 static const rt_model toy_model = {
     RT_ABI_VERSION,
