@@ -69,8 +69,8 @@ static int measure(Collapse *c, int64_t at, rt_error *err) {
 
 enum { MEASURES = 7 };
 static const char *const name[MEASURES] = {
-    "NC1 within / between", "NC2 lengths of means", "NC2 lengths of weights",
-    "NC2 angles of means",  "NC2 angles of weights", "NC3 weights - means", "NC4 not nearest"};
+    "NC1 within/between", "NC2 lengths, means", "NC2 lengths, W", "NC2 angles, means",
+    "NC2 angles, W",      "NC3 W - means",      "NC4 not nearest"};
 static const char *const column[MEASURES] = {"nc1", "nc2_norm_means", "nc2_norm_weights",
                                              "nc2_angle_means", "nc2_angle_weights", "nc3", "nc4"};
 

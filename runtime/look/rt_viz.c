@@ -368,6 +368,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_confusion,
     &rt_technique_errors,
     &rt_technique_collapse,
+    &rt_technique_fold,
     &rt_technique_correspondence,
     &rt_technique_invariance,
     &rt_technique_evolution,

@@ -376,6 +376,51 @@ hold "each row is the first of deconv's nine at that epoch" awk -F, '
     END { exit !(n == 16 && !bad) }' <(cat ev3/deconv-c1.csv <(tail -n +2 ev3/deconv-c3.csv)) ev1/evolution.csv
 run 5 'train with --keep=' -- ./lenet-viz evolution --run=nowhere --data=digits:600:1
 
+# --- the space of a layer ---
+for t in 1 2; do
+    run 0 -- ./lenet-viz embed -q "$data" --limit=150 --iterations=120 --threads=$t --out=em$t
+done
+for f in embed-f5{.png,.svg,.csv,.npy,-pictures.png,-pca.csv}; do
+    same "1 and 2 threads" em1/$f em2/$f
+done
+hold "150 samples, ten classes, no two at one place" awk -F, '
+    NR > 1 { n++; seen[$3] = 1; if (place[$(NF - 1), $NF]++) exit 1 }
+    END { for (c in seen) k++; exit !(n == 150 && k == 10) }' em1/embed-f5.csv
+hold "ratios fall, their sum stays below 1" awk -F, '
+    NR > 1 { if (NR > 2 && $3 > last) exit 1; last = $3; sum = $4 } END { exit !(NR == 51 && sum > 0.9 && sum <= 1) }' \
+    em1/embed-f5-pca.csv
+hold "embed-f5.svg is well-formed" xml em1/embed-f5.svg
+run 0 -- ./lenet-viz embed -q --method=pca --layer=c1,s4 "$data" --limit=60 --out=em1
+
+# --- errors: the same count by two other ways ---
+run 0 -- ./lenet eval -q --json "$data"
+wrong=$(sed 's/.*"error":\([0-9.e-]*\).*/\1/' stdout | awk '{ print int($1 * 400 + 0.5) }')
+run 0 -- ./lenet-viz errors -q "$data" --out=er
+run 0 -- ./lenet-viz confusion -q "$data" --out=er
+hold "as many errors as eval counts, losses falling" awk -F, -v wrong="$wrong" '
+    NR > 1 { if ($3 == $4 || (NR > 2 && $5 + 0 > last)) exit 1; last = $5 + 0 }
+    END { exit !(NR - 1 == wrong && wrong > 0) }' er/errors.csv
+hold "the table beside its diagonal" awk -F, -v wrong="$wrong" '
+    NR > 1 { for (i = 2; i <= NF; i++) { all += $i; if (i != NR) off += $i } }
+    END { exit !(all == 400 && off == wrong) }' er/confusion.csv
+run 2 'labelled data' -- ./lenet-viz errors blank.pgm --out=er
+
+# --- neural collapse, of one file and along training ---
+run 0 -- ./lenet-viz collapse "$data" --limit=300 --out=nc
+hold "it prints NC1 to NC4" [ "$(grep -c 'NC[1-4]' stdout)" = 7 ]
+run 0 -- ./lenet-viz collapse -q "$data" --limit=300 --out=nc run/last.safetensors run/best.safetensors
+hold "two files, two rows" [ "$(wc -l <nc/collapse.csv)" = 3 ]
+hold "collapse.svg is well-formed" xml nc/collapse.svg
+
+# --- the plane: |x| of both coordinates has 4 pieces, twice folded 16 ---
+run 0 -- netc build -q --net=Fold "$src/specs/xor.net" -o plane
+printf '%s\n' 1,1,0 -1,1,1 1,-1,1 -1,-1,0 >four.csv
+run 0 -- ./plane train -q --lr=0 --steps=1 --data=four.csv --out=pl
+run 0 -- ./plane-viz fold -q --weights=pl/last.safetensors --range=-1.99,2.01 --out=pl
+hold "linear pieces" diff pl/fold.csv <(printf '%s\n' layer,units,linear_pieces f1,4,4 g1,2,4 f2,4,16 s,2,16)
+run 2 'reads 784' 'embed' -- ./lenet-viz fold
+run 2 'no range' -- ./plane-viz fold --weights=pl/last.safetensors --range=2
+
 # --- what does not exist ---
 run 2 "no layer is called 'c2'" 'layers are c1 s2 c3' -- ./lenet-viz saliency --layer=c2 "$data"
 run 2 "no layer is called 'cc1'" -- ./lenet-viz activations --layer=c1,cc1 "$data"
