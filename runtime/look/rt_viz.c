@@ -355,6 +355,7 @@ static const rt_technique
 static const rt_technique *const techniques[] = {
     &rt_technique_filters,
     &activations,
+    &rt_technique_field,
     &rt_technique_deconv,
     &guided,
     &saliency,

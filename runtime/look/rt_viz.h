@@ -43,7 +43,7 @@ typedef struct rt_technique {
 } rt_technique;
 extern const rt_technique rt_technique_confusion, rt_technique_errors, rt_technique_collapse,
     rt_technique_fold;
-extern const rt_technique rt_technique_embed, rt_technique_deconv, rt_technique_lrp;
+extern const rt_technique rt_technique_embed, rt_technique_deconv, rt_technique_lrp, rt_technique_field;
 extern const rt_technique rt_technique_filters, rt_technique_correspondence,
     rt_technique_invariance, rt_technique_evolution, rt_technique_diagnose;
 extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_serve, rt_technique_smoothgrad,
