@@ -13,7 +13,8 @@
 
 #include "rt_alloc.h"
 
-enum { TILE = 64, COLUMNS = 32, PATCH = 96, MAPS_MOST = 4096, LABELS_MOST = 1000 };
+enum { TILE = 64, COLUMNS = 32, PATCH = 96, MAPS_MOST = 4096, LABELS_MOST = 1000,
+       KEEP_BYTES = 64 << 20, KEEP_MOST = 1024 };
 struct rt_explore {
     rt_viz *v;
     rt_feed feed;
@@ -24,6 +25,14 @@ struct rt_explore {
     int64_t drops;            /* taken so far; the newest replace the oldest */
     float *diff;              /* RT_TOP inputs */
     rt_nines *nines;
+    /* pictures as the network reads them, the ones asked for last: decoding a photograph takes as
+     * long as looking at it */
+    struct Kept {
+        int64_t id, turn; /* of the sample; when it was asked for, 0: empty */
+        float *input;
+    } * kept;
+    int64_t nkept, turn;
+    float *batch; /* RT_TOP inputs */
 };
 
 /* ---- opening ---- */
@@ -40,6 +49,10 @@ rt_explore *rt_explore_open(rt_viz *v, const char **operands, int n, rt_nines *n
         x->pixels = (int64_t)v->prep.channels * v->prep.height * v->prep.width;
         x->input = rt_alloc((size_t)x->pixels, sizeof *x->input, "a picture", err);
         x->diff = rt_alloc((size_t)(RT_TOP * x->pixels), sizeof *x->diff, "projections", err);
+        x->batch = rt_alloc((size_t)(RT_TOP * x->pixels), sizeof *x->batch, "pictures", err);
+        x->nkept = KEEP_BYTES / (x->pixels * (int64_t)sizeof(float)) + RT_TOP;
+        x->nkept = x->nkept < KEEP_MOST ? x->nkept : KEEP_MOST;
+        x->kept = rt_alloc_zero((size_t)x->nkept, sizeof *x->kept, "pictures", err);
     }
     if (!err->code && rt_data_count(v->cli.ds) < 1)
         rt_fail(err, NETRT_EDATA, "%s holds no pictures", rt_data_uri(v->cli.ds));
@@ -52,6 +65,10 @@ void rt_explore_close(rt_explore *x) {
     rt_viz_feed_close(x->v, &x->feed);
     for (int i = 0; i < RT_EXPLORE_DROPS; i++)
         rt_free(x->drop[i]);
+    for (int64_t i = 0; x->kept && i < x->nkept; i++)
+        rt_free(x->kept[i].input);
+    rt_free(x->kept);
+    rt_free(x->batch);
     rt_free(x->input);
     rt_free(x->diff);
     rt_free(x);
@@ -83,6 +100,60 @@ static int layer_of(const rt_explore *x, const rt_question *q, int64_t chw[3], r
     return layer;
 }
 
+/* The picture among those kept, or the place of the one that nobody asked for longest (id: not it). */
+static struct Kept *place_of(rt_explore *x, int64_t id) {
+    struct Kept *oldest = &x->kept[0];
+    for (int64_t i = 0; i < x->nkept; i++) {
+        if (x->kept[i].turn && x->kept[i].id == id)
+            return &x->kept[i];
+        oldest = x->kept[i].turn < oldest->turn ? &x->kept[i] : oldest;
+    }
+    return oldest;
+}
+
+/* Loads samples that nobody has asked for lately. */
+static int fetch(rt_explore *x, const int64_t *want, int n, rt_error *err) {
+    if (n > 0 && rt_feed_load(&x->feed, want, n, -1, rt_cli_skipped, &x->v->cli) != n)
+        return rt_fail(err, NETRT_EDATA, "a picture cannot be read");
+    const float *input = x->v->m->frame.input[0];
+    for (int i = 0; i < n; i++) {
+        struct Kept *k = place_of(x, want[i]);
+        k->turn = 0;
+        if (!k->input)
+            k->input = rt_alloc((size_t)x->pixels, sizeof *k->input, "a picture", err);
+        if (!k->input)
+            return err->code;
+        memcpy(k->input, input + i * x->pixels, (size_t)x->pixels * sizeof *input);
+        k->id = want[i];
+        k->turn = ++x->turn;
+    }
+    return NETRT_OK;
+}
+
+/* Points the network at n samples. */
+static int load(rt_explore *x, const int64_t *want, int n, rt_error *err) {
+    int64_t missing[RT_TOP];
+    int misses = 0;
+    if (x->v->m->model->ninputs != 1)
+        return rt_feed_load(&x->feed, want, n, -1, rt_cli_skipped, &x->v->cli) == n
+                   ? NETRT_OK
+                   : rt_fail(err, NETRT_EDATA, "a picture cannot be read");
+    for (int i = 0; i < n; i++) {
+        struct Kept *k = place_of(x, want[i]);
+        if (k->turn && k->id == want[i])
+            k->turn = ++x->turn;
+        else
+            missing[misses++] = want[i];
+    }
+    if (fetch(x, missing, misses, err))
+        return err->code;
+    for (int i = 0; i < n; i++)
+        memcpy(x->batch + i * x->pixels, place_of(x, want[i])->input,
+               (size_t)x->pixels * sizeof *x->batch);
+    x->v->m->frame.input[0] = x->batch;
+    return NETRT_OK;
+}
+
 /* Records the picture that the question names. */
 static int show(rt_explore *x, const rt_question *q, rt_error *err) {
     int64_t count = rt_data_count(x->v->cli.ds);
@@ -91,13 +162,12 @@ static int show(rt_explore *x, const rt_question *q, rt_error *err) {
     if (err->code || (x->have && x->recorded == id))
         return err->code;
     x->have = 0;
-    if (id < 0) {
+    if (id < 0)
         x->v->m->frame.input[0] = x->drop[-1 - id];
-        if (rt_look_record(&x->v->look, 1, err))
-            return err->code;
-    } else if (rt_viz_record(x->v, &x->feed, id, err)) {
+    else if (load(x, &id, 1, err))
         return err->code;
-    }
+    if (rt_look_record(&x->v->look, 1, err))
+        return err->code;
     memcpy(x->input, x->v->m->frame.input[0], (size_t)x->pixels * sizeof *x->input);
     x->recorded = id;
     x->have = 1;
@@ -163,7 +233,8 @@ static void layer_json(rt_explore *x, rt_text *t, int s) {
     rt_text_add(t, "]}");
 }
 
-static int ask_model(rt_explore *x, rt_answer *a, rt_error *err) {
+static int ask_model(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *err) {
+    (void)q;
     const rt_model *m = x->v->m->model;
     rt_text t = {0};
     char room[24];
@@ -209,7 +280,8 @@ static int strongest(const rt_model *m, const float *p, int64_t *best) {
     return n;
 }
 
-static int ask_answer(rt_explore *x, rt_answer *a, rt_error *err) {
+static int ask_answer(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *err) {
+    (void)q;
     const rt_model *m = x->v->m->model;
     rt_text t = {0};
     char name[512] = "a picture dropped in", room[24];
@@ -360,7 +432,8 @@ static int ask_map(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *
     return err->code ? err->code : tiles(x, layer, chw, g, map, 1, a, err);
 }
 
-static int ask_picture(rt_explore *x, rt_answer *a, rt_error *err) {
+static int ask_picture(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *err) {
+    (void)q;
     rt_image img = {0};
     if (rt_prep_invert(&x->v->prep, x->input, &img, err) == 0)
         give_image(a, &img, err);
@@ -466,8 +539,8 @@ static int draw_nine(rt_explore *x, int layer, int64_t map, int rule, const rt_p
         field[i] = rt_unit_field(x->v->m->model, layer, top[i].y, top[i].x);
     }
     x->have = 0;
-    if (rt_feed_load(&x->feed, want, n, -1, rt_cli_skipped, &x->v->cli) != n)
-        return rt_fail(err, NETRT_EDATA, "a picture cannot be read again");
+    if (load(x, want, n, err))
+        return err->code;
     if (projects && (rt_look_record(&x->v->look, n, err) ||
                      rt_look_project(&x->v->look, rule, layer, unit, start, n, x->diff, err)))
         return err->code;
@@ -503,30 +576,25 @@ static int ask_tops(rt_explore *x, const rt_question *q, rt_answer *a, rt_error 
 
 int rt_explore_ask(rt_explore *x, const char *what, const rt_question *q, rt_answer *a,
                    rt_error *err) {
+    static const struct {
+        const char *what;
+        int picture; /* 1: about a picture, which is recorded first */
+        int (*ask)(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *err);
+    } known[] = {
+        {"model.json", 0, ask_model}, {"top.json", 0, ask_top},
+        {"tops.png", 0, ask_tops},       {"answer.json", 1, ask_answer},
+        {"picture.png", 1, ask_picture}, {"maps.png", 1, ask_maps},
+        {"layer.json", 1, ask_layer},    {"map.png", 1, ask_map},
+        {"unit.json", 1, ask_unit},      {"projection.png", 1, ask_projection},
+    };
     *a = (rt_answer){0};
-    if (strcmp(what, "model") == 0)
-        ask_model(x, a, err);
-    else if (strcmp(what, "top") == 0)
-        ask_top(x, q, a, err);
-    else if (strcmp(what, "tops") == 0)
-        ask_tops(x, q, a, err);
-    else if (strcmp(what, "answer") == 0)
-        (void)(show(x, q, err) == 0 && ask_answer(x, a, err));
-    else if (strcmp(what, "picture") == 0)
-        (void)(show(x, q, err) == 0 && ask_picture(x, a, err));
-    else if (strcmp(what, "maps") == 0)
-        (void)(show(x, q, err) == 0 && ask_maps(x, q, a, err));
-    else if (strcmp(what, "layer") == 0)
-        (void)(show(x, q, err) == 0 && ask_layer(x, q, a, err));
-    else if (strcmp(what, "map") == 0)
-        (void)(show(x, q, err) == 0 && ask_map(x, q, a, err));
-    else if (strcmp(what, "unit") == 0)
-        (void)(show(x, q, err) == 0 && ask_unit(x, q, a, err));
-    else if (strcmp(what, "projection") == 0)
-        (void)(show(x, q, err) == 0 && ask_projection(x, q, a, err));
-    else
-        return 0;
-    return 1;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].what, what) == 0) {
+            if (!known[i].picture || show(x, q, err) == 0)
+                known[i].ask(x, q, a, err);
+            return 1;
+        }
+    return 0;
 }
 
 int64_t rt_explore_drop(rt_explore *x, const unsigned char *data, size_t size, rt_error *err) {

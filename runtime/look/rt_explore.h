@@ -30,7 +30,7 @@ typedef struct rt_explore rt_explore;
 rt_explore *rt_explore_open(rt_viz *v, const char **operands, int n, rt_nines *nines, rt_error *err);
 void rt_explore_close(rt_explore *x);
 
-/* what: "model", "answer", "picture", "maps", "layer", "map", "unit", "projection", "top", "tops".
+/* what: "model.json", "maps.png", ..; the table in rt_explore.c has all.
  * 1: answered; 0: no such question; err: it cannot be answered (EUSAGE: as asked). */
 int rt_explore_ask(rt_explore *x, const char *what, const rt_question *q, rt_answer *a,
                    rt_error *err);

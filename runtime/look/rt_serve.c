@@ -64,11 +64,8 @@ static void posted(Served *s, const rt_http_question *q, rt_http_reply *r) {
 
 static void asked(void *context, const rt_http_question *q, rt_http_reply *r) {
     static rt_answer a; /* its scale lives until the reply is gone; one thread asks */
-    static const char *const ends[] = {".json", ".png"};
     Served *s = context;
     rt_error err = {0};
-    char what[32] = "";
-    size_t n = strlen(q->path);
     if (q->post) {
         posted(s, q, r);
         return;
@@ -77,13 +74,8 @@ static void asked(void *context, const rt_http_question *q, rt_http_reply *r) {
         give(r, 200, "text/html; charset=utf-8", page, sizeof page);
         return;
     }
-    for (size_t i = 0; i < 2; i++) {
-        size_t k = strlen(ends[i]);
-        if (n > k + 1 && n < sizeof what && strcmp(q->path + n - k, ends[i]) == 0)
-            memcpy(what, q->path + 1, n - k - 1);
-    }
     rt_question question = {q->get, q->context};
-    if (!rt_explore_ask(s->x, what, &question, &a, &err))
+    if (!rt_explore_ask(s->x, q->path + (q->path[0] == '/'), &question, &a, &err))
         return;
     if (err.code) {
         rt_free(a.data);
