@@ -118,6 +118,7 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *score, const char *what, r
 int rt_verb_train(rt_cli *cli, int argc, char **argv);
 int rt_verb_lottery(rt_cli *cli, int argc, char **argv);
 int rt_verb_features(rt_cli *cli, int argc, char **argv);
+int rt_verb_rbm(rt_cli *cli, int argc, char **argv);
 int rt_verb_eval(rt_cli *cli, int argc, char **argv);
 int rt_verb_predict(rt_cli *cli, int argc, char **argv);
 int rt_verb_info(rt_cli *cli, int argc, char **argv);
