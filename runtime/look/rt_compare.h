@@ -27,6 +27,16 @@ int rt_set_record(rt_set *s, const float *x, int64_t n, rt_error *err);
 /* The layers of --layer, else all with weights (convolutions and dense layers); at most max. */
 int rt_viz_weighted_layers(rt_viz *v, int *seed, int max, rt_error *err);
 
+/* A convolution's filters: how many are weak, dominant or (where top, RT_TOP peaks of each map, is
+ * not NULL) dead, as rt_filters.c says; RMS of the median one and of the largest. */
+typedef struct rt_filters {
+    int64_t count, maps, h, w; /* filters; extents of one as a picture */
+    int64_t dead, weak, dominant;
+    double median, largest;
+    float *weights;            /* count * maps * h * w, to be released by rt_free */
+} rt_filters;
+int rt_filter_counts(rt_viz *v, int param, const rt_peak *top, rt_filters *out, rt_error *err);
+
 /* Share of the n coordinates in which two vectors of signs (-1, 0, 1) differ: Hamming distance / n.
  * Equal vectors: 0; independent symmetric +-1: 1/2. */
 double rt_sign_change(const signed char *a, const signed char *b, int64_t n);

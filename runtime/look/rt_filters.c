@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
-#include "rt_viz.h"
+#include "rt_compare.h"
 
 enum { MAPS_MAX = 32, MATRIX_MAX = 32, WANTED = 64, TILE_MAX = 96, LAYERS_MAX = 64, SCAN = 1000,
        CHOSEN_MAX = 4096 };
@@ -118,6 +118,30 @@ static void add_rows(const Layer *l, rt_text *csv) {
             rt_text_printf(csv, "%.9g", (double)l->top[i * RT_TOP].value);
         rt_text_printf(csv, ",%s\n", state_names[state_of(l, i)]);
     }
+}
+
+int rt_filter_counts(rt_viz *v, int param, const rt_peak *top, rt_filters *out, rt_error *err) {
+    const rt_param *p = &v->m->model->param[param];
+    Layer l = {.v = v, .p = p, .top = top, .seed = seed_of(v, p)};
+    *out = (rt_filters){.count = p->dim[0], .maps = p->rank == 3 ? 1 : p->dim[1],
+                        .h = kernel_height(p), .w = kernel_width(p)};
+    out->weights = l.w = rt_alloc((size_t)rt_param_count(p), sizeof *l.w, "filters", err);
+    if (l.w) {
+        rt_param_read(v->m, param, l.w);
+        measure(&l, err);
+    }
+    if (!err->code) {
+        out->median = l.median;
+        out->largest = l.rms[2 * p->dim[0] - 1];
+        for (int64_t i = 0; i < p->dim[0]; i++) {
+            int state = state_of(&l, i);
+            out->dead += state == DEAD;
+            out->weak += state == WEAK;
+            out->dominant += state == DOMINANT;
+        }
+    }
+    rt_free(l.rms);
+    return err->code;
 }
 
 /* "2 dead (orange), 1 dominant (blue)" of those on the sheet. */

@@ -373,6 +373,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_correspondence,
     &rt_technique_invariance,
     &rt_technique_evolution,
+    &rt_technique_diagnose,
     &rt_technique_maximize,
     &rt_technique_invert,
     &rt_technique_dream,

@@ -325,57 +325,6 @@ hold "its first number is the table's" [ "$(tail -c +129 oc1/occlusion-5.npy | h
 run 2 'leaves gaps' -- ./lenet-viz occlude "$data" --side=3 --stride=4
 run 2 'no class 10' -- ./lenet-viz occlude "$data" --class=10
 
-# --- correspondence, invariance ---
-for i in 0 1 2; do
-    pgm noise$i.pgm 28 $((i + 1))
-done
-printf 'part,picture,y,x,height,width\neye,0,4,5,6,7\neye,1,4,5,6,7\n' >eyes.csv
-printf 'eye,noise0.pgm,4,5,6,7\neye,noise1.pgm,8,9,6,7\nnose,2,10,10,5,5\neye,noise2.pgm,1,2,6,7\n' >some.csv
-run 0 -- ./lenet-viz correspondence noise0.pgm noise0.pgm --region=eyes.csv --out=cr
-hold "the same picture twice: no sign differs; a random place is another one" awk -F, '
-    $2 == "eye" { n++; bad = bad || $3 != 0 } $2 == "random" { m += $3 > 0 }
-    END { exit !(n == 4 && !bad && m == 4) }' cr/correspondence.csv
-run 4 "where 'nose' is in" -- ./lenet-viz correspondence noise{0,1,2}.pgm --region=some.csv --out=cr
-sed -i '/nose/d' some.csv
-for t in 1 2; do
-    run 0 -- ./lenet-viz correspondence noise{0,1,2}.pgm --region=some.csv --threads=$t --out=cr$t
-done
-same "1 and 2 threads" cr1/correspondence.csv cr2/correspondence.csv
-same "1 and 2 threads" cr1/correspondence.png cr2/correspondence.png
-run 2 'at least 2' -- ./lenet-viz correspondence noise0.pgm --out=cr
-echo 'eye,0,20,0,9,9' >outside.csv
-run 4 'outside.csv:1' -- ./lenet-viz correspondence noise{0,1}.pgm --region=outside.csv --out=cr
-run 0 -- ./lenet-viz invariance "$data" --limit=3 --layer=c1,s2,c3,s4,f5 --out=iv1
-run 0 -- ./lenet-viz invariance "$data" --limit=3 --layer=c1,s2,c3,s4,f5 --out=iv2 --threads=2 --batch=11
-same "1 and 2 threads, other batches" iv1/invariance.csv iv2/invariance.csv
-same "1 and 2 threads, other batches" iv1/invariance.svg iv2/invariance.svg
-hold "the plot is well-formed" xml iv1/invariance.svg
-# fast convolutions sum in an order that depends on a cell's place: c3 is moved up to rounding
-hold "nothing changes at the identity; a move by a multiple of the stride moves maps" awk -F, '
-    ($2 == "translation" || $2 == "rotation") && $3 == 0 && $5 != 0 { exit 1 }
-    $2 == "scale" && $3 == 1 && $5 != 0 { exit 1 }
-    $2 == "translation" && $6 != "" { n[$4]++; if ($4 == "c1" ? $6 != 0 : $6 > 1e-5 * (1 + $5)) exit 1; far = far || $5 > 0.1 }
-    END { exit !(far && n["c1"] == 51 && n["s2"] > 20 && n["c3"] > 20 && n["f5"] == 0) }' iv1/invariance.csv
-
-# --- evolution: one training, its epochs kept ---
-run 2 '--keep=1,x' -- ./lenet train --keep=1,x
-run 0 -- ./lenet train -q --data=digits:600:1 --epochs=3 --keep=7,2 --out=kept
-hold "only the epochs that were" [ "$(cd kept && echo epoch-*)" = epoch-2.safetensors ]
-run 0 -- ./lenet train -q --data=digits:600:1 --epochs=3 --keep=0,1,3 --out=kept
-hold "those of an earlier run are gone" \
-    [ "$(cd kept && echo epoch-*)" = "epoch-0.safetensors epoch-1.safetensors epoch-3.safetensors" ]
-same "the last epoch" kept/epoch-3.safetensors kept/last.safetensors
-for t in 1 2; do
-    run 0 -- ./lenet-viz evolution -q --run=kept --data=digits:600:1 --threads=$t --out=ev$t
-done
-same "1 and 2 threads" ev1/evolution-c3.png ev2/evolution-c3.png
-run 0 -- ./lenet-viz deconv -q --weights=kept/epoch-1.safetensors --data=digits:600:1 --out=ev3
-hold "each row is the first of deconv's nine at that epoch" awk -F, '
-    FNR == NR { if (FNR > 1 && $3 == 1) top[$1, $2] = $4 "," $5; next }
-    FNR > 1 && $1 == 1 { n++; if (top[$2, $3] != $4 "," $5) bad = 1 }
-    END { exit !(n == 16 && !bad) }' <(cat ev3/deconv-c1.csv <(tail -n +2 ev3/deconv-c3.csv)) ev1/evolution.csv
-run 5 'train with --keep=' -- ./lenet-viz evolution --run=nowhere --data=digits:600:1
-
 # --- the space of a layer ---
 for t in 1 2; do
     run 0 -- ./lenet-viz embed -q "$data" --limit=150 --iterations=120 --threads=$t --out=em$t
