@@ -16,27 +16,45 @@ static int read_names(rt_viz *v, const char *names, int *seed, int *n, rt_error 
     return err->code;
 }
 
-/* Sizes of maps in the order of the network: first[i] the first convolution of size i, second[i] the
- * second one or -1. */
+/* Does a convolution look at neighbours?  1x1 ones say nothing of texture that others do not. */
+static int is_wide(const rt_model *model, int seed) {
+    const char *label = model->program[RT_LOOK].seed[seed].label;
+    for (int p = 0; p < model->nparams; p++) {
+        const rt_param *w = &model->param[p];
+        int64_t window = 1;
+        for (int d = 2; d < w->rank; d++)
+            window *= w->dim[d];
+        if (window > 1 && strcmp(w->label, label) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* Sizes of maps in the order of the network: first[i] the first convolution of size i that looks at
+ * neighbours (the first one, if none does), second[i] the second such or -1. */
 static int find_sizes(rt_viz *v, int first[RT_BACK_MAX], int second[RT_BACK_MAX]) {
     enum { LAYERS = 1024 };
-    int seed[LAYERS], layers = rt_viz_conv_layers(v, seed, LAYERS), n = 0;
+    int seed[LAYERS], layers = rt_viz_conv_layers(v, seed, LAYERS), n = 0, wide[RT_BACK_MAX];
     int64_t cells[RT_BACK_MAX];
     for (int i = 0; i < layers; i++) {
         int64_t chw[3];
         rt_seed_shape(v->m->model, seed[i], chw);
-        int at = 0;
+        int at = 0, is = is_wide(v->m->model, seed[i]);
         while (at < n && cells[at] != chw[1] * chw[2])
             at++;
         if (chw[1] * chw[2] < 2 || at == RT_BACK_MAX - 1)
             continue;
-        if (at < n) {
-            second[at] = second[at] < 0 ? seed[i] : second[at];
-            continue;
+        if (at == n) {
+            cells[n] = chw[1] * chw[2];
+            first[n] = seed[i];
+            wide[n] = is;
+            second[n++] = -1;
+        } else if (is && !wide[at]) {
+            first[at] = seed[i];
+            wide[at] = 1;
+        } else if (is && second[at] < 0) {
+            second[at] = seed[i];
         }
-        cells[n] = chw[1] * chw[2];
-        first[n] = seed[i];
-        second[n++] = -1;
     }
     return n;
 }

@@ -71,6 +71,10 @@ static void to_input(const rt_paint *p, const float *x, float *input) {
         input[j] = p->base[j] + p->scale[j] * x[j];
 }
 
+void rt_paint_input(const rt_paint *p, int64_t i, float *input) {
+    to_input(p, p->x + i * p->count, input);
+}
+
 int rt_paint_eval(rt_paint *p, int gradient, rt_error *err) {
     for (int64_t i = 0; i < p->n; i++)
         to_input(p, p->x + i * p->count, p->input + i * p->count);

@@ -34,6 +34,8 @@ void rt_paint_close(rt_paint *p);
 void rt_paint_clear(rt_paint *p);
 void rt_paint_noise(rt_paint *p, double sigma);
 void rt_paint_from(rt_paint *p, int64_t i, const float *input);
+/* Picture i as the network reads it: p->count numbers. */
+void rt_paint_input(const rt_paint *p, int64_t i, float *input);
 
 /* p->value and, if wanted, p->g at p->x. */
 int rt_paint_eval(rt_paint *p, int gradient, rt_error *err);

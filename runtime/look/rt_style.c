@@ -17,7 +17,7 @@
 #include "rt_io.h"
 #include "rt_sheet.h"
 
-enum { FROM_DEFAULT, FROM_CONTENT, FROM_NOISE };
+enum { FROM_NOISE, FROM_CONTENT };
 enum { NOISE_PIXELS = 40 };
 
 static struct {
@@ -25,8 +25,9 @@ static struct {
     double content, smooth, rate;
     int64_t steps;
     int optimizer, start, keep_colour, resume, keep_state, plain;
-} options = {.content = 1, .rate = 5, .steps = 500};
+} options = {.content = 300, .rate = 5, .steps = 500};
 #define STYLE_WEIGHT 1e3 /* of content: options.content */
+#define RANGE_WEIGHT 10  /* pixels beyond 0..255: mean square */
 
 /* ---- pictures in ---- */
 
@@ -277,11 +278,12 @@ static int write_sheet(rt_style *s, const char *title, const char *note, const f
 
 static int write_table(rt_style *s, rt_error *err) {
     rt_text t = {0};
-    rt_text_add(&t, "iteration,evaluations,style,content,smoothness\n");
+    rt_text_add(&t, "iteration,evaluations,style,content,smoothness,range\n");
     for (int64_t i = 0; i <= s->step; i++) {
         const double *h = s->history + i * RT_STYLE_HISTORY;
-        rt_text_printf(&t, "%lld,%.0f,%.9g,%.9g,%.9g\n", (long long)i, h[RT_STYLE_EVALUATIONS],
-                       h[RT_STYLE_STYLE], h[RT_STYLE_CONTENT], h[RT_STYLE_SMOOTH]);
+        rt_text_printf(&t, "%lld,%.0f,%.9g,%.9g,%.9g,%.9g\n", (long long)i, h[RT_STYLE_EVALUATIONS],
+                       h[RT_STYLE_STYLE], h[RT_STYLE_CONTENT], h[RT_STYLE_SMOOTH],
+                       h[RT_STYLE_RANGE]);
     }
     rt_viz_write_text(s->v, &t, s->name, "loss of each iteration", err);
     rt_text_free(&t);
@@ -343,15 +345,32 @@ static void say_cost(const rt_style *s) {
 }
 
 static void start(rt_style *s) {
-    int from = options.start ? options.start : s->texture ? FROM_NOISE : FROM_CONTENT;
-    if (from == FROM_NOISE)
+    if (options.start == FROM_NOISE)
         rt_paint_noise(&s->p, NOISE_PIXELS);
     else
         rt_paint_from(&s->p, 0, s->texture ? s->picture[0].input : s->content.input);
 }
 
-static int transfer(rt_style *s, float *colours, rt_error *err) {
+/* The targets are those of the pictures as they come back from pixel units, so that a picture that
+ * starts as its own target has a loss of 0 to the bit.  room: (styles + 1) pictures. */
+static int open_terms(rt_style *s, float *room, rt_error *err) {
     const float *style[RT_STYLE_MAX];
+    for (int i = 0; i <= s->nstyles; i++) {
+        const float *input = i < s->nstyles ? s->picture[i].input : s->content.input;
+        float *at = room + i * s->p.count;
+        if (!input)
+            continue;
+        rt_paint_from(&s->p, 0, input);
+        rt_paint_input(&s->p, 0, at);
+        if (i < s->nstyles)
+            style[i] = at;
+    }
+    return rt_mimic_open(&s->mimic, style, s->share, s->nstyles,
+                         s->texture ? NULL : room + s->nstyles * s->p.count, options.content,
+                         STYLE_WEIGHT, err);
+}
+
+static int transfer(rt_style *s, float *colours, rt_error *err) {
     rt_mimic *m = &s->mimic;
     const rt_term none = {0};
     if (rt_mimic_layers(m, s->v, s->v->layers, options.content_layer, err) ||
@@ -361,10 +380,11 @@ static int transfer(rt_style *s, float *colours, rt_error *err) {
         memcpy(colours, s->content.input, (size_t)s->p.count * sizeof *colours);
         drop_colours(s);
     }
-    for (int i = 0; i < s->nstyles; i++)
-        style[i] = s->picture[i].input;
-    if (rt_mimic_open(m, style, s->share, s->nstyles, s->texture ? NULL : s->content.input,
-                      options.content, STYLE_WEIGHT, err))
+    float *room = rt_alloc((size_t)(s->nstyles + 1) * (size_t)s->p.count, sizeof *room, "pictures", err);
+    if (room)
+        open_terms(s, room, err);
+    rt_free(room);
+    if (err->code)
         return err->code;
     rt_paint_close(&s->p);
     if (rt_paint_open(&s->p, s->v, m->term, m->nterms, 1, err))
@@ -384,7 +404,7 @@ static int transfer(rt_style *s, float *colours, rt_error *err) {
 
 static int run(rt_viz *v, const char **operands, int n, int texture, rt_error *err) {
     rt_style s = {.v = v, .texture = texture, .optimizer = options.optimizer, .steps = options.steps,
-                  .smooth = options.smooth, .rate = options.rate};
+                  .smooth = options.smooth, .rate = options.rate, .range = RANGE_WEIGHT};
     float *colours = NULL;
     if (rt_viz_open(v, 0, err) == 0 && load_all(&s, operands, n, err) == 0) {
         if (options.keep_colour && v->prep.channels != 3)
@@ -423,8 +443,8 @@ static int run_texture(rt_viz *v, const char **operands, int n, rt_error *err) {
     {"rate", 0, RT_ARG_REAL, "X", &options.rate, 0, 1, "pixels per step of Adam (default: 5)"},    \
     {"smooth", 0, RT_ARG_REAL, "X", &options.smooth, 0, 1,                                         \
      "weight of total variation (default: 0)"},                                                    \
-    {"start", 0, RT_ARG_CHOICE, "auto|content|noise", &options.start, 0, 0,                        \
-     "the first picture (auto: style content, texture noise)"},                                    \
+    {"start", 0, RT_ARG_CHOICE, "noise|content", &options.start, 0, 0,                        \
+     "the first picture: noise (default), or the content itself"},                                    \
     {"resume", 0, RT_ARG_FLAG, NULL, &options.resume, 0, 0,                                        \
      "go on where a stopped run left its .state file in --out"},                                   \
     {"keep-state", 0, RT_ARG_FLAG, NULL, &options.keep_state, 0, 0,                                \
@@ -437,7 +457,7 @@ static const rt_arg style_args[] = {
     {"content-layer", 0, RT_ARG_TEXT, "NAMES", &options.content_layer, 0, 0,
      "layers of content (--layer: layers of style)"},
     {"content", 0, RT_ARG_REAL, "X", &options.content, 0, 1,
-     "weight of content, that of style being 1000 (default: 1)"},
+     "weight of content, that of style being 1000 (default: 300)"},
     {"keep-colour", 0, RT_ARG_FLAG, NULL, &options.keep_colour, 0, 0,
      "the style changes luminance alone"},
     COMMON,

@@ -18,13 +18,15 @@ typedef struct rt_style_picture {
 } rt_style_picture;
 
 /* history: numbers per iteration */
-enum { RT_STYLE_EVALUATIONS, RT_STYLE_CONTENT, RT_STYLE_STYLE, RT_STYLE_SMOOTH, RT_STYLE_HISTORY };
+enum { RT_STYLE_EVALUATIONS, RT_STYLE_CONTENT, RT_STYLE_STYLE, RT_STYLE_SMOOTH, RT_STYLE_RANGE,
+       RT_STYLE_HISTORY };
 
 typedef struct rt_style {
     rt_viz *v;
     int texture, optimizer;
     int64_t steps;
     double smooth, rate;     /* weight of total variation; rate of Adam, pixels */
+    double range;            /* weight of squared pixels beyond 0..255: their mean, times this */
     rt_mimic mimic;
     rt_style_picture picture[RT_STYLE_MAX], content;
     double share[RT_STYLE_MAX];
@@ -34,7 +36,7 @@ typedef struct rt_style {
     rt_lbfgs lbfgs;
     rt_climb adam;
     float *g;                /* of Adam's steps */
-    double *part;            /* of each term, and of smoothness */
+    double *part;            /* of each term, of smoothness, of pixels out of range */
     double *history;         /* (steps + 1) * RT_STYLE_HISTORY */
     int64_t step, evaluations;
     int ended;               /* no step makes the loss smaller */

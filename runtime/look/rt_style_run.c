@@ -12,6 +12,19 @@
 
 enum { FIRST_STEP = 4 }; /* pixels, root mean square: L-BFGS before it knows any curvature */
 
+/* Pixels beyond 0..255 cost: without it, what a picture loses when it is written would be much of what
+ * it gained (the authors bound the pixels of L-BFGS-B). */
+static double range_cost(const rt_style *s, const float *x, float *g) {
+    double sum = 0, weight = s->range / (double)s->p.count;
+    for (int64_t i = 0; i < s->p.count; i++) {
+        float lo = -s->p.zero[i], hi = 255 - s->p.zero[i];
+        float over = x[i] > hi ? x[i] - hi : x[i] < lo ? x[i] - lo : 0;
+        sum += (double)over * (double)over;
+        g[i] += (float)(2 * weight * (double)over);
+    }
+    return weight * sum;
+}
+
 static int loss_at(void *context, const float *x, double *value, float *g, rt_error *err) {
     rt_style *s = context;
     float *keep = s->p.x;
@@ -24,8 +37,10 @@ static int loss_at(void *context, const float *x, double *value, float *g, rt_er
     double smooth = 0;
     if (s->smooth > 0)
         smooth = s->smooth * rt_tv(x, s->p.size, 2, s->smooth, s->p.g);
+    double range = range_cost(s, x, s->p.g);
     s->part[s->mimic.nterms] = smooth;
-    *value = s->p.value[0] + smooth;
+    s->part[s->mimic.nterms + 1] = range;
+    *value = s->p.value[0] + smooth + range;
     memcpy(g, s->p.g, (size_t)s->p.count * sizeof *g);
     if (!isfinite(*value))
         return rt_fail(err, NETRT_EDIVERGED, "the loss is no number after %lld iterations\n"
@@ -38,7 +53,7 @@ static int loss_at(void *context, const float *x, double *value, float *g, rt_er
 static uint64_t fingerprint(const rt_style *s) {
     const rt_mimic *m = &s->mimic;
     const char *hash = s->v->m->model->spec_hash;
-    double set[] = {s->smooth, s->rate, s->optimizer};
+    double set[] = {s->smooth, s->rate, s->optimizer, s->range};
     uint64_t print = rt_resume_mix(RT_RESUME_START, hash, strlen(hash));
     print = rt_resume_mix(print, set, sizeof set);
     for (int i = 0; i < m->nterms; i++) {
@@ -104,6 +119,7 @@ static void note_iteration(rt_style *s, double begun, int64_t from) {
     h[RT_STYLE_CONTENT] = content;
     h[RT_STYLE_STYLE] = style;
     h[RT_STYLE_SMOOTH] = s->part[m->nterms];
+    h[RT_STYLE_RANGE] = s->part[m->nterms + 1];
     if (!rt_progress_due(&s->v->cli.progress))
         return;
     char tail[160];
@@ -143,7 +159,7 @@ static int open_optimizer(rt_style *s, rt_error *err) {
 }
 
 int rt_style_run(rt_style *s, int resume, rt_error *err) {
-    s->part = rt_alloc_zero((size_t)s->mimic.nterms + 1, sizeof *s->part, "loss", err);
+    s->part = rt_alloc_zero((size_t)s->mimic.nterms + 2, sizeof *s->part, "loss", err);
     if (!err->code)
         s->history = rt_alloc_zero((size_t)(s->steps + 1) * RT_STYLE_HISTORY, sizeof *s->history,
                                    "the loss of each iteration", err);
@@ -163,11 +179,13 @@ int rt_style_run(rt_style *s, int resume, rt_error *err) {
         note_iteration(s, begun, from);
     }
     rt_progress_clear(&s->v->cli.progress);
+    if (!err->code && s->ended)
+        rt_note(&s->v->cli.progress, "after %lld iterations no step makes the loss smaller",
+                (long long)s->step);
     if (!err->code && s->step > from) {
         double spent = rt_seconds() - begun;
-        rt_note(&s->v->cli.progress, "%lld iterations in %.3g s, %.3g s each%s",
-                (long long)(s->step - from), spent, spent / (double)(s->step - from),
-                s->ended ? "; no step makes the loss smaller" : "");
+        rt_note(&s->v->cli.progress, "%lld iterations in %.3g s, %.3g s each",
+                (long long)(s->step - from), spent, spent / (double)(s->step - from));
     }
     return err->code;
 }
