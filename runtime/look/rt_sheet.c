@@ -80,7 +80,7 @@ void rt_sheet_frame(rt_sheet *s, int column, int row, unsigned color) {
 }
 
 void rt_sheet_bar(rt_sheet *s, int column, int row, int line, int kind, double lo, double hi) {
-    int x = MARGIN + column * s->step_x, width = s->step_x - GAP;
+    int x = MARGIN + column * s->step_x, width = s->step_x - GAP - RT_FONT_W;
     int y = RT_SHEET_HEADER + row * s->step_y + s->tile_h * s->zoom + 2 + line * RT_FONT_H;
     char low[16], high[16];
     snprintf(low, sizeof low, "%.4g", lo);
