@@ -106,8 +106,8 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
     int32_t tensor;         /* index of the recorded activation in tensors */
     int32_t parts;          /* what the layer's statement is made of: RT_PART_* */
     int32_t leads;          /* the score of the first output depends on it */
-    int32_t base;           /* the layer whose weighted sums this one is: itself, or the one that its bn
-                               normalises (index in seeds); -1: neither */
+    int32_t base;           /* one weighted sum of numbers that are not negative: the layer that has the
+                               weights, itself or the one that its bn normalises (index in seeds); -1 */
     struct { int32_t diff;  /* index of the tensor to write the seed into, -1: not possible */
              int32_t first; /* kernel to start at */
              int32_t nlive; /* tensors to zero first */

@@ -105,6 +105,19 @@ run 0 -- netc build -q dead.net -o dead-net
 run 0 -- ./dead-net train -q --lr=0 --steps=1 --out=dead
 run 0 '2 dead' -- ./dead-net-viz filters --layer=c1 --weights=dead/last.safetensors --out=dead
 
+# --- receptive fields: the table of all layers ---
+run 0 -- ./lenet-viz field -q --image=3 "$data" --out=fields
+hold "fields, steps and starts of LeNet" diff - fields/field.csv <<'T'
+layer,maps,height,width,field_h,field_w,step_y,step_x,start_y,start_x
+c1,16,24,24,5,5,1,1,0,0
+s2,16,12,12,6,6,2,2,0,0
+c3,32,8,8,14,14,2,2,0,0
+s4,32,4,4,16,16,4,4,0,0
+f5,128,1,1,0,0,4,4,0,0
+f6,10,1,1,0,0,4,4,0,0
+T
+run 2 'names no map of layer c1' -- ./lenet-viz field --layer=c1 --maps=16 "$data"
+
 # --- projections of a map: other rules and starts; unpooling to centres, known exactly ---
 run 0 'scanned 400 images in' 'projections in' -- ./lenet-viz deconv --rule=guided "$data" --out=px
 run 0 -- ./lenet-viz deconv -q --rule=gradient --start=map --layer=c3 "$data" --out=px
@@ -281,6 +294,28 @@ for known in epsilon:0:12:-7 alpha1:0:5:0 alpha2:0:10:-5 epsilon:1:3.26478:-1.19
     hold "lrp --rule=$rule --epsilon=$eps as by hand" awk -v l="$left" -v r="$right" '
         { a = $1 - l; b = $2 - r } END { exit !(NR == 1 && a * a < 1e-9 && b * b < 1e-9) }' \
         <(tail -c +129 oh/lrp-0.npy | od -An -v -tf4)
+done
+# the same with a bn whose factor turns the signs: 8 - 5 = 3 is divided among what lowered the 5
+sed 's/Hand/Turned/; /f2: dense/c\  c2: conv(2, 1x2, bias = false)\n  n2: bn -> relu\n  f3: dense(2, bias = false)' \
+    hand.net | sed 's/softmax(f2)/softmax(f3)/; s/cross_entropy(f2/cross_entropy(f3/' >turned.net
+run 0 -- netc build -q turned.net -o turned
+header='{"c1.weight":{"dtype":"F32","shape":[2,1,1,1],"data_offsets":[0,8]},"c2.weight":{"dtype":"F32","shape":[2,2,1,2],"data_offsets":[8,40]},"f3.weight":{"dtype":"F32","shape":[2,2],"data_offsets":[40,56]},"n2.bias":{"dtype":"F32","shape":[2],"data_offsets":[56,64]},"n2.running_mean":{"dtype":"F32","shape":[2],"data_offsets":[64,72]},"n2.running_var":{"dtype":"F32","shape":[2],"data_offsets":[72,80]},"n2.weight":{"dtype":"F32","shape":[2],"data_offsets":[80,88]}}  '
+{
+    printf '\xd0\x01\0\0\0\0\0\0%s' "$header"
+    printf '\0\0\x80\x3f\0\0\0\x40' # c1.weight
+    printf '\0\0\0\x40\0\0\x80\xbf\0\0\x80\x3f\0\0\x40\xc0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x20\x40' # c2.weight
+    printf '\0\0\x80\x3f\0\0\0\0\0\0\0\0\0\0\0\0' # f3.weight
+    printf '\0\0\0\x41\0\0\0\0' # n2.bias
+    printf '\0\0\0\0\0\0\0\0' # n2.running_mean
+    printf '\x58\xff\x7f\x3f\x58\xff\x7f\x3f' # n2.running_var
+    printf '\0\0\x80\xbf\0\0\x80\x3f' # n2.weight
+} >turned.safetensors
+for known in epsilon:-12:7 alpha1:0:3 alpha2:-3:6; do
+    IFS=: read -r rule left right <<<"$known"
+    run 0 -- ./turned-viz lrp -q hand.pgm --class=0 --rule="$rule" --epsilon=0 --weights=turned.safetensors --out=ot
+    hold "lrp --rule=$rule through a bn as by hand" awk -v l="$left" -v r="$right" '
+        { a = $1 - l; b = $2 - r } END { exit !(NR == 1 && a * a < 1e-9 && b * b < 1e-9) }' \
+        <(tail -c +129 ot/lrp-0.npy | od -An -v -tf4)
 done
 run 0 -- ./lenet-viz lrp -q --rule=alpha2 --image=3 "$data" --threads=1 --out=at1
 run 0 -- ./lenet-viz lrp -q --rule=alpha2 --image=3 "$data" --threads=2 --out=at2

@@ -351,14 +351,52 @@ static void settings(void) {
     CU_ASSERT_EQUAL(b.rt->classes, 4);
     const rt_program *look = &b.rt->program[MODEL_LOOK];
     CU_ASSERT_EQUAL_FATAL(look->nseeds, 4);
-    CU_ASSERT_EQUAL(look->seed[0].parts, RT_PART_WEIGHTS | RT_PART_MOVES);
+    CU_ASSERT_EQUAL(look->seed[0].parts, RT_PART_WEIGHTS | RT_PART_MOVES | RT_PART_SIGNED);
+    CU_ASSERT_EQUAL(look->seed[0].base, -1);
     CU_ASSERT_EQUAL(look->seed[1].parts, RT_PART_MAX);
-    CU_ASSERT_EQUAL(look->seed[2].parts, RT_PART_WEIGHTS | RT_PART_MOVES | RT_PART_OTHER);
-    CU_ASSERT_EQUAL(look->seed[3].parts, RT_PART_WEIGHTS);
+    CU_ASSERT_EQUAL(look->seed[1].base, -1);
+    CU_ASSERT_EQUAL(look->seed[2].parts, RT_PART_MOVES | RT_PART_OTHER); /* as far as the tanh */
+    CU_ASSERT_EQUAL(look->seed[3].parts, RT_PART_WEIGHTS | RT_PART_SIGNED);
     CU_ASSERT_EQUAL_FATAL(look->npools, 1);
     CU_ASSERT(look->pool[0].kernel[0] == 2 && look->pool[0].stride[1] == 1 && look->pool[0].src[0] == 7);
     CU_ASSERT_EQUAL(b.rt->program[MODEL_FORWARD].npools, 0);
     model_is_sane(&b);
+    release(&b);
+}
+
+/* Which layers are one weighted sum of numbers that are not negative, a bn counted in. */
+static void sums_of_layers(void) {
+    static const char net[] =
+        "net Sums {\n"
+        "  input image: f32[1, 12, 12]\n  input kind: class[3]\n"
+        "  c1: conv(4, 3x3) -> relu\n"
+        "  c2: conv(4, 3x3, bias = false)\n  n2: bn\n  r2: relu(n2)\n"
+        "  c3: conv(4, 3x3, pad = 1) -> bn -> relu -> maxpool(2x2)\n"
+        "  c4: conv(4, 1x1) -> bn -> relu\n"
+        "  s5: add(c3, c4)\n  f6: dense(3)\n"
+        "  output prob = softmax(f6)\n  loss ce: cross_entropy(f6, kind)\n"
+        "  data { train = folder(\"a\"); test = folder(\"b\") }\n"
+        "  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1 }\n}\n";
+    static const struct {
+        const char *label;
+        int parts, base;
+    } want[] = {{"c1", RT_PART_WEIGHTS | RT_PART_MOVES | RT_PART_SIGNED, -1},
+                {"c2", RT_PART_WEIGHTS, 1},
+                {"n2", RT_PART_NORM, 1},
+                {"r2", RT_PART_MOVES, -1},
+                {"c3", RT_PART_WEIGHTS | RT_PART_NORM | RT_PART_MOVES | RT_PART_MAX, -1},
+                {"c4", RT_PART_WEIGHTS | RT_PART_NORM | RT_PART_MOVES, 5},
+                {"s5", RT_PART_SUM, -1},
+                {"f6", RT_PART_WEIGHTS, 7}};
+    Built b;
+    build(&b, NULL, net);
+    const rt_program *look = &b.rt->program[MODEL_LOOK];
+    CU_ASSERT_EQUAL_FATAL(look->nseeds, 8);
+    for (int i = 0; i < 8; i++) {
+        CU_ASSERT_STRING_EQUAL(look->seed[i].label, want[i].label);
+        CU_ASSERT_EQUAL(look->seed[i].parts, want[i].parts);
+        CU_ASSERT_EQUAL(look->seed[i].base, want[i].base);
+    }
     release(&b);
 }
 
@@ -416,4 +454,4 @@ static void runs(void) {
     release(&b);
 }
 
-SUITE_MAIN(TEST(settings), TEST(heads), TEST(lenet), TEST(lenet5), TEST(runs))
+SUITE_MAIN(TEST(settings), TEST(sums_of_layers), TEST(heads), TEST(lenet), TEST(lenet5), TEST(runs))
