@@ -61,35 +61,6 @@ typedef struct Invert {
     int halved[LAYERS_MAX];
 } Invert;
 
-/* ---- regularizers ---- */
-
-/* Mahendran and Vedaldi 2016, equation 8: sum over pixels of |x_p|^6; grad gets weight times the
- * gradient added. */
-static double pixel_norm6(const float *x, rt_planes p, double weight, float *grad) {
-    double total = 0;
-    int64_t plane = p.h * p.w;
-    for (int64_t i = 0; i < plane; i++) {
-        double square = 0;
-        for (int64_t k = 0; k < p.c; k++)
-            square += (double)x[k * plane + i] * (double)x[k * plane + i];
-        total += square * square * square;
-        for (int64_t k = 0; k < p.c; k++)
-            grad[k * plane + i] += (float)(weight * 6 * square * square * (double)x[k * plane + i]);
-    }
-    return weight * total;
-}
-
-static void pixel_box(float *x, rt_planes p, double most) {
-    int64_t plane = p.h * p.w;
-    for (int64_t i = 0; i < plane; i++) {
-        double square = 0;
-        for (int64_t k = 0; k < p.c; k++)
-            square += (double)x[k * plane + i] * (double)x[k * plane + i];
-        for (int64_t k = 0; k < p.c && square > most * most; k++)
-            x[k * plane + i] *= (float)(most / sqrt(square));
-    }
-}
-
 /* ---- one step of one picture ---- */
 
 static int64_t shift(const Invert *v, const Search *s, int64_t i, int64_t step, int axis) {
@@ -115,7 +86,7 @@ static double add_terms(const Invert *v, const Search *s, const float *x, double
     if (s->alpha > 0 && v->old)
         value += s->alpha * rt_alpha_norm(x, n, 6, s->alpha, g);
     else if (s->alpha > 0)
-        value += pixel_norm6(x, v->p.size, s->alpha, g);
+        value += s->alpha * rt_pixel_norm6(x, v->p.size, s->alpha, g);
     for (int64_t k = 0; k < n; k++)
         g[k] = -g[k];
     return value;
@@ -150,7 +121,7 @@ static void advance(Invert *v, int64_t i, int64_t step) {
         forget_speed(s);
     rt_climb_step(&s->climb, x, g);
     if (!v->old)
-        pixel_box(x, v->p.size, 2 * v->b);
+        rt_pixel_box(x, v->p.size, 2 * v->b);
 }
 
 static int search(Invert *v, int64_t done, rt_error *err) {

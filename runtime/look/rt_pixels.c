@@ -70,6 +70,34 @@ double rt_alpha_norm(const float *x, int64_t n, double alpha, double weight, flo
     return total;
 }
 
+static double pixel_square(const float *x, rt_planes p, int64_t i) {
+    double square = 0;
+    for (int64_t k = 0; k < p.c; k++)
+        square += (double)x[k * p.h * p.w + i] * (double)x[k * p.h * p.w + i];
+    return square;
+}
+
+double rt_pixel_norm6(const float *x, rt_planes p, double weight, float *grad) {
+    double total = 0;
+    int64_t plane = p.h * p.w;
+    for (int64_t i = 0; i < plane; i++) {
+        double square = pixel_square(x, p, i);
+        total += square * square * square;
+        for (int64_t k = 0; grad && k < p.c; k++)
+            grad[k * plane + i] += (float)(weight * 6 * square * square * (double)x[k * plane + i]);
+    }
+    return total;
+}
+
+void rt_pixel_box(float *x, rt_planes p, double most) {
+    int64_t plane = p.h * p.w;
+    for (int64_t i = 0; i < plane; i++) {
+        double square = pixel_square(x, p, i);
+        for (int64_t k = 0; k < p.c && square > most * most; k++)
+            x[k * plane + i] *= (float)(most / sqrt(square));
+    }
+}
+
 /* ---- blur ---- */
 
 enum { BLUR_REACH = 256 };

@@ -26,6 +26,11 @@ double rt_tv(const float *x, rt_planes p, double beta, double weight, float *gra
 /* Sum of |x|^alpha, likewise (alpha 2: energy; 6: Mahendran and Vedaldi). */
 double rt_alpha_norm(const float *x, int64_t n, double alpha, double weight, float *grad);
 
+/* Sum over pixels of |p|^6, p all planes of one: Mahendran and Vedaldi 2016, equation 8; likewise.
+ * Pixels longer than `most` made that long. */
+double rt_pixel_norm6(const float *x, rt_planes p, double weight, float *grad);
+void rt_pixel_box(float *x, rt_planes p, double most);
+
 /* Gaussian blur of every plane: kernel cut at 4 sigma, sums to 1, the picture mirrored at its
  * borders (edge cells twice).  room: c*h*w floats.  sigma 0: nothing. */
 void rt_blur(float *x, rt_planes p, double sigma, float *room);

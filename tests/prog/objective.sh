@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
         {RT_TERM_LAYER, s, -1, {0, 0, 0}, 0.7, NULL}, {RT_TERM_INNER, c1, -1, {0, 0, 0}, 0.5, target},
         {RT_TERM_MATCH, c1, -1, {0, 0, 0}, 0.2, target}, {RT_TERM_GRAM, c2, -1, {0, 0, 0}, 0.01, gram},
         {RT_TERM_CROSS, f, -1, {2, 0, 0}, 3, NULL},
-        {RT_TERM_GUIDE, c2, -1, {0, 0, 0}, 0.5, target}, {RT_TERM_UNIT, s, 1, {2, 3, 1}, 2, NULL}};
+        {KINKED ? RT_TERM_GUIDE : RT_TERM_LAYER, c2, -1, {0, 0, 0}, 0.5, target}, {RT_TERM_UNIT, s, 1, {2, 3, 1}, 2, NULL}};
     static const char *const name[] = {"unit", "map", "layer", "inner", "match", "gram", "cross", "guide", "of one"};
     enum { TERMS = sizeof all / sizeof *all };
     for (int i = 0; i < TERMS; i++)

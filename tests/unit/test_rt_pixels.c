@@ -32,6 +32,11 @@ static double alpha_of(const float *x, double power, float *g) {
     return rt_alpha_norm(x, N, power, 1, g);
 }
 
+static double norm6_of(const float *x, double power, float *g) {
+    (void)power;
+    return rt_pixel_norm6(x, size, 1, g);
+}
+
 static void slopes(double (*term)(const float *, double, float *), double power) {
     float x[N], g[N] = {0};
     fill(x, N, 3);
@@ -55,6 +60,7 @@ static void gradients(void) {
     slopes(alpha_of, 2);
     slopes(alpha_of, 6);
     slopes(alpha_of, 3.5);
+    slopes(norm6_of, 6);
 }
 
 static void variation_known(void) {
