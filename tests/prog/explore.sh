@@ -210,6 +210,24 @@ else
     hold "a picture dropped in is shown: '$value'" [ "$value" -lt 0 ]
     is "and named" "document.getElementById('caption').textContent" "a picture dropped in"
     is "no word of an error" "document.getElementById('error').textContent" ""
+
+    # --- the report, from its folder ---
+    printf 'include "small.net"\nnet Shown extends Tiny {\n  visualize { %s }\n}\n' \
+        'f: filters(); a: activations(); top: deconv(limit = 60); s: saliency(); o: occlude()' >shown.net
+    run 0 -- netc build -q shown.net
+    run 0 -- ./shown-viz report -q --data=digits:600:1 --weights=run/best.safetensors --out=page
+    cdp Page.navigate "{\"url\":\"file://$work/page/index.html\"}"
+    for _ in {1..100}; do
+        js "document.readyState + document.querySelectorAll('h2').length"
+        [[ ! $value =~ ^complete[1-9] ]] || break
+        sleep 0.05
+    done
+    is "the report" document.title Shown
+    is "every picture of the report is there" \
+        "[...document.images].every(i => i.complete && i.naturalWidth > 0) && document.images.length > 5" true
+    is "every place that it names is there" \
+        "[...document.querySelectorAll('nav a')].every(a => document.getElementById(a.hash.slice(1)))" true
+    is "nothing is wider than the page" "document.documentElement.scrollWidth <= innerWidth" true
     hold_not "no error in the console" grep -E 'Runtime.exceptionThrown|"level":"error"|"type":"(error|assert)"' $events
     exec 7>&- 8<&-
     kill $browser 2>/dev/null
