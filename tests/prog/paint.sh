@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # paint.sh: pictures by optimisation with NAME-viz: misleading ones (fool, fgsm, pgd), inverted
-# layers (invert), dreams (dream).  Figures that are
+# layers (invert), dreams (dream), maximize by
+# other presets.  Figures that are
 # known exactly, and the same bytes for any number of threads.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
@@ -131,5 +132,16 @@ run 0 -- ./lenet-viz dream "${w[@]}" --class=4 --steps=2 --out=d
 run 0 -- ./lenet-viz dream even.pgm "${w[@]}" --guide=even.pgm --steps=2 --out=d
 run 2 'one of them' -- ./lenet-viz dream even.pgm --noise "${w[@]}"
 run 2 'no class 10' -- ./lenet-viz dream --class=10 "${w[@]}"
+
+# --- what excites a class: by frequencies, by natural pre-images, shifted ---
+for t in 1 2; do
+    for preset in olah mahendran2016 yosinski1; do
+        run 0 -- ./lenet-viz maximize "${w[@]}" --preset=$preset --steps=40 --maps=0-2 --jitter=2 --threads=$t --out=x$t-$preset
+    done
+done
+for preset in olah mahendran2016 yosinski1; do
+    same "$preset, 1 and 2 threads" x{1,2}-$preset/maximize-f6.png
+    hold "$preset gains" awk -F, 'NR > 1 && !($4 > $3 + 3) { exit 1 } END { exit NR != 4 }' x1-$preset/maximize-f6.csv
+done
 
 finish
