@@ -108,8 +108,8 @@ static int draw_points(Embed *e, const char *title, const char *note, rt_error *
 
 /* Few samples are shown larger. */
 static int thumb_side(int64_t n) {
-    double side = MAP / 2.5 / sqrt((double)n);
-    return side < THUMB ? THUMB : side > THUMB_MOST ? THUMB_MOST : (int)side;
+    int side = (int)((double)MAP / 2.5 / sqrt((double)n));
+    return side < THUMB ? THUMB : side > THUMB_MOST ? THUMB_MOST : side;
 }
 
 /* The pictures where their points are, on a grid; the first one of a cell is shown, all are dots
@@ -119,7 +119,7 @@ static int draw_pictures(Embed *e, const char *title, rt_error *err) {
     const rt_rows *r = &e->rows;
     int step_x = (int)r->side[1] + 5, step_y = (int)r->side[0] + 5, shown = 0;
     int columns = MAP / step_x, cells = columns * (MAP / step_y);
-    rt_scatter_fit fit = rt_scatter_fit_of(at, r->n, MAP - 2.0 * (double)r->side[1]);
+    rt_scatter_fit fit = rt_scatter_fit_of(at, r->n, (double)(MAP - 2 * r->side[1]));
     char note[200], name[128];
     rt_image canvas = {0};
     char *taken = rt_alloc_zero((size_t)cells + 1, 1, "cells", err);

@@ -138,7 +138,7 @@ void rt_scatter_svg(rt_text *o, const char *title, const char *note, const rt_sc
     svg_text(o, 16, 20, " font-size=\"15\" font-weight=\"bold\"", title);
     svg_text(o, 16, 38, " fill=\"#666\"", note);
     for (int i = 0; i < panels; i++)
-        svg_panel(o, &panel[i], classes, 16 + i * (SIDE + 16.0), 66);
+        svg_panel(o, &panel[i], classes, (double)(16 + i * (SIDE + 16)), 66);
     rt_text_add(o, "</svg>\n");
 }
 

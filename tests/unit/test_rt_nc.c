@@ -17,7 +17,7 @@ static void simplex(void) {
     for (int i = 0; i < N; i++) {
         label[i] = answer[i] = i % C;
         for (int j = 0; j < D; j++) {
-            double m = j < C ? sqrt(C / (C - 1.0)) * ((j == i % C) - 1.0 / C) : 0;
+            double c = C, m = j < C ? sqrt(c / (c - 1)) * ((j == i % C) - 1 / c) : 0;
             x[i * D + j] = (float)(m + 0.25 * j);
             if (i < C)
                 w[i * D + j] = (float)(3 * m);
@@ -36,7 +36,7 @@ static void simplex(void) {
     }
     answer[4] = 1; /* an answer that is not the nearest mean */
     CU_ASSERT_EQUAL_FATAL(rt_nc_measure(&nc, x, N, D, label, C, NULL, answer, 1, &err), 0);
-    CU_ASSERT_DOUBLE_EQUAL(nc.nearest, 1.0 / N, 1e-15);
+    CU_ASSERT_DOUBLE_EQUAL(nc.nearest, 1.0 / 15, 1e-15);
     CU_ASSERT_TRUE(isnan(nc.duality) && isnan(nc.norm_weights));
 }
 
