@@ -82,8 +82,7 @@ static int load(rt_style *s, const char *path, rt_style_picture *picture, rt_err
     if (rt_viz_feed(v, &path, path ? 1 : 0, &feed, err) == 0 &&
         rt_viz_one(v, &feed, &at, err) == 0) {
         memcpy(picture->input, feed.input[0], (size_t)n * sizeof(float));
-        rt_viz_sample_name(&feed, at, name, sizeof name);
-        base_name(picture->name, sizeof picture->name, name);
+        snprintf(picture->name, sizeof picture->name, "%lld", (long long)at);
     }
     rt_viz_feed_close(v, &feed);
     return err->code;
@@ -299,8 +298,8 @@ static int write_all(rt_style *s, const float *colours, rt_error *err) {
     if (!s->texture)
         n += snprintf(note + n, sizeof note - (size_t)n, "; content loss %.4g (%.4g)",
                       last[RT_STYLE_CONTENT], first[RT_STYLE_CONTENT]);
-    snprintf(title, sizeof title, "%s of %.120s", s->texture ? "texture" : "style", s->texture
-             ? s->picture[0].name : s->content.name);
+    snprintf(title, sizeof title, "%s of %.120s", s->texture ? "texture" : "style",
+             s->texture ? s->picture[0].name : s->content.name);
     if (colours) {
         bring_colours(s, colours);
         snprintf(note + n, sizeof note - (size_t)n, "; colours of the content");
