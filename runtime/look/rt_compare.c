@@ -118,7 +118,7 @@ double rt_moved_distance(const float *a, const float *b, const int64_t chw[3], i
 }
 
 double rt_power_above(const float *w, int64_t c, int64_t h, int64_t width, double frequency) {
-    enum { N = 32 };
+    const int N = 32;
     double all = 0, above = 0;
     for (int64_t p = 0; p < c; p++)
         for (int u = 0; u < N; u++)

@@ -88,7 +88,7 @@ void rt_sheet_bar(rt_sheet *s, int column, int row, int line, int kind, double l
     int left = rt_text_width(low, 1) + 3, right = rt_text_width(high, 1) + 3;
     int n = width - left - right;
     if (n < 8) /* no room for colours: the numbers alone, if they fit */
-        snprintf(low, sizeof low, n < -6 ? "" : "%.4g", lo);
+        low[0] = n < -6 ? 0 : low[0];
     rt_canvas_text(&s->canvas, x, y, 1, INK, low);
     rt_canvas_text(&s->canvas, x + width - right + 3, y, 1, INK, high);
     for (int i = 0; n >= 8 && i < n; i++) {
