@@ -271,7 +271,7 @@ static int outline(rt_image *tile, rt_image *room, rt_rect r, rt_error *err) {
 /* A row for each part, a column for each picture. */
 static int draw(const Table *t, rt_error *err) {
     const struct rt_prep *prep = &t->v->prep;
-    int columns = t->set.n < 12 ? (int)t->set.n : 12, last = t->nlayers - 1;
+    int columns = t->set.n < 8 ? (int)t->set.n : 8, last = t->nlayers - 1;
     char note[300];
     snprintf(note, sizeof note, "what was covered; %lld pictures; share of signs that differ, %s: 0 = the "
              "part changes the features alike in all pictures; numbers in the table",

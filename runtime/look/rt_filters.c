@@ -73,7 +73,8 @@ static int reads_image(const Layer *l) {
     if (l->seed < 0)
         return l->p->rank == 3 || l->p->dim[1] == 1 || l->p->dim[1] == 3;
     const rt_seed *s = &l->v->m->model->program[RT_LOOK].seed[l->seed];
-    return s->rf_size[1] == kernel_width(l->p) && l->p->dim[1] <= l->v->m->model->input[0].c;
+    return (s->rf_size[1] == kernel_width(l->p) || s->rf_size[1] <= 0) &&
+           l->p->dim[1] <= l->v->m->model->input[0].c;
 }
 
 /* ---- how strong ---- */
@@ -380,11 +381,13 @@ static int show_layer(Layer *l, int index, rt_text *csv, rt_error *err) {
     }
     if (!err->code) {
         add_rows(l, csv);
+        /* a clip's frames below each other are too long a picture for sums over all of them */
+        int sums = l->seed >= 0 && l->v->m->model->input[0].frames < 2;
         if (reads_image(l))
             show_weights(l, err);
-        else if (l->seed >= 0)
+        else if (sums)
             show_sums(l, err);
-        if (!err->code && (options.kernels || (l->seed < 0 && !reads_image(l))))
+        if (!err->code && (options.kernels || (!sums && !reads_image(l))))
             show_kernels(l, err);
     }
     rt_free(l->w);

@@ -196,7 +196,7 @@ static void plot(const Curves *c, int kind, int row, rt_text *out, double *y,
         snprintf(title, sizeof title, "%s: probability of the class", kind_names[kind]);
     rt_plot p = {.title = title, .xlabel = kind_units[kind],
                  .ylabel = row < c->nlayers ? "Euclidean distance" : "probability",
-                 .width = 460, .height = 300, .series = series, .nseries = curves};
+                 .width = 500, .height = 300, .series = series, .nseries = curves};
     rt_svg_plot(out, &p, 0);
 }
 
@@ -208,10 +208,10 @@ static int draw(const Curves *c, rt_error *err) {
     double *y = rt_alloc(PICTURES_MAX * STEPS_MAX, sizeof *y, "curves", err);
     rt_text svg = {0};
     rt_text_printf(&svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-                   "viewBox=\"0 0 %d %d\">\n", 470 * KINDS, 310 * rows, 470 * KINDS, 310 * rows);
+                   "viewBox=\"0 0 %d %d\">\n", 510 * KINDS, 310 * rows, 510 * KINDS, 310 * rows);
     for (int row = 0; y && row < rows; row++)
         for (int kind = 0; kind < KINDS; kind++) {
-            rt_text_printf(&svg, "<g transform=\"translate(%d %d)\">\n", 470 * kind, 310 * row);
+            rt_text_printf(&svg, "<g transform=\"translate(%d %d)\">\n", 510 * kind, 310 * row);
             plot(c, kind, row, &svg, y, number, curves);
             rt_text_add(&svg, "</g>\n");
         }
