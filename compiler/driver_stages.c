@@ -182,14 +182,14 @@ static void report_memory(const Compile *c, const struct PassMemory *m) {
 static void say_onnx(Compile *c) {
     const Model *m = c->model;
     const ModelGraph *g = &m->mode[MODEL_FORWARD];
-    const char *input[8] = {0};
+    OnnxStart input[8] = {0};
     for (int i = 0; i < m->ninputs && i < 8; i++)
-        input[i] = m->input[i].name;
+        input[i] = (OnnxStart){m->input[i].name, m->input[i].line};
     OnnxEnd end[OUTPUTS_MAX];
     for (int i = 0; i < m->noutputs; i++)
         end[i] = (OnnxEnd){i == 0 && m->output_name && *m->output_name ? m->output_name
                                                                         : m->output[i].name,
-                           m->output[i].value[MODEL_FORWARD]};
+                           m->output[i].value[MODEL_FORWARD], m->output[i].shape.rank == 2};
     c->onnx = onnx_graph(c->keep, g->graph, &m->params, end, m->noutputs, input);
 }
 

@@ -85,7 +85,7 @@ static int write_one(const rt_model *model, const char *path, int rank, const in
     return err->code;
 }
 
-/* "photos/cat.jpg" -> "DIR/photos_cat" */
+/* "photos/cat.jpg" -> "DIR/photos_cat", "test.npz[7]" -> "DIR/test_7_" */
 static void file_in(const char *dir, const char *name, char *path, size_t cap) {
     size_t n = strlen(dir);
     const char *dot = strrchr(name, '.'), *slash = strrchr(name, '/');
@@ -96,7 +96,10 @@ static void file_in(const char *dir, const char *name, char *path, size_t cap) {
     size_t first = 0;
     while (name[first] == '/' || (name[first] == '.' && strchr("./", name[first + 1])))
         first++;
-    for (size_t i = first; i < end && at + 6 < cap; i++) {
+    size_t all = strlen(name), number = end + strcspn(name + end, "[");
+    for (size_t i = first; i < all && at + 6 < cap; i++) {
+        if (i >= end && i < number)
+            continue;
         unsigned char c = (unsigned char)name[i];
         path[at++] = isalnum(c) || strchr(".-+#@", c) || c >= 0x80 ? (char)c : '_';
     }

@@ -127,6 +127,8 @@ typedef struct ImLayer {
     int64_t at[2];               /* crop: top, left; slice: first map; pad: maps before, after */
     int64_t extent[2];           /* crop, resize, reshape: height, width */
     bool align;                  /* upsample, resize: corner to corner */
+    bool all, reverse;           /* lstm: outputs of all steps; from the last step on */
+    bool line;                   /* a sequence [C, L] in the spec: dim is [C, 1, L] */
     bool affine;                 /* bn: a factor and a term per channel, no statistics */
     double number[4]; /* lrn: k alpha beta; bn: eps; leaky_relu: slope; clip: low high; ... */
     const char *mode; /* pad: "reflect", "edge", NULL zeros; upsample, resize: "bilinear",

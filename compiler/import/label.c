@@ -190,9 +190,15 @@ void im_net_weights(Im *im, ImNet *net, ImOut *out) {
         const ImLayer *l = &net->layer.data[i];
         for (int p = 0; p < l->params; p++) {
             const ImParam *param = &l->param[p];
+            ImTensor tensor = param->tensor;
+            /* what reads a sequence keeps [maps, maps, kernel] */
+            if ((l->op == IM_CONV || l->op == IM_DECONV) && tensor.rank == 4 &&
+                tensor.dim[2] == 1 && im_at(net, l->in[0])->line)
+                tensor = im_tensor_shaped(
+                    &tensor, 3, (const int64_t[]){tensor.dim[0], tensor.dim[1], tensor.dim[3]});
             bool same = strcmp(l->name, l->label) == 0;
             ImOutTensor t = {arena_printf(im->arena, "%s.%s", l->label, param->suffix),
-                             same ? NULL : l->name, param->tensor, param->statistic};
+                             same ? NULL : l->name, tensor, param->statistic};
             vec_push(im->arena, &out->tensor, t);
         }
     }

@@ -54,6 +54,8 @@ static const char *name_of(void *context, int statement) {
 
 static const char *size_of(Im *im, const ImNet *net, const Statement *s) {
     const ImLayer *tail = &net->layer.data[s->tail];
+    if (tail->line) /* without its row */
+        return im_shape_text(im, 2, (const int64_t[]){tail->dim[0], tail->dim[2]});
     return im_shape_text(im, tail->rank, tail->dim);
 }
 

@@ -185,6 +185,18 @@ static bool infer_dense(Im *im, ImLayer *l, const ImLayer *src) {
     return has_shape(im, l, "weight", 2, w) && has_shape(im, l, "bias", 1, w);
 }
 
+static bool infer_lstm(Im *im, ImLayer *l, const ImLayer *src) {
+    int64_t w[2] = {4 * l->maps, src->dim[0]}, r[2] = {4 * l->maps, l->maps};
+    if (src->rank != 3 || src->dim[1] != 1)
+        return bad_layer(im, l, "its input is no sequence");
+    l->rank = l->all ? 3 : 1;
+    l->dim[0] = l->maps;
+    l->dim[1] = 1;
+    l->dim[2] = src->dim[2];
+    return has_shape(im, l, "weight_ih_l0", 2, w) && has_shape(im, l, "weight_hh_l0", 2, r) &&
+           has_shape(im, l, "bias_ih_l0", 1, w) && has_shape(im, l, "bias_hh_l0", 1, w);
+}
+
 static bool infer_join(Im *im, ImNet *net, ImLayer *l) {
     const ImLayer *first = im_at(net, l->in[0]);
     l->rank = first->rank;
@@ -292,6 +304,8 @@ static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
         return infer_deconv(im, l, src);
     case IM_DENSE:
         return infer_dense(im, l, src);
+    case IM_LSTM:
+        return infer_lstm(im, l, src);
     case IM_FLATTEN:
         l->rank = 1;
         l->dim[0] = product(src);
@@ -317,6 +331,9 @@ bool im_infer(Im *im, ImNet *net, int i) {
     ImLayer *l = im_at(net, i);
     if (im->code || !infer_one(im, net, l))
         return false;
+    for (int k = 0; k < l->nin; k++)
+        l->line |= im_at(net, l->in[k])->line;
+    l->line = l->line && l->rank == 3 && l->dim[1] == 1;
     int64_t cells = 1; /* a batch of them fits 64 bits */
     for (int d = 0; d < l->rank; d++)
         if (l->dim[d] < 1 || __builtin_mul_overflow(cells, l->dim[d], &cells))

@@ -53,6 +53,13 @@ int onnx_shape(const Onnx *o, const OnnxValue *v, int64_t dim[IM_MAX_RANK]) {
         return v->tensor.rank;
     }
     const ImLayer *l = im_at(o->net, v->layer);
+    for (int i = 0; v->axes[i]; i++)
+        dim[i] = v->axes[i] == 'N'   ? o->batch
+                 : v->axes[i] == 'D' ? (v->second ? 2 : 1)
+                 : v->axes[i] == 'C' ? l->dim[0]
+                                     : (l->rank == 3 ? l->dim[2] : 1);
+    if (v->axes[0])
+        return (int)strlen(v->axes);
     dim[0] = o->batch;
     for (int i = 0; i < l->rank; i++)
         dim[1 + i] = l->dim[i];
@@ -76,7 +83,7 @@ bool onnx_constant_in(Onnx *o, int i, const char *what, ImTensor *t) {
     return true;
 }
 
-static int readers(const Onnx *o, const char *name) {
+int onnx_readers(const Onnx *o, const char *name) {
     const int *n = map_get(&o->readers, name);
     return n ? *n : 0;
 }
@@ -139,11 +146,14 @@ bool onnx_done(Onnx *o) {
 }
 
 /* ---- windows ---- */
-/* Two numbers of an attribute; absent, they stay. */
+/* Two numbers of an attribute, of a sequence the second; absent, they stay. */
 static void two(const Onnx *o, const char *name, int64_t out[2]) {
     int64_t v[2];
-    if (onnx_ints(o->node, name, v, 2) == 2)
+    int n = onnx_ints(o->node, name, v, 2);
+    if (n == 2)
         memcpy(out, v, sizeof v);
+    else if (n == 1 && onnx_is_line(o, 0))
+        out[1] = v[0];
 }
 
 /* SAME: as many results as strides fit; an odd cell goes behind (UPPER) or in front. */
@@ -174,6 +184,11 @@ static bool window(Onnx *o, ImLayer *l) {
     two(o, "dilations", l->dilation);
     if (strcmp(mode, "SAME_UPPER") == 0 || strcmp(mode, "SAME_LOWER") == 0)
         return same_pads(o, l, mode[5] == 'U');
+    if (n == 2 && onnx_is_line(o, 0)) {
+        l->pad[2] = pads[0];
+        l->pad[3] = pads[1];
+        return true;
+    }
     if (n > 0 && n != 4)
         return onnx_refuse(o, "only images can be imported: two dimensions of space");
     l->pad[0] = pads[0];
@@ -198,7 +213,12 @@ static bool convert_conv(Onnx *o, ImOp op) {
     ImTensor w;
     if (!onnx_constant_in(o, 1, "weight", &w))
         return false;
-    if (w.rank != 4)
+    if (w.rank == 3 && onnx_is_line(o, 0)) { /* [maps, maps, kernel] */
+        const char *name = w.name;
+        w = im_tensor_shaped(&w, 4, (const int64_t[]){w.dim[0], w.dim[1], 1, w.dim[2]});
+        w.name = name;
+    }
+    if (w.rank != 4 || (onnx_is_line(o, 0) && w.dim[2] != 1))
         return onnx_refuse(o, "only two-dimensional ones can be imported, its weights are %s",
                            im_shape_text(o->im, w.rank, w.dim));
     ImLayer *l = onnx_add(o, op, &w);
@@ -324,6 +344,11 @@ static bool convert_matmul(Onnx *o, ImOp op) {
 static float *per_channel(Onnx *o, const ImTensor *t, const ImLayer *l) {
     int64_t channels = l->dim[0];
     int axis = t->rank - l->rank; /* where channels stand, the batch perhaps in front */
+    for (int i = 0; i < 2; i++) {
+        const OnnxValue *v = onnx_in(o, i);
+        if (v && !v->constant && v->axes[0])
+            axis = t->rank - (int)strlen(v->axes) + onnx_line_axis(v, 'C');
+    }
     if (t->count != 1 && (axis < 0 || t->count != channels || t->dim[axis] != channels))
         return NULL;
     float *v = ARENA_ARRAY(o->im->arena, channels, float);
@@ -335,7 +360,7 @@ static float *per_channel(Onnx *o, const ImTensor *t, const ImLayer *l) {
 /* Adds to the bias, or multiplies the weights, of the layer in front, which nobody else reads. */
 static bool absorb(Onnx *o, int layer, const char *read_as, const float *v, bool product) {
     ImLayer *l = im_at(o->net, layer);
-    if ((l->op != IM_CONV && l->op != IM_DENSE) || readers(o, read_as) != 1 || product || l->bias)
+    if ((l->op != IM_CONV && l->op != IM_DENSE) || onnx_readers(o, read_as) != 1 || product || l->bias)
         return false;
     float *out;
     ImTensor b = im_tensor_new(o->im, 1, &l->maps, &out);
@@ -367,7 +392,7 @@ static bool clip(Onnx *o, ImOp op, double low, double high) {
 /* a x + b with one number each; a line in front that nobody else reads takes it in. */
 static bool with_line(Onnx *o, int layer, const char *read_as, double a, double b) {
     ImLayer *l = im_at(o->net, layer);
-    if (l->op == IM_SCALE && readers(o, read_as) == 1) {
+    if (l->op == IM_SCALE && onnx_readers(o, read_as) == 1) {
         l->number[0] *= a;
         l->number[1] = l->number[1] * a + b;
         onnx_put_layer(o, layer);
@@ -439,7 +464,7 @@ static bool with_constant(Onnx *o, int which, ImOp op) {
     if (t.count == 1)
         return with_line(o, layer, read_as, a, b);
     int made = o->net->layer.len;
-    int line = im_affine(o->im, o->net, node_name(o->im, o->node), layer, readers(o, read_as) == 1,
+    int line = im_affine(o->im, o->net, node_name(o->im, o->node), layer, onnx_readers(o, read_as) == 1,
                          factor, term, channels);
     onnx_put_layer(o, line);
     return !o->im->code && (line != made || onnx_done(o));
@@ -486,7 +511,7 @@ static bool convert_concat(Onnx *o, ImOp op) {
     int64_t axis = onnx_int(o->node, "axis", 1);
     if (!onnx_layer_in(o, 0, &layer))
         return false;
-    if (axis != 1 && axis != -im_at(o->net, layer)->rank)
+    if (axis != 1 && axis != (onnx_is_line(o, 0) ? -2 : -im_at(o->net, layer)->rank))
         return onnx_refuse(o, "only channels can be joined");
     return convert_join(o, op);
 }
@@ -581,6 +606,13 @@ static bool convert_softmax(Onnx *o, ImOp op) {
     if (!onnx_layer_in(o, 0, &in))
         return false;
     const ImLayer *l = im_at(o->net, in);
+    const OnnxValue *v = onnx_in(o, 0);
+    if (v->axes[0]) {
+        axis += axis < 0 ? (int64_t)strlen(v->axes) : 0;
+        return axis == onnx_line_axis(v, 'C') && o->model->opset >= 13
+                   ? onnx_unary(o, op, 0)
+                   : onnx_refuse(o, "only a softmax over channels can be imported");
+    }
     axis += axis < 0 ? l->rank + 1 : 0;
     if (axis != 1 || (o->model->opset < 13 && l->rank == 3 && l->dim[1] * l->dim[2] != 1))
         return onnx_refuse(o, "only a softmax over channels can be imported");
@@ -759,15 +791,30 @@ static const struct {
     {"Transpose", onnx_transpose, IM_TRANSPOSE},
 };
 
+/* What does not move axes keeps them. */
+static bool keep_axes(Onnx *o) {
+    const OnnxValue *first = NULL;
+    for (int i = 0; i < o->node->in.len && !first; i++)
+        first = onnx_in(o, i) && !onnx_in(o, i)->constant ? onnx_in(o, i) : NULL;
+    for (int k = 0; first && first->axes[0] && k < o->node->out.len; k++) {
+        OnnxValue *v = map_get(&o->value, o->node->out.data[k]);
+        if (v && !v->constant && im_at(o->net, v->layer)->rank == 3)
+            memcpy(v->axes, first->axes, sizeof v->axes);
+    }
+    return true;
+}
+
 static bool convert_node(Onnx *o) {
     bool folded;
     if (o->node->foreign)
         return onnx_refuse(o, "operators of other domains cannot be imported");
     if (!onnx_fold(o, &folded) || folded)
         return !o->im->code;
+    if (!onnx_line(o, &folded) || folded)
+        return !o->im->code;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(o->node->type, table[i].type) == 0)
-            return table[i].convert(o, table[i].op) && !o->im->code;
+            return table[i].convert(o, table[i].op) && !o->im->code && keep_axes(o);
     return onnx_refuse(o, "this operator cannot be imported");
 }
 
@@ -798,6 +845,8 @@ static bool take_input(Onnx *o) {
         l->rank = 1;
         l->dim[0] = picture->dim[1];
         l->dim[1] = l->dim[2] = 1;
+    } else if (picture->rank == 3) {
+        return onnx_line_input(o, picture, v);
     } else if (picture->rank == 4) {
         memcpy(l->dim, picture->dim + 1, sizeof l->dim);
     } else if (picture->rank >= 0 || !o->im->options->input) {
@@ -839,7 +888,7 @@ static bool read_by_layers(const ImNet *net, int layer) {
 /* A softmax that nothing else reads belongs to the output. */
 static ImEnd end_at(const Onnx *o, const char *name, int layer) {
     ImLayer *l = im_at(o->net, layer);
-    bool prob = l->op == IM_SOFTMAX && !read_by_layers(o->net, layer);
+    bool prob = l->op == IM_SOFTMAX && l->in[0] > 0 && !read_by_layers(o->net, layer);
     return (ImEnd){name, prob ? l->in[0] : layer, prob ? layer : -1};
 }
 
@@ -849,7 +898,7 @@ static bool take_outputs(Onnx *o) {
     for (int i = 0; i < o->model->output.len; i++) {
         const char *name = o->model->output.data[i];
         const OnnxValue *v = map_get(&o->value, name);
-        bool made = v && !v->constant && v->layer > 0;
+        bool made = v && !v->constant && v->layer > 0 && !v->second;
         if (!made && i == 0)
             return im_fail(o->im, NETC_DATA, "no node makes its output '%s'", name);
         if (!made || i == MOST_OUTPUTS) {

@@ -53,6 +53,8 @@ typedef struct OnnxValue {
     bool constant;
     ImTensor tensor; /* constant */
     int layer;       /* else */
+    int second;      /* axes with a D of two: the other direction's layer, or 0 */
+    char axes[8];    /* letters of a sequence's axes (onnx_line.c), "": a vector or an image */
 } OnnxValue;
 
 typedef struct Onnx {
@@ -81,6 +83,15 @@ ImLayer *onnx_add(Onnx *o, ImOp op, const ImTensor *weight);
 bool onnx_done(Onnx *o);
 bool onnx_unary(Onnx *o, ImOp op, double number);
 bool onnx_identity(Onnx *o);
+
+int onnx_readers(const Onnx *o, const char *name);
+
+/* onnx_line.c: sequences. */
+bool onnx_line_input(Onnx *o, const OnnxInput *in, OnnxValue *v);
+bool onnx_is_line(const Onnx *o, int i); /* input i is [N, C, L] */
+int onnx_line_axis(const OnnxValue *v, char letter); /* -1: none */
+/* Nodes that only sequences have, and refusals of what they cannot do.  *done: it was one. */
+bool onnx_line(Onnx *o, bool *done);
 
 /* onnx_move.c: cells in other places. */
 bool onnx_reshape(Onnx *o, ImOp op);

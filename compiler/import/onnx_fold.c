@@ -75,8 +75,31 @@ static bool fold_shape(Onnx *o) {
     return true;
 }
 
+/* Rows of weights in another order. */
+static bool fold_rows(Onnx *o, const ImTensor *x, const ImTensor *at) {
+    int64_t dim[IM_MAX_RANK], rows = x->rank ? x->dim[0] : 0, width = rows ? x->count / rows : 0;
+    float *out;
+    memcpy(dim, x->dim, sizeof dim);
+    dim[0] = at->count;
+    if (at->rank != 1 || at->count < 1 || at->count > rows)
+        return onnx_refuse(o, "only rows of weights can be picked");
+    ImTensor t = im_tensor_new(o->im, x->rank, dim, &out);
+    for (int64_t i = 0; i < at->count; i++) {
+        int64_t k = im_tensor_int(at, i);
+        if (k < 0 || k >= rows)
+            return onnx_refuse(o, "it picks a row that does not exist");
+        for (int64_t c = 0; c < width; c++)
+            out[i * width + c] = (float)im_tensor_at(x, k * width + c);
+    }
+    t.name = x->name;
+    put_constant(o, t);
+    return true;
+}
+
 static bool fold_gather(Onnx *o, const ImTensor *x, const ImTensor *at) {
     ImTensor t;
+    if (im_type_is_float(x->type) && onnx_int(o->node, "axis", 0) == 0)
+        return fold_rows(o, x, at);
     if (x->rank != 1 || onnx_int(o->node, "axis", 0) != 0 || at->count > LIMIT || at->rank > 1)
         return onnx_refuse(o, "only numbers of a shape can be picked");
     int64_t *v = integers(o, at->count, at->rank, &t);
@@ -93,12 +116,23 @@ static bool fold_gather(Onnx *o, const ImTensor *x, const ImTensor *at) {
 
 static bool fold_concat(Onnx *o) {
     int64_t n = 0, at = 0;
+    bool floats = false;
     ImTensor t;
     for (int i = 0; i < o->node->in.len; i++) {
         const ImTensor *x = &onnx_in(o, i)->tensor;
         n += x->count;
+        floats |= im_type_is_float(x->type);
         if (x->rank > 1 || n > LIMIT)
             return onnx_refuse(o, "only lists can be joined");
+    }
+    if (floats) {
+        float *f;
+        t = im_tensor_new(o->im, 1, &n, &f);
+        for (int i = 0; i < o->node->in.len; i++)
+            for (int64_t k = 0; k < onnx_in(o, i)->tensor.count; k++)
+                f[at++] = (float)im_tensor_at(&onnx_in(o, i)->tensor, k);
+        put_constant(o, t);
+        return true;
     }
     int64_t *v = integers(o, n, 1, &t);
     for (int i = 0; i < o->node->in.len; i++)
@@ -243,6 +277,12 @@ static bool fold_transpose(Onnx *o, const ImTensor *x) {
     return true;
 }
 
+/* Is one axis made, in front of all others? */
+static bool front_axis(Onnx *o) {
+    int64_t axes[IM_MAX_RANK];
+    return onnx_list(o, 1, "axes", axes) == 1 && axes[0] == 0;
+}
+
 /* Reshape, Squeeze, Unsqueeze, Flatten of a constant: the same numbers. */
 static bool fold_view(Onnx *o, const ImTensor *x) {
     int64_t dim[IM_MAX_RANK] = {0}, known = 1;
@@ -262,6 +302,10 @@ static bool fold_view(Onnx *o, const ImTensor *x) {
         }
         if (free_axis >= 0)
             dim[free_axis] = known ? x->count / known : 0;
+    } else if (type_is(o, "Unsqueeze") && x->rank < IM_MAX_RANK && front_axis(o)) {
+        rank = x->rank + 1;
+        dim[0] = 1;
+        memcpy(dim + 1, x->dim, (size_t)x->rank * sizeof *dim);
     } else { /* axes of one cell come and go: only lists matter */
         rank = type_is(o, "Squeeze") && x->count == 1 ? 0 : 1;
         dim[0] = x->count;
@@ -320,6 +364,10 @@ bool onnx_fold(Onnx *o, bool *done) {
         return fold_transpose(o, x);
     if (type_is(o, "ConstantOfShape"))
         return fold_fill(o, x);
+    if (type_is(o, "Expand") && x->count == 1) { /* repeated: what reads it wants zeros */
+        put_constant(o, *x);
+        return true;
+    }
     if (type_is(o, "Cast") || type_is(o, "Identity")) {
         put_constant(o, *x);
         return true;

@@ -39,6 +39,10 @@ static bool reshaped(Onnx *o, int rank, const int64_t *dim) {
     }
     if (same && dim[0] == o->batch)
         return onnx_identity(o);
+    if (rank == 3 && l->rank == 3 && l->dim[1] == 1 && dim[1] == l->dim[0] && dim[2] == l->dim[2]) {
+        onnx_put(o, 0, (OnnxValue){.layer = in, .axes = "NCL"}); /* a row without its row */
+        return true;
+    }
     if (rank == 2 && dim[0] == o->batch && dim[1] == cells)
         return onnx_unary(o, IM_FLATTEN, 0);
     if (rank != 4 || dim[0] != o->batch)
@@ -324,7 +328,9 @@ bool onnx_slice(Onnx *o, ImOp op) {
     bool ok = n >= 1 && n <= 4 && onnx_list(o, 2, "ends", to) == n && (named < 0 || named == n) &&
               (stepped < 0 || stepped == n);
     for (int i = 0; ok && i < n; i++) {
-        int64_t axis = named < 0 ? i : axes[i] < 0 ? axes[i] + l->rank + 1 : axes[i];
+        bool line = onnx_is_line(o, 0);
+        int64_t axis = named < 0 ? i : axes[i] < 0 ? axes[i] + l->rank + !line : axes[i];
+        axis = line && axis == 2 ? 3 : axis;
         ok = axis >= 0 && axis <= l->rank;
         if (!ok)
             break;
@@ -383,8 +389,13 @@ bool onnx_reduce(Onnx *o, ImOp op) {
     if (!onnx_layer_in(o, 0, &in))
         return false;
     const ImLayer *l = im_at(o->net, in);
+    bool line = onnx_is_line(o, 0);
     for (int i = 0; l->rank == 3 && i < n; i++) {
-        int64_t a = axes[i] < 0 ? axes[i] + 4 : axes[i];
+        int64_t a = axes[i] < 0 ? axes[i] + (line ? 3 : 4) : axes[i];
+        if (line && a == 2) {
+            over[2] = true; /* its only row */
+            a = 3;
+        }
         if (a < 1 || a > 3)
             return onnx_refuse(o, "it runs over images of the batch");
         over[a] = true;

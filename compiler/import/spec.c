@@ -44,13 +44,22 @@ static void put_extent(StrBuf *out, const int64_t k[2]) {
     sb_printf(out, "%lldx%lld", (long long)k[0], (long long)k[1]);
 }
 
+/* Of a sequence the second alone. */
+static void put_window(StrBuf *out, const ImLayer *l) {
+    if (l->line)
+        sb_printf(out, "%lld", (long long)l->kernel[1]);
+    else
+        put_extent(out, l->kernel);
+}
+
 /* ", stride = 2" or ", stride = 2x1"; nothing when both are `usual`. */
-static void put_pair(StrBuf *out, const char *name, const int64_t v[2], const int64_t usual[2]) {
-    if (v[0] == usual[0] && v[1] == usual[1])
+static void put_pair(StrBuf *out, const ImLayer *l, const char *name, const int64_t v[2],
+                     const int64_t usual[2]) {
+    if ((v[0] == usual[0] || l->line) && v[1] == usual[1])
         return;
     sb_printf(out, ", %s = ", name);
-    if (v[0] == v[1])
-        sb_printf(out, "%lld", (long long)v[0]);
+    if (v[0] == v[1] || l->line)
+        sb_printf(out, "%lld", (long long)v[1]);
     else
         put_extent(out, v);
 }
@@ -65,11 +74,17 @@ static void put_pads(StrBuf *out, const int64_t p[4]) {
                   (long long)p[2], (long long)p[3]);
 }
 
-static void put_pad(StrBuf *out, const int64_t p[4]) {
+static void put_pad(StrBuf *out, const ImLayer *l) {
+    const int64_t *p = l->pad;
     if (!p[0] && !p[1] && !p[2] && !p[3])
         return;
     sb_puts(out, ", pad = ");
-    put_pads(out, p);
+    if (l->line && p[2] == p[3])
+        sb_printf(out, "%lld", (long long)p[2]);
+    else if (l->line)
+        sb_printf(out, "[%lld, %lld]", (long long)p[2], (long long)p[3]);
+    else
+        put_pads(out, p);
 }
 
 static void put_named(StrBuf *out, const char *name, double x) {
@@ -80,12 +95,12 @@ static void put_named(StrBuf *out, const char *name, double x) {
 static void conv_args(StrBuf *out, const ImLayer *l) {
     static const int64_t one[2] = {1, 1}, none[2] = {0, 0};
     sb_printf(out, "(%lld, ", (long long)l->maps);
-    put_extent(out, l->kernel);
-    put_pair(out, "stride", l->stride, one);
-    put_pad(out, l->pad);
+    put_window(out, l);
+    put_pair(out, l, "stride", l->stride, one);
+    put_pad(out, l);
     if (l->op == IM_DECONV)
-        put_pair(out, "output_pad", l->out_pad, none);
-    put_pair(out, "dilation", l->dilation, one);
+        put_pair(out, l, "output_pad", l->out_pad, none);
+    put_pair(out, l, "dilation", l->dilation, one);
     if (l->groups > 1)
         sb_printf(out, ", groups = %lld", (long long)l->groups);
     sb_puts(out, l->bias ? ")" : ", bias = no)");
@@ -104,11 +119,11 @@ static bool rounds_up(const ImNet *net, const ImLayer *l) {
 
 static void pool_args(StrBuf *out, const ImNet *net, const ImLayer *l) {
     sb_putc(out, '(');
-    put_extent(out, l->kernel);
+    put_window(out, l);
     if (l->op == IM_LP_POOL && l->number[0] != 2)
         put_named(out, ", p", l->number[0]);
-    put_pair(out, "stride", l->stride, l->kernel);
-    put_pad(out, l->pad);
+    put_pair(out, l, "stride", l->stride, l->kernel);
+    put_pad(out, l);
     if (l->ceil && rounds_up(net, l))
         sb_puts(out, ", round = ceil");
     else if (l->ragged)
@@ -216,6 +231,10 @@ const char *spec_stage(Im *im, const ImNet *net, const ImLayer *l) {
     case IM_AVGPOOL:
     case IM_LP_POOL:
         pool_args(&out, net, l);
+        break;
+    case IM_LSTM:
+        sb_printf(&out, "(%lld%s%s)", (long long)l->maps, l->all ? ", return = all" : "",
+                  l->reverse ? ", reverse = yes" : "");
         break;
     case IM_LRN:
         lrn_args(&out, l);
@@ -471,7 +490,9 @@ const char *im_spec(Im *im, ImNet *net, const char *stem, const char *file) {
     sb_puts(&out, blocks.length ? blocks.text : ""); /* each ends with an empty line */
     sb_printf(&out, "net %s {\n  input image: f32[%lld", net_name(im, net, stem),
               (long long)input->dim[0]);
-    if (input->rank == 3)
+    if (input->line)
+        sb_printf(&out, ", %lld", (long long)input->dim[2]);
+    else if (input->rank == 3)
         sb_printf(&out, ", %lld, %lld", (long long)input->dim[1], (long long)input->dim[2]);
     sb_puts(&out, "]\n");
     if (score->rank == 1 && score->dim[0] >= 2)
@@ -479,7 +500,7 @@ const char *im_spec(Im *im, ImNet *net, const char *stem, const char *file) {
     sb_putc(&out, '\n');
     sb_puts(&out, body.length ? body.text : "");
     put_ends(im, net, &all, of, &out);
-    if (input->rank == 3)
+    if (input->rank == 3 && !input->line)
         put_data(net, &out);
     sb_puts(&out, "}\n");
     return out.text;

@@ -530,6 +530,65 @@ static bool say_channel_shuffle(Ox *o) {
     return ready(shaped(o, x, 4, (const int64_t[]){0, d[0], d[1], d[2]}, true));
 }
 
+/* ---- lstm ---- */
+/* Rows of gates i, f, c, o in ONNX's order i, o, f, c; in front an axis for its one direction. */
+static const char *gates(Ox *o, const char *rows, const char *order) {
+    return ox_two(o, "Gather", rows, order, false);
+}
+
+static const char *one_direction(Ox *o, const char *rows) {
+    static const int64_t front = 0;
+    return ox_two(o, "Unsqueeze", rows, ox_ints(o, 1, &front), false);
+}
+
+static const char *turned(Ox *o, const char *x, const int64_t perm[3]) {
+    ox_begin(o, "Transpose");
+    ox_arg(o, x);
+    ox_attr_ints(o, "perm", 3, perm);
+    return ox_end(o, false);
+}
+
+static const char *gate_order(Ox *o, int64_t units) {
+    static const int64_t from[4] = {0, 3, 1, 2};
+    int64_t *row = ARENA_ARRAY(o->arena, 4 * units, int64_t);
+    for (int64_t i = 0; i < 4 * units; i++)
+        row[i] = from[i / units] * units + i % units;
+    return ox_ints(o, (int)(4 * units), row);
+}
+
+/* Steps come first there: [L, N, C]; results are [L, 1, N, units], and [1, N, units] of the last. */
+static bool say_lstm(Ox *o) {
+    static const int64_t row = 2, first = 0, second = 1, in[3] = {2, 0, 1}, back[3] = {1, 2, 0};
+    const LstmAttrs *a = o->node->attrs;
+    int64_t units = a->units, w[2] = {4 * units, ox_shape(o, 0)->dim[0]}, r[2] = {4 * units, units};
+    const char *x = ox_two(o, "Squeeze", ox_in(o, 0), ox_ints(o, 1, &row), false);
+    const char *order = gate_order(o, units);
+    x = turned(o, x, in);
+    const char *weight = one_direction(o, gates(o, ox_as(o, 1, 2, w), order));
+    const char *recurrent = one_direction(o, gates(o, ox_as(o, 2, 2, r), order));
+    const char *bias[2] = {gates(o, ox_in(o, 3), order), gates(o, ox_in(o, 4), order)};
+    ox_begin(o, "Concat");
+    ox_arg(o, bias[0]);
+    ox_arg(o, bias[1]);
+    ox_attr_int(o, "axis", 0);
+    const char *biases = one_direction(o, ox_end(o, false));
+    ox_begin(o, "LSTM");
+    ox_label(o);
+    ox_arg(o, x);
+    ox_arg(o, weight);
+    ox_arg(o, recurrent);
+    ox_arg(o, biases);
+    ox_attr_int(o, "hidden_size", units);
+    ox_attr_text(o, "direction", a->reverse ? "reverse" : "forward");
+    if (!a->all)
+        ox_no_output(o);
+    const char *y = ox_end(o, false);
+    y = ox_two(o, "Squeeze", y, ox_ints(o, 1, a->all ? &second : &first), !a->all);
+    if (a->all)
+        ox_two(o, "Unsqueeze", turned(o, y, back), ox_ints(o, 1, &row), true);
+    return true;
+}
+
 const OxSay ox_say[OP_COUNT] = {
     [OP_LOAD_INPUT] = say_load_input,
     [OP_CONV2D] = say_conv,
@@ -589,4 +648,5 @@ const OxSay ox_say[OP_COUNT] = {
     [OP_CHANNEL_SHUFFLE] = say_channel_shuffle,
     [OP_RESHAPE] = say_reshape,
     [OP_RBF] = say_rbf,
+    [OP_LSTM] = say_lstm,
 };

@@ -216,6 +216,15 @@ const char *ox_end(Ox *o, bool last) {
     return name;
 }
 
+void ox_label(Ox *o) {
+    if (o->node->label)
+        put_text(&o->node_text, NODE_NAME, unique(o, &o->nodes, o->node->label));
+}
+
+void ox_no_output(Ox *o) {
+    put_text(&o->node_text, NODE_OUTPUT, "");
+}
+
 const char *ox_one(Ox *o, const char *type, const char *a, bool last) {
     ox_begin(o, type);
     ox_arg(o, a);
@@ -240,10 +249,12 @@ bool ox_same(Ox *o, const char *name) {
 /* ---- the graph ---- */
 /* ValueInfoProto: name 1, type 2 {tensor_type 1 {elem_type 1, shape 2 {dim 1 {value 1, param 2}}}}
  */
-static void put_value(Ox *o, int field, const char *name, const Value *v) {
+static void put_value(Ox *o, int field, const char *name, const Value *v, bool line) {
     StrBuf dims = sb_new(o->arena), tensor = sb_new(o->arena), type = sb_new(o->arena);
     StrBuf info = sb_new(o->arena);
     for (int i = v->batched ? -1 : 0; i < v->shape.rank; i++) {
+        if (line && i == 1) /* its only row */
+            continue;
         StrBuf d = sb_new(o->arena);
         if (i < 0)
             put_text(&d, 2, "N");
@@ -288,12 +299,40 @@ static const char *say(Ox *o, NodeId id) {
     return arena_printf(o->arena, "layer '%s' (%s): %s", label, op_name[o->node->op], o->why);
 }
 
+/* A node of one input beside the graph's own: result = type(from). */
+static void side_node(Ox *o, const char *type, const char *from, bool row, const char *result) {
+    static const int64_t axis = 2;
+    const char *axes = row ? ox_ints(o, 1, &axis) : NULL;
+    StrBuf node = sb_new(o->arena);
+    put_text(&node, NODE_TYPE, type);
+    put_text(&node, NODE_INPUT, from);
+    if (axes)
+        put_text(&node, NODE_INPUT, axes);
+    put_text(&node, NODE_OUTPUT, result);
+    put_text(&node, NODE_NAME, unique(o, &o->nodes, result));
+    put_message(&o->body, GRAPH_NODE, &node);
+}
+
+static void name_starts(Ox *o, const bool *need, const OnnxStart *start) {
+    for (ValueId v = 1; v < o->g->nvalue; v++) {
+        const Value *x = graph_v(o->g, v);
+        if (x->kind != VK_INPUT || !need[v])
+            continue;
+        const char *name = unique(o, &o->taken, start[x->slot].name);
+        bool line = start[x->slot].line;
+        put_value(o, GRAPH_INPUT, name, x, line);
+        o->value[v] = line ? temporary(o) : name;
+        if (line)
+            side_node(o, "Unsqueeze", name, true, o->value[v]);
+    }
+}
+
 /* Outputs have the names that the spec gives them; a value with two names gets the second from a
  * node that copies. */
 static void name_ends(Ox *o, const OnnxEnd *end, int ends, const char **name) {
     for (int i = 0; i < ends; i++) {
         name[i] = unique(o, &o->taken, end[i].name);
-        if (!o->value[end[i].value])
+        if (!o->value[end[i].value] && !end[i].line)
             o->value[end[i].value] = name[i];
     }
 }
@@ -301,20 +340,14 @@ static void name_ends(Ox *o, const OnnxEnd *end, int ends, const char **name) {
 static void put_ends(Ox *o, const OnnxEnd *end, int ends, const char *const *name) {
     for (int i = 0; i < ends; i++) {
         const char *made = o->value[end[i].value];
-        if (made != name[i]) {
-            StrBuf copy = sb_new(o->arena);
-            put_text(&copy, NODE_TYPE, "Identity");
-            put_text(&copy, NODE_INPUT, made);
-            put_text(&copy, NODE_OUTPUT, name[i]);
-            put_text(&copy, NODE_NAME, unique(o, &o->nodes, name[i]));
-            put_message(&o->body, GRAPH_NODE, &copy);
-        }
-        put_value(o, GRAPH_OUTPUT, name[i], graph_v(o->g, end[i].value));
+        if (made != name[i])
+            side_node(o, end[i].line ? "Squeeze" : "Identity", made, end[i].line, name[i]);
+        put_value(o, GRAPH_OUTPUT, name[i], graph_v(o->g, end[i].value), end[i].line);
     }
 }
 
 OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, const OnnxEnd *end,
-                     int ends, const char *const *inputs) {
+                     int ends, const OnnxStart *start) {
     Ox o = {.arena = arena, .g = g, .params = params, .body = sb_new(arena)};
     OnnxGraph r = {.refused = NULL};
     bool *need = ARENA_ARRAY(arena, g->nvalue, bool);
@@ -328,11 +361,7 @@ OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, cons
         need[end[i].value] = true;
     mark(g, need);
     put_text(&o.body, GRAPH_NAME, g->net ? g->net : "net");
-    for (ValueId v = 1; v < g->nvalue; v++)
-        if (graph_v(g, v)->kind == VK_INPUT && need[v]) {
-            o.value[v] = unique(&o, &o.taken, inputs[graph_v(g, v)->slot]);
-            put_value(&o, GRAPH_INPUT, o.value[v], graph_v(g, v));
-        }
+    name_starts(&o, need, start);
     name_ends(&o, end, ends, name);
     for (NodeId id = 1; id < g->nnode && !r.refused; id++) {
         const Node *n = graph_n(g, id);

@@ -7,6 +7,7 @@
  * `refused` says which layer and why.
  *
  * Values: images are [N, C, H, W], vectors [N, C], N symbolic; values without images have no N.
+ * Sequences are [N, C, L] where they come in and go out, images of one row between.
  * Source: onnx.proto; the operator schemas of onnx.ai, operator set 18.
  */
 #ifndef OPS_ONNX_WRITE_H
@@ -38,11 +39,16 @@ typedef struct OnnxGraph {
 typedef struct OnnxEnd { /* an output */
     const char *name;
     ValueId value;
+    bool line; /* a sequence, [N, C, L] outside */
 } OnnxEnd;
+typedef struct OnnxStart { /* an input, by its slot */
+    const char *name;
+    bool line;
+} OnnxStart;
 
 /* g: the forward graph before any pass; end: the declared outputs. */
 OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, const OnnxEnd *end,
-                     int ends, const char *const *inputs);
+                     int ends, const OnnxStart *start);
 
 /* ---- for onnx_ops.c ---- */
 typedef struct Ox {
@@ -79,6 +85,8 @@ void ox_arg(Ox *o, const char *name); /* "": left out */
 void ox_attr_int(Ox *o, const char *name, int64_t x);
 void ox_attr_ints(Ox *o, const char *name, int n, const int64_t *v);
 void ox_attr_float(Ox *o, const char *name, double x);
+void ox_label(Ox *o);     /* the node begun has the layer's name, not the last of several */
+void ox_no_output(Ox *o); /* the next output of the node begun is not wanted */
 void ox_attr_text(Ox *o, const char *name, const char *text);
 const char *ox_end(Ox *o, bool last);
 const char *ox_one(Ox *o, const char *type, const char *a, bool last);

@@ -361,6 +361,120 @@ def _(m, x):
 
 
 
+# ---- sequences: [N, C, L]; of "..TimeFirst" the input is [L, N, C] or [N, L, C] ----
+LINE = (1, 3, 9)
+
+
+def squeezed(m, x, axis, kind="Squeeze"):
+    return (m.node(kind, x, axes=[axis]) if m.opset < 13 else m.node(kind, x, m.ints(axis)))
+
+
+def picked(m, x, index, axis):
+    return m.node("Gather", x, m.init(np.array(index, "i8")), axis=axis)
+
+
+case("Conv1", LINE)(lambda m, x: m.node("Conv", x, m.init(weights(4, 3, 3)), m.init(weights(4)),
+                                        pads=[2, 1], strides=[2], kernel_shape=[3]))
+case("Conv1Same", LINE)(lambda m, x: m.node("Conv", x, m.init(weights(6, 1, 4)), group=3,
+                                            auto_pad="SAME_UPPER"))
+case("Conv1Wide", LINE)(lambda m, x: m.node("Conv", x, m.init(weights(2, 3, 3)), dilations=[2]))
+case("ConvTranspose1", LINE)(lambda m, x: m.node(
+    "ConvTranspose", x, m.init(weights(3, 2, 3)), strides=[2], pads=[1, 0], output_padding=[1]))
+case("MaxPool1", LINE)(lambda m, x: m.node("MaxPool", x, kernel_shape=[3], strides=[2], pads=[1, 1]))
+case("AveragePool1", LINE)(lambda m, x: m.node("AveragePool", m.node("Relu", x), kernel_shape=[2],
+                                               strides=[1]))
+case("Pools1", LINE)(lambda m, x: m.node("Concat", m.node("GlobalMaxPool", x),
+                                         m.node("GlobalAveragePool", x), axis=1))
+case("Norm1", LINE)(lambda m, x: m.node("BatchNormalization", x, m.init(weights(3)),
+                                        m.init(weights(3, seed=1)), m.init(weights(3, seed=2)),
+                                        m.init(weights(3, seed=3) + 1)))
+case("Bias1", LINE)(lambda m, x: m.node("Add", m.node("Mul", x, m.init(weights(1, 3, 1))),
+                                        m.init(weights(3, 1, seed=1))))
+case("Join1", LINE)(lambda m, x: m.node("Concat", x, m.node("Add", x, m.node("Relu", x)), axis=-2))
+case("Softmax1", LINE, least=13)(lambda m, x: m.node("Softmax", x, axis=1))
+case("Slice1", LINE, least=10)(lambda m, x: m.node("Slice", x, m.ints(2), m.ints(7), m.ints(-1),
+                                                   m.ints(2)))
+case("Mean1", LINE, most=17)(lambda m, x: m.node("ReduceMean", x, axes=[2], keepdims=0))
+case("Max1", LINE, most=17)(lambda m, x: m.node("ReduceMax", x, axes=[-1], keepdims=1))
+case("Flatten1", LINE)(lambda m, x: m.node("Gemm", m.node("Flatten", x), m.init(weights(27, 2)),
+                                            m.init(weights(2))))
+case("Reshape1", LINE)(lambda m, x: m.node("Reshape", m.node("Tanh", x), m.ints(1, -1)))
+case("RowOfImage", LINE)(lambda m, x: squeezed(m, m.node(
+    "Conv", squeezed(m, x, 2, "Unsqueeze"), m.init(weights(4, 3, 1, 3)), pads=[0, 1, 0, 1]), 2))
+case("ImageOfLine", LINE)(lambda m, x: m.node("Conv", squeezed(m, x, 1, "Unsqueeze"),
+                                              m.init(weights(2, 1, 2, 2))))
+case("Turned1", LINE)(lambda m, x: m.node("Transpose", m.node("Relu", m.node(
+    "Transpose", x, perm=[0, 2, 1])), perm=[0, 2, 1]))
+
+
+def lstm(m, x, units, inputs, bias=True, outputs=("h", ""), **attributes):
+    dirs = 2 if attributes.get("direction") == "bidirectional" else 1
+    n = f"r{len(m.nodes)}"
+    b = m.init(weights(dirs, 8 * units, seed=3)) if bias else ""
+    zero = m.init(np.zeros((dirs, 1, units), "f4"))
+    names = [n + k if k else "" for k in outputs]
+    m.node("LSTM", x, m.init(weights(dirs, 4 * units, inputs)),
+           m.init(weights(dirs, 4 * units, units, seed=1)), b, *(["", zero, zero] if bias else []),
+           outputs=names, hidden_size=units, **attributes)
+    return names[0] if names[0] else names[1]
+
+
+def steps_first(m, x):
+    return m.node("Transpose", x, perm=[2, 0, 1])
+
+
+case("Lstm", LINE)(lambda m, x: m.node("Transpose", squeezed(
+    m, lstm(m, steps_first(m, x), 5, 3), 1), perm=[1, 2, 0]))
+case("LstmLast", LINE)(lambda m, x: squeezed(m, lstm(
+    m, steps_first(m, x), 4, 3, outputs=("", "c")), 0))
+case("LstmReverse", LINE)(lambda m, x: m.node("Transpose", squeezed(m, lstm(
+    m, steps_first(m, x), 4, 3, bias=False, direction="reverse"), 1), perm=[1, 2, 0]))
+case("LstmReverseLast", LINE)(lambda m, x: squeezed(m, lstm(
+    m, steps_first(m, x), 4, 3, outputs=("", "c"), direction="reverse"), 0))
+
+
+@case("LstmBoth", LINE)
+def _(m, x):
+    y = lstm(m, steps_first(m, x), 4, 3, direction="bidirectional")
+    y = m.node("Reshape", m.node("Transpose", y, perm=[0, 2, 1, 3]), m.ints(0, 0, -1))
+    return m.node("Transpose", y, perm=[1, 2, 0])
+
+
+@case("LstmBothLast", LINE)
+def _(m, x):
+    h = lstm(m, steps_first(m, x), 4, 3, outputs=("", "c"), direction="bidirectional")
+    return m.node("Concat", picked(m, h, -2, 0), picked(m, h, 1, 0), axis=1)
+
+
+@case("LstmBothJoined", LINE)
+def _(m, x):
+    h = lstm(m, steps_first(m, x), 4, 3, outputs=("", "c"), direction="bidirectional")
+    return m.node("Reshape", m.node("Transpose", h, perm=[1, 0, 2]), m.ints(1, 8))
+
+
+@case("LstmTimeFirst", (9, 1, 3))
+def _(m, x):  # two layers, and a step of the second
+    y = squeezed(m, lstm(m, x, 5, 3), 1)
+    return picked(m, squeezed(m, lstm(m, y, 4, 5), 1), -1, 0)
+
+
+@case("TagsTimeFirst", (1, 9, 3), least=13)
+def _(m, x):  # batch first, a dense layer of every step
+    y = squeezed(m, lstm(m, m.node("Transpose", x, perm=[1, 0, 2]), 5, 3), 1)
+    y = m.node("MatMul", m.node("Transpose", y, perm=[1, 0, 2]), m.init(weights(5, 4)))
+    y = m.node("Softmax", m.node("Add", y, m.init(weights(4))), axis=-1)
+    return m.node("Transpose", y, perm=[0, 2, 1])
+
+
+@case("LstmTwiceTimeFirst", (1, 9, 3))
+def _(m, x):  # all steps and the last one of the same layer
+    x = m.node("Transpose", x, perm=[1, 0, 2])
+    names = lstm(m, x, 4, 3, outputs=("h", "c")), m.nodes[-1].output[1]
+    h = m.node("Slice", squeezed(m, names[0], 1), m.ints(0), m.ints(1), m.ints(0)) \
+        if m.opset >= 10 else m.node("Slice", squeezed(m, names[0], 1), starts=[0], ends=[1], axes=[0])
+    return m.node("Add", squeezed(m, h, 0), squeezed(m, names[1], 0))
+
+
 # ---- refused ----
 def refused(kind, opset=17, shape=(1, 3, 6, 5), **attributes):
     """The last node, of this kind, has no counterpart in the language."""
@@ -419,6 +533,14 @@ refused("Resize")(lambda m, x: resized(m, x, [1, 1, 2, 2], mode="linear",
 refused("Resize")(lambda m, x: resized(m, x, sizes=[1, 3, 4, 3], mode="nearest"))
 refused("Resize")(lambda m, x: resized(m, x, [1, 2, 2, 2], mode="nearest"))
 refused("Gelu", opset=20)(lambda m, x: m.node("Gelu", x))
+refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 3, clip=1.0))
+refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 3, direction="sideways"))
+refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 4))
+refused("LSTM", shape=(1, 3, 6, 5))(lambda m, x: lstm(m, x, 2, 3))
+refused("Conv", shape=LINE)(lambda m, x: m.node("Conv", m.node("Transpose", x, perm=[0, 2, 1]),
+                                                m.init(weights(2, 9, 1))))
+refused("Squeeze", shape=LINE)(lambda m, x: m.node("Squeeze", x, m.ints(1)))
+refused("Reshape", shape=LINE)(lambda m, x: m.node("Reshape", x, m.ints(1, 9, 3)))
 
 (here / "operators.bin").write_bytes(b"".join(records))
 print(f"{len(records)} models, {len(set(names))} kinds, {sum(map(len, records))} bytes, "

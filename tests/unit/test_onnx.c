@@ -175,10 +175,11 @@ static char *initializers(const OnnxGraph *x, double *const *param, size_t *size
 /* Writes the network as an ONNX file; false: it cannot be said. */
 static bool export_model(Arena *arena, const Model *m, double *const *param, const char *path) {
     const ModelGraph *g = &m->mode[MODEL_FORWARD];
-    const char *const inputs[] = {m->input[0].name};
+    const OnnxStart inputs[] = {{m->input[0].name, m->input[0].line}};
     OnnxEnd end[OUTPUTS_MAX];
     for (int i = 0; i < m->noutputs; i++)
-        end[i] = (OnnxEnd){i ? m->output[i].name : "y", m->output[i].value[MODEL_FORWARD]};
+        end[i] = (OnnxEnd){i ? m->output[i].name : "y", m->output[i].value[MODEL_FORWARD],
+                           m->output[i].shape.rank == 2};
     OnnxGraph x = onnx_graph(arena, g->graph, &m->params, end, m->noutputs, inputs);
     if (x.refused) {
         printf("\n  %s", x.refused);
@@ -246,6 +247,8 @@ static void run_model(Arena *arena, const Record *r, const char *model, const ch
         int64_t at = i; /* of pictures whose maps come last: [height, width, maps] */
         if (strcmp(r->name, "TransposeInput") == 0)
             at = i % (d[1] * d[2]) * d[0] + i / (d[1] * d[2]);
+        if (strstr(r->name, "TimeFirst")) /* of sequences: [steps, channels] */
+            at = i % d[2] * d[0] + i / d[2];
         x[i] = ((double)(37 * at % 64) - 31.5) / 16;
     }
     RefRun run = {
