@@ -380,6 +380,7 @@ static const rt_technique *const techniques[] = {
     &rt_technique_fool,
     &rt_technique_fgsm,
     &rt_technique_pgd,
+    &rt_technique_cue,
     &rt_technique_texture,
     &rt_technique_style,
     &rt_technique_all,

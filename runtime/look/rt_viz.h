@@ -50,7 +50,7 @@ extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_se
     rt_technique_integrated, rt_technique_gradxinput, rt_technique_gradcam, rt_technique_occlude,
     rt_technique_maximize, rt_technique_fool, rt_technique_fgsm, rt_technique_pgd,
     rt_technique_style, rt_technique_texture;
-extern const rt_technique rt_technique_invert, rt_technique_dream;
+extern const rt_technique rt_technique_invert, rt_technique_dream, rt_technique_cue;
 
 /* The table of techniques: one by its verb (NULL: none), the verbs, the options of one (the common
  * ones first; returns how many). */

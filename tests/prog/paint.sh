@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # paint.sh: pictures by optimisation with NAME-viz: misleading ones (fool, fgsm, pgd), inverted
 # layers (invert), dreams (dream), maximize by
-# other presets.  Figures that are
+# other presets, shape against texture (cue).  Figures that are
 # known exactly, and the same bytes for any number of threads.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
@@ -46,6 +46,15 @@ hold "both classes are the same picture: one answer of two is wrong at every eps
 hold "confidence at eps 0 is softmax(4.8)" near "$(cell l/fgsm.csv 0 5)" 99.1837 1e-3
 hold "the picture is written as numbers" [ "$(stat -c %s l/fgsm-0.npy)" = 192 ]
 run 0 -- ./linear-viz fool --class=1 --rate=1 --out=l # black has margin 0 and keeps its class
+mkdir cues && for f in 0-1 b-a1 1-1; do cp grey/a/flat.pgm cues/$f.pgm; done
+run 0 'shape 1, texture 1, neither 0: shape bias 50.0 %' -- ./linear-viz cue cues --out=l
+hold "probabilities of both cues" awk -F, '
+    NR > 1 { p = $1 ~ /^0-1/ ? $4 : $1 ~ /^b-a1/ ? $5 : 1 - $4; n += p > 0.99183 && p < 0.99185 }
+    END { exit n != 3 }' l/cue.csv
+mkdir odd && cp grey/a/flat.pgm odd/flat.pgm
+run 2 'not called SHAPE-TEXTURE' -- ./linear-viz cue odd --out=l
+mv odd/flat.pgm odd/cat-b.pgm
+run 2 "no class is called 'cat'" -- ./linear-viz cue odd --out=l
 run 2 'share of the pixel range' '0.0314 is 8 of 255' -- ./linear-viz fgsm --eps=8
 run 2 'no class 2' -- ./linear-viz fool --class=2
 
