@@ -1,12 +1,42 @@
 #!/usr/bin/env bash
-# compare.sh: the verbs of NAME-viz that compare pictures, epochs or models: correspondence,
-# invariance, evolution, diagnose: cases known exactly, the same bytes for any threads, refusals.
+# compare.sh: the verbs of NAME-viz that compare pictures, epochs or models (correspondence, invariance,
+# evolution, diagnose) and occlusion of a linear score: cases known exactly, the same bytes for any
+# threads, refusals.
 # shellcheck source=tests/prog/common.inc
 . "$(dirname "$0")/common.inc"
 
 run 0 -- netc build -q "$src/specs/lenet.net" -o .
 run 0 -- ./lenet train -q --data=digits:1200:1 --epochs=1
 data=--data=digits:1200:1
+
+# --- occlusion of a linear score: what it loses is w times what the square hides ---
+cat >linear.net <<'N'
+net Linear {
+  input image: f32[1, 9, 9]
+  input kind: class[2]
+  f: dense(2, init = fill(1))
+  output prob = softmax(f)
+  loss ce: cross_entropy(f, kind)
+  data { train = folder("pics"); test = folder("pics"); pixels = range(0, 255) }
+  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1; seed = 1 }
+}
+N
+mkdir -p pics/a pics/b
+pgm pics/a/noise.pgm 9 5
+pgm pics/b/noise.pgm 9 6
+run 0 -- netc build -q linear.net
+run 0 -- ./linear train -q --lr=0 --steps=1 --out=lin
+run 0 -- ./linear-viz occlude --weights=lin/last.safetensors --layer=f --side=3 --stride=1 --out=lin pics/a/noise.pgm
+hold "every anchor, at the borders too" awk -F, '
+    FNR == NR { p[n++] = $1; all += $1; next }
+    FNR > 1 {
+        hidden = 0
+        for (y = $1 - 1; y <= $1 + 1; y++) for (x = $2 - 1; x <= $2 + 1; x++)
+            if (y >= 0 && y < 9 && x >= 0 && x < 9) hidden += p[y * 9 + x]
+        if ($3 != all - hidden) { print $0, all, hidden; exit bad = 1 }
+        rows++
+    }
+    END { exit bad || n != 81 || rows != 81 }' <(tail -n +4 pics/a/noise.pgm | tr -s ' ' '\n' | sed '/^$/d; s/\..*//') lin/occlusion-0.csv
 
 # --- correspondence, invariance ---
 for i in 0 1 2; do
