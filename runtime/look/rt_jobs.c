@@ -21,6 +21,7 @@
 static const rt_job everything[] = {
     JOB("filters", "filters"),
     JOB("activations", "activations"),
+    JOB("field", "field"),
     JOB("deconv", "deconv", "--limit=10000"),
     JOB("occlude", "occlude"),
     JOB("saliency", "saliency"),
@@ -31,7 +32,8 @@ static const rt_job everything[] = {
     JOB("lrp", "lrp"),
     JOB("gradcam", "gradcam"),
     JOB("maximize", "maximize", "--steps=200"),
-    JOB("embed", "embed"),
+    JOB("invert", "invert"),
+    JOB("embed", "embed", "--limit=300"),
     JOB("errors", "errors", "--limit=10000"),
 };
 
@@ -171,8 +173,8 @@ int rt_jobs_run(rt_viz *v, rt_done *done, rt_error *err) {
             continue;
         }
         rt_job one = job[i];
-        if (!own && v->limit > 0)
-            one.nargs = 1;
+        if (!own && v->limit > 0 && strncmp(one.arg[one.nargs - 1], "--limit=", 8) == 0)
+            one.nargs--;
         rt_job_run(v, &one, &done[i]);
         const rt_error *e = &done[i].error;
         if (e->code == NETRT_EUSAGE) {

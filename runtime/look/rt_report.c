@@ -162,6 +162,13 @@ static const char *const intro[][2] = {
                    "2017)."},
     {"gradcam", "Maps of the last convolution, weighted by what the class gains from them (Selvaraju et "
                 "al., 2017)."},
+    {"field", "What part of the image a unit of each layer can see."},
+    {"lrp", "The score handed back layer by layer to the pixels that it came from (Bach et al., 2015)."},
+    {"invert", "An image whose values in a layer are those of the given one (Mahendran and Vedaldi, "
+               "2015): what the layer has kept of it."},
+    {"embed", "The test images placed by their values in one layer: neighbours there are neighbours "
+              "here (van der Maaten and Hinton, 2008)."},
+    {"errors", "The test images whose true class got the least."},
     {"maximize", "Images that excite each class most, found by climbing from noise (Yosinski et al., "
                  "2015)."},
 };
@@ -179,7 +186,7 @@ static const char *heading_of(const rt_done *d, char *room, size_t size) {
         {"smoothgrad", "SmoothGrad"}, {"integrated", "Integrated gradients"},
         {"gradxinput", "Gradient times input"}, {"gradcam", "Grad-CAM"},
         {"lrp", "Layer-wise relevance"}, {"maximize", "Best images"}, {"embed", "A layer's space"},
-        {"errors", "Worst errors"},
+        {"errors", "Worst errors"}, {"field", "Receptive fields"}, {"invert", "What a layer remembers"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i][0], d->job.name) == 0 && strcmp(d->job.name, d->job.arg[0]) == 0)

@@ -153,7 +153,7 @@ hold "centres: pixel (1, 1)" [ "$(cat centre.txt)" = '0 0 0 0 396 0 0 0 0' ]
 run 2 'no max pooling' -- ./known-net-viz deconv --switches=centre --weights=known/last.safetensors
 
 # --- the page ---
-run 0 -- ./lenet-viz report "$data" --out=page
+run 0 -- ./lenet-viz report "$data" --limit=90 --out=page
 run 0 -- ./known-net-viz report --weights=known/last.safetensors --out=page2
 links() { # every link of the page is a place in it, or a file beside it
     local page=$1 link
