@@ -1,10 +1,9 @@
 /* test_rt_data.c: every kind of data source, what its errors say, damaged and truncated files; the
  * real MNIST, Fashion-MNIST and CIFAR files where NETC_DATA_DIR names them. */
-#include "rt_files.h"
+#include "rt_sources.h"
 
 #include <zlib.h>
 
-#include "rt_data.h"
 #include "rt_digits.h"
 
 /* --- making files --------------------------------------------------------------------------------
@@ -35,30 +34,6 @@ static void put_pgm(const char *name, unsigned char value) {
     put_file(name, bytes, (size_t)n + 2);
 }
 
-static rt_dataset *open_ok(const char *uri, const char *split) {
-    rt_dataset *ds = NULL;
-    rt_error e = {0};
-    int code = rt_data_open(uri, split, &ds, &e);
-    if (code != 0)
-        printf("%s %s: %s\n", uri, split, e.text);
-    CU_ASSERT_EQUAL_FATAL(code, 0);
-    return ds;
-}
-
-/* Opens what must fail, with this code and these words in the text. */
-static void refuses(const char *uri, const char *split, int code, const char *word,
-                    const char *word2) {
-    rt_dataset *ds = (rt_dataset *)files_dir;
-    rt_error e = {0};
-    size_t live = rt_alloc_live();
-    CU_ASSERT_EQUAL(rt_data_open(uri, split, &ds, &e), code);
-    CU_ASSERT_PTR_NULL(ds);
-    if (!strstr(e.text, word) || !strstr(e.text, word2))
-        printf("%s: expected '%s' and '%s' in: %s\n", uri, word, word2, e.text);
-    CU_ASSERT(strstr(e.text, word) && strstr(e.text, word2));
-    CU_ASSERT_EQUAL(rt_alloc_live(), live);
-}
-
 /* --- tests ---------------------------------------------------------------------------------------
  */
 
@@ -84,12 +59,12 @@ static void drawn_digits(void) {
     rt_data_close(ds);
     rt_data_close(test);
     rt_data_close(NULL);
-    refuses("digits:", "train", NETRT_EUSAGE, "digits:COUNT", "");
-    refuses("digits:0", "train", NETRT_EUSAGE, "digits:0", "");
-    refuses("digits:-5", "train", NETRT_EUSAGE, "help", "");
-    refuses("digits:10:x", "train", NETRT_EUSAGE, "help", "");
-    refuses("digits:99999999999999999999", "train", NETRT_EUSAGE, "help", "");
-    refuses("digits:10", "half", NETRT_EUSAGE, "half", "train");
+    refuses_both("digits:", "train", NETRT_EUSAGE, "digits:COUNT", "");
+    refuses_both("digits:0", "train", NETRT_EUSAGE, "digits:0", "");
+    refuses_both("digits:-5", "train", NETRT_EUSAGE, "help", "");
+    refuses_both("digits:10:x", "train", NETRT_EUSAGE, "help", "");
+    refuses_both("digits:99999999999999999999", "train", NETRT_EUSAGE, "help", "");
+    refuses_both("digits:10", "half", NETRT_EUSAGE, "half", "train");
 }
 
 static void mnist_layout(void) {
@@ -116,7 +91,7 @@ static void mnist_layout(void) {
     ds = open_ok(in_dir("mnist/t10k-images.idx3-ubyte"), "any"); /* labels found beside it */
     CU_ASSERT(rt_data_count(ds) == 3 && rt_data_label(ds, 2) == 2);
     rt_data_close(ds);
-    refuses(in_dir("mnist/t10k-images.idx3-ubyte"), "test", NETRT_EDATA, "no separate test", "");
+    refuses_both(in_dir("mnist/t10k-images.idx3-ubyte"), "test", NETRT_EDATA, "no separate test", "");
     ds = open_ok(put_file("lonely", buf, make_idx(buf, 4, 2, 2)), "any");
     CU_ASSERT(rt_data_classes(ds) == 0 && rt_data_label(ds, 0) == -1);
     rt_data_close(ds);
@@ -128,32 +103,32 @@ static void mnist_errors(void) {
     char dir[600];
     strcpy(dir, in_dir("bad"));
     put_file("bad/train-images-idx3-ubyte", buf, make_idx(buf, 20, 5, 6));
-    refuses(dir, "train", NETRT_EDATA, "labels", "train-labels-idx1-ubyte");
-    refuses(dir, "test", NETRT_EDATA, "no test pictures", "t10k-images");
+    refuses_both(dir, "train", NETRT_EDATA, "labels", "train-labels-idx1-ubyte");
+    refuses_both(dir, "test", NETRT_EDATA, "no test pictures", "t10k-images");
     put_file("bad/train-labels-idx1-ubyte", buf, make_idx(buf, 19, 0, 0));
-    refuses(dir, "train", NETRT_EDATA, "19 labels", "20 pictures");
+    refuses_both(dir, "train", NETRT_EDATA, "19 labels", "20 pictures");
     put_file("bad/train-labels-idx1-ubyte", buf, make_idx(buf, 20, 5, 6));
-    refuses(dir, "train", NETRT_EDATA, "no labels", "");
+    refuses_both(dir, "train", NETRT_EDATA, "no labels", "");
     put_file("bad/train-labels-idx1-ubyte", buf, make_idx(buf, 20, 0, 0));
     put_file("bad/train-images-idx3-ubyte", buf, make_idx(buf, 20, 0, 0));
-    refuses(dir, "train", NETRT_EDATA, "not pictures", "");
+    refuses_both(dir, "train", NETRT_EDATA, "not pictures", "");
     size_t n = make_idx(buf, 20, 5, 6);
     put_file("bad/train-images-idx3-ubyte", buf, n + 1);
-    refuses(dir, "train", NETRT_EDATA, "more data", "");
+    refuses_both(dir, "train", NETRT_EDATA, "more data", "");
     buf[4] = 0x7F; /* two billion pictures */
     put_file("bad/train-images-idx3-ubyte", buf, n);
-    refuses(dir, "train", NETRT_EDATA, "promises", "train-images");
+    refuses_both(dir, "train", NETRT_EDATA, "promises", "train-images");
     put_gzip("bad/train-images-idx3-ubyte", buf, n);
-    refuses(dir, "train", NETRT_EDATA, "promises", "gzip");
+    refuses_both(dir, "train", NETRT_EDATA, "promises", "gzip");
     memset(buf + 4, 0xFF, 12);
     put_file("bad/train-images-idx3-ubyte", buf, n);
-    refuses(dir, "train", NETRT_EDATA, "65535", "");
+    refuses_both(dir, "train", NETRT_EDATA, "65535", "");
     memset(buf + 4, 0, 4);
     put_file("bad/train-images-idx3-ubyte", buf, n);
-    refuses(dir, "train", NETRT_EDATA, "no pictures", "");
+    refuses_both(dir, "train", NETRT_EDATA, "no pictures", "");
     put_file("bad/train-images-idx3-ubyte", "<html>", 6);
-    refuses(dir, "train", NETRT_EDATA, "3c 68 74 6d", "00 00 08 03");
-    refuses(in_dir("nothing"), "train", NETRT_EIO, "nothing", "No such file");
+    refuses_both(dir, "train", NETRT_EDATA, "3c 68 74 6d", "00 00 08 03");
+    refuses_both(in_dir("nothing"), "train", NETRT_EIO, "nothing", "No such file");
 }
 
 static void damaged_idx(void) {
@@ -223,13 +198,13 @@ static void class_folders(void) {
     CU_ASSERT(strstr(e.text, "broken.png") != NULL);
     rt_image_free(&img);
     rt_data_close(ds);
-    refuses(in_dir("pets"), "test", NETRT_EDATA, "no separate test part", "pets/test/<class>");
+    refuses_both(in_dir("pets"), "test", NETRT_EDATA, "no separate test part", "pets/test/<class>");
     ds = open_ok(in_dir("pets/dog"), "any"); /* a flat folder */
     CU_ASSERT(rt_data_count(ds) == 3 && rt_data_classes(ds) == 0 && rt_data_label(ds, 0) == -1);
     rt_data_close(ds);
-    refuses(in_dir("pets/dog"), "train", NETRT_EDATA, "no class folders", "found 3 pictures");
+    refuses_both(in_dir("pets/dog"), "train", NETRT_EDATA, "no class folders", "found 3 pictures");
     make_dir("pets/fish");
-    refuses(in_dir("pets"), "train", NETRT_EDATA, "fish", "no pictures");
+    refuses_both(in_dir("pets"), "train", NETRT_EDATA, "fish", "no pictures");
 }
 
 static void split_folders(void) {
@@ -247,7 +222,7 @@ static void split_folders(void) {
     rt_data_close(ds);
     rt_data_close(val);
     make_dir("s/val/z");
-    refuses(in_dir("s"), "test", NETRT_EDATA, "s/val/z", "no class of that name");
+    refuses_both(in_dir("s"), "test", NETRT_EDATA, "s/val/z", "no class of that name");
     make_dir("t"); /* a class called train beside bus is a class */
     make_dir("t/train");
     make_dir("t/bus");
@@ -256,8 +231,8 @@ static void split_folders(void) {
     ds = open_ok(in_dir("t"), "train");
     CU_ASSERT(rt_data_classes(ds) == 2 && rt_data_count(ds) == 2);
     rt_data_close(ds);
-    refuses(make_dir("hollow"), "any", NETRT_EDATA, "no pictures", "PNG");
-    refuses(in_dir("hollow"), "train", NETRT_EDATA, "no class folders", "hollow/<class>");
+    refuses_both(make_dir("hollow"), "any", NETRT_EDATA, "no pictures", "PNG");
+    refuses_both(in_dir("hollow"), "train", NETRT_EDATA, "no class folders", "hollow/<class>");
 }
 
 static void hostile_names(void) {
@@ -284,8 +259,8 @@ static void single_pictures(void) {
     CU_ASSERT_EQUAL(img.data[1], 200);
     rt_image_free(&img);
     rt_data_close(ds);
-    refuses(put_file("text", "hello world", 11), "any", NETRT_EDATA, "no picture", "PNG");
-    refuses("/dev/null", "any", NETRT_EIO, "neither", "");
+    refuses_both(put_file("text", "hello world", 11), "any", NETRT_EDATA, "no picture", "PNG");
+    refuses_both("/dev/null", "any", NETRT_EIO, "neither", "");
 }
 
 static void cifar_batches(void) {
@@ -306,12 +281,12 @@ static void cifar_batches(void) {
     CU_ASSERT(img.channels == 3 && img.data[3 * 5 + 1] == batch[1 + 1024 + 5]);
     rt_image_free(&img);
     rt_data_close(ds);
-    refuses(in_dir("cifar"), "test", NETRT_EDATA, "no test_batch.bin", "");
+    refuses_both(in_dir("cifar"), "test", NETRT_EDATA, "no test_batch.bin", "");
     put_file("cifar/data_batch_2.bin", batch, 3072);
-    refuses(in_dir("cifar"), "train", NETRT_EDATA, "data_batch_2", "3073");
+    refuses_both(in_dir("cifar"), "train", NETRT_EDATA, "data_batch_2", "3073");
     batch[0] = 10;
     put_file("cifar/data_batch_2.bin", batch, 3073);
-    refuses(in_dir("cifar"), "train", NETRT_EDATA, "label 10", "");
+    refuses_both(in_dir("cifar"), "train", NETRT_EDATA, "label 10", "");
 }
 
 static void no_memory_no_leak(void) {

@@ -4,30 +4,10 @@
 #include <png.h>
 #include <string.h>
 
-#include "rt_files.h"
+#include "rt_sources.h"
 #include "rt_toy.h"
 
 #include "rt_feed.h"
-
-static rt_dataset *open_ok(const char *uri, const char *split) {
-    rt_dataset *ds = NULL;
-    rt_error err = {0};
-    if (rt_data_open(uri, split, &ds, &err))
-        printf("%s: %s\n", uri, err.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(ds);
-    return ds;
-}
-
-static void refuses(const char *uri, const char *split, int code, const char *text) {
-    rt_dataset *ds = NULL;
-    rt_error err = {0};
-    CU_ASSERT_EQUAL(rt_data_open(uri, split, &ds, &err), code);
-    if (!strstr(err.text, text))
-        printf("%s: '%s' lacks '%s'\n", uri, err.text, text);
-    CU_ASSERT(strstr(err.text, text) != NULL);
-    CU_ASSERT_PTR_NULL(ds);
-    rt_data_close(ds);
-}
 
 static const char *uri_of(const char *kind, const char *dir, const char *keys) {
     static char uri[700];

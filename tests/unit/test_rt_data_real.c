@@ -1,33 +1,9 @@
 /* test_rt_data_real.c: sources of real numbers and of lists: npy, npz, CSV, .ts, WAV, letters; what
  * is wrong with a row is said once, and no damaged file does more than fail. */
-#include "rt_files.h"
+#include "rt_sources.h"
 
 #include <math.h>
 #include <zlib.h>
-
-#include "rt_data.h"
-
-static rt_dataset *open_ok(const char *uri, const char *split) {
-    rt_dataset *ds = NULL;
-    rt_error e = {0};
-    if (rt_data_open(uri, split, &ds, &e) != 0)
-        printf("%s %s: %s\n", uri, split, e.text);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(ds);
-    return ds;
-}
-
-static void refuses(const char *uri, const char *split, int code, const char *word) {
-    rt_dataset *ds;
-    rt_error e = {0};
-    size_t live = rt_alloc_live();
-    CU_ASSERT_EQUAL(rt_data_open(uri, split, &ds, &e), code);
-    if (!strstr(e.text, word))
-        printf("%s: expected '%s' in: %s\n", uri, word, e.text);
-    CU_ASSERT(strstr(e.text, word) != NULL);
-    CU_ASSERT_PTR_NULL(ds);
-    rt_data_close(ds);
-    CU_ASSERT_EQUAL(rt_alloc_live(), live);
-}
 
 static const char *put_text(const char *name, const char *text) {
     return put_file(name, text, strlen(text));
