@@ -168,6 +168,14 @@ static int64_t record(Features *f, rt_feed *feed, int64_t n, rt_error *err) {
     return err->code ? -1 : good;
 }
 
+/* The same with the batch that begins at sample `at` of a part's first `total`. */
+static int64_t record_from(Features *f, int part, int64_t at, int64_t total, rt_error *err) {
+    int64_t n = total - at < f->batch ? total - at : f->batch;
+    for (int64_t i = 0; i < n; i++)
+        f->want[i] = at + i;
+    return record(f, &f->feed[part], n, err);
+}
+
 typedef struct Sums {
     Layer *l;
     int64_t n;
@@ -204,10 +212,7 @@ static int first_pass(Features *f, rt_error *err) {
     int64_t total = rt_data_count(f->ds[0]);
     total = f->limit > 0 && f->limit < total ? f->limit : total;
     for (int64_t at = 0; at < total; at += f->batch) {
-        int64_t n = total - at < f->batch ? total - at : f->batch;
-        for (int64_t i = 0; i < n; i++)
-            f->want[i] = at + i;
-        n = record(f, &f->feed[0], n, err);
+        int64_t n = record_from(f, 0, at, total, err);
         if (n < 0)
             return err->code;
         for (int i = 0; i < f->layers; i++) {
@@ -311,10 +316,7 @@ static int train_heads(Features *f, rt_error *err) {
 static int test_heads(Features *f, rt_error *err) {
     int64_t total = rt_data_count(f->ds[1]);
     for (int64_t at = 0; at < total; at += f->batch) {
-        int64_t n = total - at < f->batch ? total - at : f->batch;
-        for (int64_t i = 0; i < n; i++)
-            f->want[i] = at + i;
-        n = record(f, &f->feed[1], n, err);
+        int64_t n = record_from(f, 1, at, total, err);
         if (n < 0)
             return err->code;
         f->tested += n;

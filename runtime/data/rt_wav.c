@@ -421,11 +421,11 @@ static int number(rt_dataset *ds, struct wav *x, const char *dir, const rt_datas
                : err->code;
 }
 
-static int fill(rt_dataset *ds, const char *dir, const char *uri, const rt_dataset *known,
-                rt_error *err) {
+/* A source of recordings, none yet; NULL: no memory. */
+static struct wav *become_sound(rt_dataset *ds, rt_error *err) {
     struct wav *x = new_wav(err);
     if (!x)
-        return err->code;
+        return NULL;
     ds->state = x;
     ds->ops = &wav_ops;
     ds->real = &wav_real;
@@ -433,6 +433,14 @@ static int fill(rt_dataset *ds, const char *dir, const char *uri, const rt_datas
     ds->channels = 1; /* until a net says otherwise */
     ds->height = BAND_ROWS;
     ds->width = FRAMES;
+    return x;
+}
+
+static int fill(rt_dataset *ds, const char *dir, const char *uri, const rt_dataset *known,
+                rt_error *err) {
+    struct wav *x = become_sound(ds, err);
+    if (!x)
+        return err->code;
     if (list(x, dir, NULL, 1, err) == NETRT_OK && read_keys(x, uri, err) == NETRT_OK) {
         ds->count = x->n;
         if (x->n > 0)
@@ -502,16 +510,9 @@ int rt_wav_sniff(const char *path) {
 }
 
 int rt_wav_open_file(rt_dataset *ds, const char *path, const char *uri, rt_error *err) {
-    struct wav *x = new_wav(err);
+    struct wav *x = become_sound(ds, err);
     if (!x)
         return err->code;
-    ds->state = x;
-    ds->ops = &wav_ops;
-    ds->real = &wav_real;
-    ds->outside = (float)log(1e-6);
-    ds->channels = 1;
-    ds->height = BAND_ROWS;
-    ds->width = FRAMES;
     char *file = rt_strdup(path, err);
     if (add(x, file, NULL, err) == NETRT_OK && read_keys(x, uri, err) == NETRT_OK)
         ds->count = 1;
