@@ -10,19 +10,6 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define S1(c)                                                                                      \
-    {                                                                                              \
-        1, {                                                                                       \
-            c                                                                                      \
-        }                                                                                          \
-    }
-#define S3(c, h, w)                                                                                \
-    {                                                                                              \
-        3, {                                                                                       \
-            c, h, w                                                                                \
-        }                                                                                          \
-    }
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 static int64_t dim(const RefTensor *t, int d) {
     return d < t->shape.rank ? t->shape.dim[d] : 1;

@@ -13,9 +13,6 @@
 #include "ref_params.h"
 #include "ref_window.h"
 
-#define S0 {0, {0}}
-#define S1(c) {1, {c}}
-#define S3(c, h, w) {3, {c, h, w}}
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 /* ---- convolution ---- */

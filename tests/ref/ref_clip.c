@@ -11,7 +11,6 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 void ref_see(RefTensor *t, int op) {

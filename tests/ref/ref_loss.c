@@ -11,31 +11,6 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define S0                                                                                         \
-    {                                                                                              \
-        0, {                                                                                       \
-            0                                                                                      \
-        }                                                                                          \
-    }
-#define S1(c)                                                                                      \
-    {                                                                                              \
-        1, {                                                                                       \
-            c                                                                                      \
-        }                                                                                          \
-    }
-#define S2(h, w)                                                                                   \
-    {                                                                                              \
-        2, {                                                                                       \
-            h, w                                                                                   \
-        }                                                                                          \
-    }
-#define S3(c, h, w)                                                                                \
-    {                                                                                              \
-        3, {                                                                                       \
-            c, h, w                                                                                \
-        }                                                                                          \
-    }
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 static int64_t image(const RefTensor *t) {
     return shape_elems(&t->shape);

@@ -12,7 +12,6 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 /* Map c at step t of image n. */
 static double *at(const RefTensor *s, int64_t n, int64_t c, int64_t t) {

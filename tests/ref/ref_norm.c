@@ -9,7 +9,6 @@
 
 #include "ops/attrs.h"
 
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 static int64_t channels(const RefTensor *t) { return t->shape.dim[0]; }
 

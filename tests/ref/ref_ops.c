@@ -42,7 +42,6 @@ static bool inside(const RefTensor *t, int64_t y, int64_t x) {
     return y >= 0 && y < dim(t, 1) && x >= 0 && x < dim(t, 2);
 }
 
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 /* ---- convolution ---- */
 

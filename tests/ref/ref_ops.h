@@ -9,6 +9,14 @@
 
 #include "ir/op.h"
 
+#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
+/* clang-format off */
+#define S0 {0, {0}}
+#define S1(c) {1, {c}}
+#define S2(h, w) {2, {h, w}}
+#define S3(c, h, w) {3, {c, h, w}}
+/* clang-format on */
+
 typedef struct RefTensor {
     Shape shape;
     int64_t n;    /* images; 1 when not batched */

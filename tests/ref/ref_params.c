@@ -11,7 +11,6 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 static double *cell(const RefTensor *t, int64_t n, int64_t c, int64_t y, int64_t x) {
     const int64_t *d = t->shape.dim;
@@ -56,12 +55,6 @@ typedef struct DeconvCase {
     DeconvAttrs a;
 } DeconvCase;
 
-#define S3(c, h, w)                                                                                \
-    {                                                                                              \
-        3, {                                                                                       \
-            c, h, w                                                                                \
-        }                                                                                          \
-    }
 #define DECONV(maps_, kh, kw, sh, sw, t, b, l, r, oh, ow, dh, dw, g, bias_)                        \
     {                                                                                              \
         .maps = maps_, .kernel = {kh, kw}, .stride = {sh, sw}, .pad = {t, b, l, r},                \

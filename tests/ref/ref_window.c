@@ -13,13 +13,6 @@
 #include "base/bug.h"
 #include "ops/attrs.h"
 
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
-#define S3(c, h, w)                                                                                \
-    {                                                                                              \
-        3, {                                                                                       \
-            c, h, w                                                                                \
-        }                                                                                          \
-    }
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 static double *at(const RefTensor *t, int64_t n, int64_t c, int64_t y, int64_t x) {

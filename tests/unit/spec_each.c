@@ -7,7 +7,7 @@
 #include "front/parse.h"
 #include "spec_net.h"
 
-static bool included(Arena *a, const Ast *file, const char *name) {
+bool spec_included(Arena *a, const Ast *file, const char *name) {
     AST_EACH(item, file->file.items) {
         const char **inner;
         int n = item->kind == AST_INCLUDE && item->include.file
@@ -28,7 +28,7 @@ static int each_net(const char *path, void (*run)(const char *, const char *, in
     const char **name;
     int n = file ? model_names(a, file, &name) : 0, calls = 0;
     for (int i = 0; i < n; i++)
-        if (!included(a, file, name[i]))
+        if (!spec_included(a, file, name[i]))
             run(path, name[i], calls++, data);
     arena_free(a);
     return calls;

@@ -21,4 +21,6 @@ int spec_net(const char *path, const char *net, double budget, SpecCompile compi
  * except for those that a file includes; the number of calls.  only: one file's, or NULL. */
 int spec_each(const char *only, void (*run)(const char *path, const char *net, int nth, void *data),
               void *data);
+/* Does a file that this one includes define the net (or variant)?  It is counted there. */
+bool spec_included(Arena *a, const Ast *file, const char *name);
 #endif

@@ -17,7 +17,7 @@
 #include "ops/attrs.h"
 #include "passes/passes.h"
 #include "ref_cases.h"
-#include "suite.h"
+#include "targets.h"
 
 enum { NOTHING, RELU, SIGMOID, RELU_SCALE }; /* chain behind the source's convolution */
 enum {
@@ -235,11 +235,8 @@ static void run_target(const char *name) {
     Compiled made[2 * NCASES];
     Arena *keep = arena_new();
     Target t;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     Emit *e = compiled_begin(keep, &t);
     memset(rig, 0, sizeof rig);
     for (int i = 0; i < NCASES; i++) {
@@ -263,17 +260,7 @@ static void run_target(const char *name) {
     arena_free(keep);
 }
 
-static void native(void) {
-    run_target("native");
-}
-
-static void avx2(void) {
-    run_target("x86-64-v3");
-}
-
-static void sse(void) {
-    run_target("x86-64-v2");
-}
+ON_TARGETS(run_target)
 
 static void not_fused(void) {
     Arena *keep = arena_new();

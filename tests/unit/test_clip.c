@@ -18,7 +18,6 @@
 #include "suite.h"
 
 enum { N = 2, DY = 7 /* slot of a signal */ };
-#define FOR(i, n) for (int64_t i = 0; i < (n); i++)
 
 /* ---- nets from text ---- */
 

@@ -16,7 +16,7 @@
 #include "ops/attrs.h"
 #include "passes/passes.h"
 #include "ref_cases.h"
-#include "suite.h"
+#include "targets.h"
 
 enum { NOTHING, RELU, TANH, RELU_TANH, ADD_RELU }; /* chain behind the convolution */
 enum {
@@ -264,11 +264,8 @@ static void run_target(const char *name) {
     Arena *keep = arena_new();
     Target t;
     int found = 0;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     Emit *e = compiled_begin(keep, &t);
     memset(rig, 0, sizeof rig);
     for (int i = 0; i < NOFFERED; i++)
@@ -296,17 +293,7 @@ static void run_target(const char *name) {
     arena_free(keep);
 }
 
-static void native(void) {
-    run_target("native");
-}
-
-static void avx2(void) {
-    run_target("x86-64-v3");
-}
-
-static void sse(void) {
-    run_target("x86-64-v2");
-}
+ON_TARGETS(run_target)
 
 static void not_offered(void) {
     Arena *keep = arena_new();

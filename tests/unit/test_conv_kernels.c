@@ -15,7 +15,7 @@
 #include "ops/hooks.h"
 #include "ops/lower.h"
 #include "rt_abi.h"
-#include "suite.h"
+#include "targets.h"
 
 typedef struct Case {
     const char *name;
@@ -511,16 +511,6 @@ static void run_cases(const char *target) {
         run_case(&cases[i], target);
 }
 
-static void native(void) {
-    run_cases("native");
-}
-
-static void avx2(void) {
-    run_cases("x86-64-v3");
-}
-
-static void sse(void) {
-    run_cases("x86-64-v2");
-}
+ON_TARGETS(run_cases)
 
 SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse))

@@ -17,7 +17,7 @@
 #include "ops/attrs.h"
 #include "passes/passes.h"
 #include "ref_cases.h"
-#include "suite.h"
+#include "targets.h"
 
 typedef struct Case {
     int64_t units, c, h, w; /* h = 0: the source is a vector */
@@ -186,11 +186,8 @@ static void run_target(const char *name) {
     Compiled made[PLANS * NCASES];
     Arena *keep = arena_new();
     Target t;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     Emit *e = compiled_begin(keep, &t);
     memset(rig, 0, sizeof rig);
     for (int i = 0; i < NCASES; i++)
@@ -215,13 +212,7 @@ static void run_target(const char *name) {
     arena_free(keep);
 }
 
-static void native(void) {
-    run_target("native");
-}
-
-static void avx2(void) {
-    run_target("x86-64-v3");
-}
+ON_AVX(run_target)
 
 /* ---- weights as bfloat16 ---- */
 
@@ -300,11 +291,8 @@ static void run_bf16(const char *name) {
     Compiled made[PLANS * NCASES];
     Arena *keep = arena_new();
     Target t;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     Emit *e = compiled_begin(keep, &t);
     memset(rig, 0, sizeof rig);
     for (int i = 0; i < NCASES; i++)

@@ -11,7 +11,7 @@
 #include "passes/passes.h"
 #include "ref_cases.h"
 #include "rt_optim.h"
-#include "suite.h"
+#include "targets.h"
 
 #include "optim_vectors.h"
 
@@ -151,11 +151,8 @@ static void run_target(const char *name) {
     Rig rig[NVECTORS];
     Compiled made[NVECTORS];
     Target t;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     all_vectors();
     memset(rig, 0, sizeof rig);
     Emit *e = compiled_begin(keep, &t);
@@ -180,15 +177,7 @@ static void run_target(const char *name) {
     arena_free(keep);
 }
 
-static void native(void) {
-    run_target("native");
-}
-static void avx2(void) {
-    run_target("x86-64-v3");
-}
-static void sse(void) {
-    run_target("x86-64-v2");
-}
+ON_TARGETS(run_target)
 
 /* A norm that is not finite makes weights that are not: the run must see it. */
 static void not_finite(void) {

@@ -12,6 +12,7 @@
 
 #include "front/model.h"
 #include "front/parse.h"
+#include "spec_net.h"
 #include "suite.h"
 
 typedef struct Row {
@@ -176,20 +177,6 @@ static bool has_row(const char *file, const char *name, int names) {
     return false;
 }
 
-/* An included file's nets and their variants are counted there. */
-static bool included(Arena *a, const Ast *file, const char *name) {
-    AST_EACH(item, file->file.items) {
-        const char **inner;
-        int n = item->kind == AST_INCLUDE && item->include.file
-                    ? model_names(a, item->include.file, &inner)
-                    : 0;
-        for (int i = 0; i < n; i++)
-            if (strcmp(inner[i], name) == 0)
-                return true;
-    }
-    return false;
-}
-
 static void file_is_listed(Arena *a, const char *file) {
     Sources *s = sources_new(a);
     DiagCtx *d = diag_ctx_new(a, s);
@@ -201,7 +188,7 @@ static void file_is_listed(Arena *a, const char *file) {
         bool family = false; /* a net with variants is counted through them */
         for (int j = 0; j < n; j++)
             family = family || (!strchr(name[i], '.') && strchr(name[j], '.'));
-        if (!family && !has_row(file, name[i], n) && !included(a, ast, name[i])) {
+        if (!family && !has_row(file, name[i], n) && !spec_included(a, ast, name[i])) {
             printf("\nno row for %s %s\n", file, name[i]);
             CU_FAIL("a net without a row");
         }

@@ -17,7 +17,7 @@
 #include "ops/attrs.h"
 #include "passes/passes.h"
 #include "ref_cases.h"
-#include "suite.h"
+#include "targets.h"
 
 typedef struct Case {
     int64_t c, h, w, o, kernel, stride, pad, groups;
@@ -227,11 +227,8 @@ static void run_target(const char *name, int first, int step) {
     Rig *rig = arena_array(keep, 2 * NCASES, sizeof *rig);
     Compiled made[2 * NCASES];
     Target t;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     Emit *e = compiled_begin(keep, &t);
     for (int i = first; i < NCASES; i += step)
         for (int kept = 0; kept < 2; kept++, count++) {

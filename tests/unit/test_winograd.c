@@ -17,7 +17,7 @@
 #include "ops/winograd.h"
 #include "passes/passes.h"
 #include "ref_cases.h"
-#include "suite.h"
+#include "targets.h"
 
 static uint32_t noise_state = 7;
 static double noise(void) {
@@ -329,11 +329,8 @@ static void run_target(const char *name) {
     Compiled made[NCASES];
     Case c[NCASES];
     Target t;
-    if (!compiled_target(keep, name, &t)) {
-        suite_skip(name);
-        arena_free(keep);
+    if (!target_or_skip(keep, name, &t))
         return;
-    }
     Emit *e = compiled_begin(keep, &t);
     for (int i = 0; i < NCASES; i++) {
         c[i] = scaled(&cases[i], &t);
@@ -355,17 +352,7 @@ static void run_target(const char *name) {
     arena_free(keep);
 }
 
-static void native(void) {
-    run_target("native");
-}
-
-static void avx2(void) {
-    run_target("x86-64-v3");
-}
-
-static void sse(void) {
-    run_target("x86-64-v2");
-}
+ON_TARGETS(run_target)
 
 /* ---- how large rounding errors are ---- */
 
