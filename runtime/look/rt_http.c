@@ -76,9 +76,9 @@ static int is_us(const rt_http *h, const char *host) {
 static int refusal(rt_http *h, struct MHD_Connection *c, const char *url, int post,
                    const char **why) {
     const char *site = header(h, c, "Sec-Fetch-Site"), *origin = header(h, c, "Origin");
-    double now = rt_seconds();
-    h->tokens += (now - h->filled) * RT_HTTP_RATE;
-    h->tokens = h->tokens > 2 * RT_HTTP_RATE ? 2 * RT_HTTP_RATE : h->tokens;
+    double now = rt_seconds(), rate = (double)RT_HTTP_RATE;
+    h->tokens += (now - h->filled) * rate;
+    h->tokens = h->tokens > 2 * rate ? 2 * rate : h->tokens;
     h->filled = now;
     *why = "this page is for 127.0.0.1 and localhost alone";
     if (!is_us(h, header(h, c, "Host")))

@@ -32,7 +32,6 @@ static const rt_job everything[] = {
     JOB("lrp", "lrp"),
     JOB("gradcam", "gradcam"),
     JOB("maximize", "maximize", "--steps=200"),
-    JOB("invert", "invert"),
     JOB("embed", "embed", "--limit=300"),
     JOB("errors", "errors", "--limit=10000"),
 };
