@@ -239,7 +239,9 @@ int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error
     if (rt_cli_data(&v->cli, 1, 0, &v->cli.ds, err))
         return err->code;
     rt_cli_class_names(v->m, v->cli.ds);
-    return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, 0, 0, err);
+    /* scans come back to pictures that they have decoded before */
+    size_t cache = v->look.cap > 1 ? (size_t)64 << 20 : 0;
+    return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, cache, 0, err);
 }
 
 int rt_viz_feed_many(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
