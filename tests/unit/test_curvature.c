@@ -500,7 +500,7 @@ static void by_layers(Rig *r) {
         int slot = graph_v(g, v)->slot;
         for (int64_t k = 0; c.trained[v] && graph_v(g, v)->kind == VK_PARAM &&
                             k < shape_elems(&graph_v(g, v)->shape); k++)
-            r->want[slot][k] += c.h[v][k] / IMAGES;
+            r->want[slot][k] += c.h[v][k] / (double)IMAGES;
     }
     ref_run_free(&c.run);
 }

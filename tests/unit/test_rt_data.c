@@ -91,7 +91,8 @@ static void mnist_layout(void) {
     ds = open_ok(in_dir("mnist/t10k-images.idx3-ubyte"), "any"); /* labels found beside it */
     CU_ASSERT(rt_data_count(ds) == 3 && rt_data_label(ds, 2) == 2);
     rt_data_close(ds);
-    refuses_both(in_dir("mnist/t10k-images.idx3-ubyte"), "test", NETRT_EDATA, "no separate test", "");
+    refuses_both(in_dir("mnist/t10k-images.idx3-ubyte"), "test", NETRT_EDATA, "no separate test",
+                 "");
     ds = open_ok(put_file("lonely", buf, make_idx(buf, 4, 2, 2)), "any");
     CU_ASSERT(rt_data_classes(ds) == 0 && rt_data_label(ds, 0) == -1);
     rt_data_close(ds);

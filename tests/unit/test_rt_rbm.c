@@ -101,7 +101,7 @@ static void drawn(void) {
         }
     }
     for (int i = 0; i < MAPS * CELLS; i++) {
-        double want = (double)p[i], deviation = sqrt(want * (1 - want) / DRAWS);
+        double want = (double)p[i], deviation = sqrt(want * (1 - want) / (double)DRAWS);
         CU_ASSERT(fabs(count[i] / (double)DRAWS - want) < 4 * deviation);
     }
     memset(h, 0, sizeof h);
@@ -129,10 +129,10 @@ static void two_units(void) {
         float v = 1, room[3], w, b, c, on;
         rt_rbm_contrast(&r, &v, rt_rng_make(4, RT_RNG_TEST), i, 0, room, &w, &b, &c, &on);
         CU_ASSERT_DOUBLE_EQUAL((double)on, p, 1e-6);
-        mean += (double)w / DRAWS;
-        square += (double)w * (double)w / DRAWS;
+        mean += (double)w / (double)DRAWS;
+        square += (double)w * (double)w / (double)DRAWS;
     }
-    CU_ASSERT(fabs(mean - want) < 4 * sqrt((square - mean * mean) / DRAWS));
+    CU_ASSERT(fabs(mean - want) < 4 * sqrt((square - mean * mean) / (double)DRAWS));
     rt_rbm_close(&r);
 }
 
