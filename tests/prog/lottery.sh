@@ -7,19 +7,19 @@
 run 0 -- netc build -q "$src/specs/lenet_300_100.net" -o .
 net=./lenet_300_100
 small=(--data=digits:120:1 --epochs=2 -q)
-run 0 -- $net lottery "${small[@]}" --rounds=3 --out=a
+run 0 -- $net lottery "${small[@]}" --rounds=2 --out=a
 # Layers of 235,200, 30,000 and 1,000 weights: a fifth goes, of the last one a tenth.
-hold "surviving weights" diff <(cut -d, -f3 a/lottery.csv) <(printf '%s\n' kept 266200 213060 170538 136511)
+hold "surviving weights" diff <(cut -d, -f3 a/lottery.csv) <(printf '%s\n' kept 266200 213060 170538)
 hold "the plot is well-formed" xml a/lottery.svg
-run 0 -- $net eval -q --data=digits:120:1 --weights=a/round-3/last.safetensors
+run 0 -- $net eval -q --data=digits:120:1 --weights=a/round-2/last.safetensors
 
 # whenever it is interrupted: the same rounds in the end
-timeout -s INT 0.5 $net lottery "${small[@]}" --rounds=3 --out=b >/dev/null 2>&1
+timeout -s INT 0.5 $net lottery "${small[@]}" --rounds=2 --out=b >/dev/null 2>&1
 run 0 -- $net lottery "${small[@]}" --rounds=1 --out=b --resume --threads=1
-run 0 -- $net lottery "${small[@]}" --rounds=3 --out=b --resume
+run 0 -- $net lottery "${small[@]}" --rounds=2 --out=b --resume
 same "resumed" a/lottery.csv b/lottery.csv
-same "resumed" a/round-3/start.safetensors b/round-3/start.safetensors
-same "resumed" a/round-3/last.safetensors b/round-3/last.safetensors
+same "resumed" a/round-2/start.safetensors b/round-2/start.safetensors
+same "resumed" a/round-2/last.safetensors b/round-2/last.safetensors
 run 2 'was begun with --prune=20%' -- $net lottery "${small[@]}" --prune=30% --out=b --resume
 
 # the control has the ticket's masks and other weights; rewinding begins at a later epoch
