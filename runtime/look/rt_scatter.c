@@ -182,7 +182,8 @@ static void canvas_panel(rt_image *canvas, const rt_scatter *p, const rt_classes
         int w = rt_text_width(name, 2) - 2, x = x0 + (int)lrint(at[0]) - w / 2;
         int y = y0 + (int)lrint(at[1]) - RT_FONT_H;
         x = x < x0 + 2 ? x0 + 2 : x + w > x0 + SIDE - 2 ? x0 + SIDE - 2 - w : x;
-        rt_canvas_rect(canvas, x - 3, y - 3, w + 6, 2 * RT_FONT_H + 2, 0xffffffu);
+        for (int k = 0; k < 9; k++) /* a white rim, so that points around stay visible */
+            rt_canvas_text(canvas, x + 2 * (k % 3 - 1), y + 2 * (k / 3 - 1), 2, 0xffffffu, name);
         rt_canvas_text(canvas, x, y, 2, 0x222222u, name);
     }
 }
