@@ -110,7 +110,8 @@ static bool take_bias(Caffe *c, ImLayer *l, bool wanted) {
 /* The first layer with weights says how many channels the picture has. */
 static void note_channels(Caffe *c, const ImLayer *l, int64_t n) {
     int from = l->in[0];
-    while (from > 0 && (im_flags[im_at(c->net, from)->op] & (IM_UNARY | IM_SAME)))
+    while (from > 0 && im_at(c->net, from)->op != IM_SLICE &&
+           (im_flags[im_at(c->net, from)->op] & (IM_UNARY | IM_SAME)))
         from = im_at(c->net, from)->in[0];
     if (from == 0 && c->net->layer.data[0].dim[0] == 0)
         c->net->layer.data[0].dim[0] = n;
@@ -337,6 +338,60 @@ static bool convert_concat(Caffe *c) {
     return convert_join(c, IM_CONCAT);
 }
 
+/* Parts of the maps: between slice points, or as many equal ones as tops. */
+static bool convert_slice(Caffe *c) {
+    enum { MOST = 64 };
+    Span s = c->l->part[PART_SLICE];
+    int64_t point[MOST], from = 0;
+    int parts = c->l->top.len, in, n = span_ints(s, 2, point, MOST);
+    if (span_int(s, 3, span_int(s, 1, 1)) != 1)
+        return refuse(c, "only channels can be cut into parts");
+    if (parts < 1 || parts > MOST || (n > 0 && n != parts - 1))
+        return refuse(c, "its slice points do not fit its tops");
+    for (int i = 0; i < parts; i++) {
+        if (!bottom(c, 0, &in))
+            return false;
+        int layer = im_add(c->im, c->net, IM_SLICE, c->l->name, 1, &in);
+        if (c->im->code)
+            return false;
+        ImLayer *l = im_at(c->net, layer);
+        int64_t to = i < n ? point[i] : 0;
+        if (i < n && (to <= from || to > IM_MAX_MAPS))
+            return refuse(c, "its slice points do not grow");
+        l->at[0] = from;
+        l->maps = to - from;
+        l->parts = n > 0 || parts == 1 ? 0 : parts;
+        l->part = i;
+        l->to_end = !l->parts && i == parts - 1;
+        from = to;
+        put_blob(c, c->l->top.data[i], layer);
+    }
+    return true;
+}
+
+/* The rows and columns of bottom 0 that lie on bottom 1, whose size net.c finds. */
+static bool convert_crop(Caffe *c) {
+    Span s = c->l->part[PART_CROP];
+    int64_t axis = span_int(s, 1, 2), offset[2] = {0};
+    int in[2], n = span_ints(s, 2, offset, 2);
+    axis += axis < 0 ? 4 : 0;
+    if (axis != 2 && axis != 3)
+        return refuse(c, "only rows and columns can be cropped");
+    if (n > 1 && n != 4 - axis)
+        return refuse(c, "one offset, or one for each axis");
+    if (!bottom(c, 0, &in[0]) || !bottom(c, 1, &in[1]))
+        return false;
+    int layer = im_add(c->im, c->net, IM_CROP, c->l->name, 2, in);
+    if (c->im->code)
+        return false;
+    ImLayer *l = im_at(c->net, layer);
+    l->at[0] = axis == 2 ? offset[0] : 0;
+    l->at[1] = n == 2 ? offset[1] : offset[0];
+    l->part = axis == 3; /* columns alone */
+    put_blob(c, c->l->top.len ? c->l->top.data[0] : c->l->name, layer);
+    return true;
+}
+
 static bool convert_same(Caffe *c) { /* Split: all tops are the bottom */
     int in;
     if (!bottom(c, 0, &in))
@@ -487,6 +542,10 @@ static bool convert_layer(Caffe *c) {
         return convert_eltwise(c);
     if (is(c, "Concat"))
         return convert_concat(c);
+    if (is(c, "Slice"))
+        return convert_slice(c);
+    if (is(c, "Crop"))
+        return convert_crop(c);
     if (is(c, "Split"))
         return convert_same(c);
     if (is(c, "Softmax") || is(c, "SoftmaxWithLoss"))
@@ -577,6 +636,10 @@ bool im_read_caffe(Im *im, const ImBytes *file, ImNet *net) {
     }
     if (!finish(&c))
         return false;
+    for (int i = 0; i < net->layer.len; i++) /* sizes are known: what they were read off may go */
+        if (net->layer.data[i].op == IM_CROP)
+            net->layer.data[i].nin = 1;
+    im_prune(im, net);
     finish_prep(&c);
     return true;
 }

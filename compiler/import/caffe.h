@@ -26,12 +26,14 @@
     X(POWER, "power_param", 122, 21)                                                               \
     X(RELU, "relu_param", 123, 30)                                                                 \
     X(SOFTMAX, "softmax_param", 125, 39)                                                           \
+    X(SLICE, "slice_param", 126, 31)                                                               \
     X(RESHAPE, "reshape_param", 133, 0)                                                            \
     X(FLATTEN, "flatten_param", 135, 0)                                                            \
     X(BN, "batch_norm_param", 139, 0)                                                              \
     X(ELU, "elu_param", 140, 0)                                                                    \
     X(SCALE, "scale_param", 142, 0)                                                                \
     X(INPUT, "input_param", 143, 0)                                                                \
+    X(CROP, "crop_param", 144, 0)                                                                  \
     X(CLIP, "clip_param", 148, 0)
 typedef enum CaffePart {
 #define X(NAME, text, now, before) PART_##NAME,

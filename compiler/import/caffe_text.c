@@ -77,6 +77,9 @@ static const Field flatten[] = {{"axis", 1, INT, NULL}, END};
 static const Field bn[] = {{"use_global_stats", 1, BOOL, NULL}, {"eps", 3, FLOAT, NULL}, END};
 static const Field elu[] = {{"alpha", 1, FLOAT, NULL}, END};
 static const Field scale[] = {{"axis", 1, INT, NULL}, {"bias_term", 4, BOOL, NULL}, END};
+static const Field slice[] = {
+    {"slice_dim", 1, INT, NULL}, {"slice_point", 2, INT, NULL}, {"axis", 3, INT, NULL}, END};
+static const Field crop[] = {{"axis", 1, INT, NULL}, {"offset", 2, INT, NULL}, END};
 static const Field input[] = {{"shape", 1, MESSAGE, shape}, END};
 
 #define PARTS(n)                                                                                   \
@@ -92,7 +95,8 @@ static const Field input[] = {{"shape", 1, MESSAGE, shape}, END};
         {"memory_data_param", n ? 22 : 119, MESSAGE, memory},                                      \
         {"pooling_param", n ? 19 : 121, MESSAGE, pool},                                            \
         {"power_param", n ? 21 : 122, MESSAGE, power},                                             \
-        {"relu_param", n ? 30 : 123, MESSAGE, relu}, {                                             \
+        {"relu_param", n ? 30 : 123, MESSAGE, relu},                                               \
+        {"slice_param", n ? 31 : 126, MESSAGE, slice}, {                                           \
         "softmax_param", n ? 39 : 125, MESSAGE, softmax                                            \
     }
 static const Field layer[] = {{"name", 1, TEXT, NULL},
@@ -108,6 +112,7 @@ static const Field layer[] = {{"name", 1, TEXT, NULL},
                               {"elu_param", 140, MESSAGE, elu},
                               {"scale_param", 142, MESSAGE, scale},
                               {"input_param", 143, MESSAGE, input},
+                              {"crop_param", 144, MESSAGE, crop},
                               END};
 static const Field layers[] = {{"name", 4, TEXT, NULL},
                                {"type", 5, V1_TYPE, NULL},

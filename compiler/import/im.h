@@ -126,6 +126,8 @@ typedef struct ImLayer {
     bool alpha_per_size, within; /* lrn */
     int64_t at[2];               /* crop: top, left; slice: first map; pad: maps before, after */
     int64_t extent[2];           /* crop, resize, reshape: height, width */
+    int parts, part;             /* slice: one of so many equal ones; crop of two: columns alone */
+    bool to_end;                 /* slice: all maps from the first on */
     bool align;                  /* upsample, resize: corner to corner */
     bool all, reverse;           /* lstm: outputs of all steps; from the last step on */
     bool line;                   /* a sequence [C, L] in the spec: dim is [C, 1, L] */

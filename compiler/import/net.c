@@ -230,9 +230,16 @@ static bool infer_same(Im *im, ImLayer *l, const ImLayer *src) {
            has_shape(im, l, "running_var", 1, src->dim);
 }
 
-static bool infer_resized(Im *im, ImLayer *l, const ImLayer *src) {
+static bool infer_resized(Im *im, ImNet *net, ImLayer *l, const ImLayer *src) {
     if (src->rank != 3)
         return bad_layer(im, l, "its input is no image");
+    if (l->nin == 2) { /* as large as the other */
+        const ImLayer *like = im_at(net, l->in[1]);
+        if (like->rank != 3)
+            return bad_layer(im, l, "its second input is no image");
+        l->extent[0] = l->part ? src->dim[1] : like->dim[1];
+        l->extent[1] = like->dim[2];
+    }
     l->rank = 3;
     l->dim[0] = src->dim[0];
     for (int a = 0; a < 2; a++) {
@@ -265,6 +272,14 @@ static bool infer_moved(Im *im, ImLayer *l, const ImLayer *src) {
     l->rank = src->rank;
     memcpy(l->dim, src->dim, sizeof l->dim);
     if (l->op == IM_SLICE) {
+        if (l->parts && src->dim[0] % l->parts)
+            return bad_layer(im, l, "its parts are not equal");
+        if (l->parts) {
+            l->maps = src->dim[0] / l->parts;
+            l->at[0] = l->part * l->maps;
+        }
+        if (l->to_end)
+            l->maps = src->dim[0] - l->at[0];
         l->dim[0] = l->maps;
         return (l->at[0] >= 0 && l->maps >= 1 && l->at[0] <= src->dim[0] - l->maps) ||
                bad_layer(im, l, "it cuts out more than there is");
@@ -315,7 +330,7 @@ static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
     case IM_DOWNSAMPLE:
     case IM_CROP:
     case IM_PAD:
-        return infer_resized(im, l, src);
+        return infer_resized(im, net, l, src);
     case IM_SLICE:
     case IM_TRANSPOSE:
     case IM_RESHAPE:

@@ -430,6 +430,78 @@ static void text_mutations(void) {
     arena_free(keep);
 }
 
-SUITE_MAIN(TEST(specs), TEST(options), TEST(arrays), TEST(torch_names), TEST(foreign_formats),
+/* ---- Caffe's layers that cut ---- */
+static int described(Arena *arena, const char *more, ImportResult *r, const char **spec) {
+    const char *path = in_folder(arena, "cut.prototxt");
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fprintf(f,
+            "name: 'cut' input: 'data' input_dim: 1 input_dim: 1 input_dim: 28 input_dim: 28\n"
+            "layer { name: 'conv1' type: 'Convolution' bottom: 'data' top: 'conv1'\n"
+            "  convolution_param { num_output: 4 kernel_size: 5 } }\n%s"
+            "layer { name: 'ip' type: 'InnerProduct' bottom: 'sum' top: 'ip'\n"
+            "  inner_product_param { num_output: 3 } }\n",
+            more);
+    fclose(f);
+    ImportOptions o = {.path = vector(arena, "weights_only.caffemodel"), .prototxt = path};
+    return import_text(arena, &o, r, spec);
+}
+
+#define PARTS                                                                                      \
+    "layer { name: 's' type: 'Slice' bottom: 'conv1' top: 'a' top: 'b' }\n"                        \
+    "layer { name: 'j' type: 'Concat' bottom: 'b' bottom: 'a' top: 'j' }\n"                        \
+    "layer { name: 'p' type: 'Pooling' bottom: 'j' top: 'p' pooling_param { kernel_size: 2 "       \
+    "stride: 2 } }\n"                                                                              \
+    "layer { name: 't' type: 'Slice' bottom: 'conv1' top: 'c' top: 'd'\n"                          \
+    "  slice_param { axis: 1 slice_point: 1 } }\n"                                                 \
+    "layer { name: 'k' type: 'Concat' bottom: 'd' bottom: 'c' top: 'k' }\n"
+#define SUM "layer { name: 'sum' type: 'Eltwise' bottom: 'p' bottom: 'q' top: 'sum' }\n"
+
+static void cuts(void) {
+    static const char *const said[] = {"slice(0, 2)", "slice(2, 2)", "slice(0, 1)", "slice(1, 3)",
+                                       "crop(12x12, top = 3, left = 5)"};
+    static const struct {
+        const char *layers, *why;
+    } bad[] = {
+        {"layer { name: 'q' type: 'Crop' bottom: 'k' bottom: 'p' top: 'q' crop_param { offset: 13 "
+         "} }\n" SUM,
+         "more than there is"},
+        {"layer { name: 'q' type: 'Crop' bottom: 'k' bottom: 'p' top: 'q' crop_param { axis: 1 } "
+         "}\n" SUM,
+         "only rows and columns"},
+        {"layer { name: 'q' type: 'Crop' bottom: 'k' top: 'q' }\n" SUM, "q"},
+        {"layer { name: 'q' type: 'Slice' bottom: 'k' top: 'q' top: 'r' top: 'w' }\n" SUM,
+         "not equal"},
+        {"layer { name: 'q' type: 'Slice' bottom: 'k' top: 'q' top: 'r'\n"
+         "  slice_param { slice_point: 0 } }\n" SUM,
+         "do not grow"},
+        {"layer { name: 'q' type: 'Slice' bottom: 'k' top: 'q' slice_param { axis: 2 } }\n" SUM,
+         "only channels"}};
+    Arena *arena = arena_new();
+    ImportResult r;
+    const char *spec = NULL;
+    CU_ASSERT_EQUAL_FATAL(
+        described(arena,
+                  PARTS "layer { name: 'q' type: 'Crop' bottom: 'k' bottom: 'p' top: 'q'\n"
+                        "  crop_param { axis: 2 offset: 3 offset: 5 } }\n" SUM,
+                  &r, &spec),
+        NETC_OK);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        CU_ASSERT_PTR_NOT_NULL(strstr(spec, said[i]));
+        if (!strstr(spec, said[i]))
+            printf("  no %s in\n%s", said[i], spec);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const char *layers = arena_printf(arena, "%s%s", PARTS, bad[i].layers);
+        CU_ASSERT_EQUAL(described(arena, layers, &r, &spec), NETC_DATA);
+        CU_ASSERT_PTR_NOT_NULL(strstr(r.text, bad[i].why));
+        if (!strstr(r.text, bad[i].why))
+            printf("  %s: %s\n", bad[i].why, r.text);
+    }
+    arena_free(arena);
+    intern_reset();
+}
+
+SUITE_MAIN(TEST(specs), TEST(cuts), TEST(options), TEST(arrays), TEST(torch_names), TEST(foreign_formats),
            TEST(lying_sizes), TEST(external_weights), TEST(wire), TEST(prototxt_mistakes),
            TEST(mutations), TEST(text_mutations))
