@@ -124,6 +124,10 @@ for f in dream-3.png dream-3.npy dream-3.csv dream-3-0000{0,1,2}.png dream-3.apn
 done
 hold "16 steps a frame, 4 octaves from 10 to 28 pixels" awk -F, '
     NR == 2 && ($4 != 10 || $2 != 3) { exit 1 } END { exit !(NR == 49 && $4 == 28 && $1 == 2) }' d1/dream-3.csv
+hold "three frames" [ "$(grep -ao fcTL d1/dream-3.apng | wc -l)" = 3 ]
+run 0 -- ./lenet-viz saliency d1/dream-3.apng "${w[@]}" --out=film # a PNG for who knows no films
+run 0 -- ./lenet-viz saliency d1/dream-3-00000.png "${w[@]}" --out=first
+same "its first frame" film/saliency-0.npy first/saliency-0.npy
 run 2 'another run' -- ./lenet-viz "${dream[@]}" --rate=2 --out=d2 --resume
 long=(dream --image=3 --steps=1500 --threads=1 $data "${w[@]}")
 run 0 -- ./lenet-viz "${long[@]}" --out=d3
