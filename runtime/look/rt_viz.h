@@ -15,7 +15,7 @@ typedef struct rt_made {
     char title[160];
     char note[400];   /* how to read it: scale, range, counts */
 } rt_made;
-enum { RT_MADE_MAX = 256 };
+enum { RT_MADE_MAX = 2048 };
 
 typedef struct rt_viz {
     rt_cli cli;
