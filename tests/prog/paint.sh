@@ -63,7 +63,7 @@ run 0 -- netc build -q "$src/specs/lenet.net" -o .
 run 0 -- ./lenet train -q --data=digits:2400:1 --epochs=1
 data=--data=digits:240:1
 for t in 1 2; do
-    run 0 -- ./lenet-viz fool --image=3 --class=8 --steps=400 $data --threads=$t --out=t$t
+    run 0 -- ./lenet-viz fool --image=3 --class=4 $data --threads=$t --out=t$t
     run 0 -- ./lenet-viz pgd --image=3 --steps=10 $data --threads=$t --out=t$t
     run 0 -- ./lenet-viz pgd --limit=20 --steps=5 $data --threads=$t --out=t$t
     run 0 -- ./lenet-viz fgsm --limit=40 $data --threads=$t --out=t$t
@@ -72,7 +72,7 @@ for f in fool-3.png fool-3.npy fool-3.csv pgd-3.png pgd.csv fgsm.csv fgsm.svg; d
     same "1 and 2 threads" t1/$f t2/$f
 done
 hold "fool ends where the class wanted is predicted" \
-    awk -F, 'END { exit !($5 == 8 && NR < 1002) }' t1/fool-steps-3.csv
+    awk -F, 'END { exit !($5 == 4 && NR < 1002) }' t1/fool-steps-3.csv
 hold "error grows with eps" awk -F, 'NR == 2 { a = $4 } END { exit !($4 > a + 20) }' t1/fgsm.csv
 
 # --- a layer that loses nothing gives the picture back; a layer before a rectifier that is silent is
@@ -129,7 +129,7 @@ run 0 -- ./lenet-viz saliency d1/dream-3.apng "${w[@]}" --out=film # a PNG for w
 run 0 -- ./lenet-viz saliency d1/dream-3-00000.png "${w[@]}" --out=first
 same "its first frame" film/saliency-0.npy first/saliency-0.npy
 run 2 'another run' -- ./lenet-viz "${dream[@]}" --rate=2 --out=d2 --resume
-long=(dream --image=3 --steps=1500 --threads=1 $data "${w[@]}")
+long=(dream --image=3 --steps=800 --threads=1 $data "${w[@]}")
 run 0 -- ./lenet-viz "${long[@]}" --out=d3
 stops=0
 resume=()
