@@ -260,8 +260,11 @@ static int write_sheet(rt_style *s, const char *title, const char *note, const f
             put(s, &sheet, column++, content, caption, err);
         }
         for (int i = 0; i < s->nstyles && !err->code; i++) {
-            snprintf(caption, sizeof caption, "%s%.0f%%:\n%s", s->texture ? "texture " : "style ",
-                     100 * s->share[i], s->picture[i].name);
+            if (s->nstyles == 1)
+                snprintf(caption, sizeof caption, "style:\n%s", s->picture[i].name);
+            else
+                snprintf(caption, sizeof caption, "style, %.0f %%:\n%s", 100 * s->share[i],
+                         s->picture[i].name);
             put(s, &sheet, column++, s->picture[i].input, s->texture ? "texture" : caption, err);
         }
         snprintf(caption, sizeof caption, "after %lld iterations%s", (long long)s->step,

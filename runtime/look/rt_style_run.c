@@ -155,7 +155,7 @@ static int open_optimizer(rt_style *s, rt_error *err) {
         return s->g ? rt_climb_open(&s->adam, RT_STEP_ADAM, s->rate, n, err) : err->code;
     }
     return rt_lbfgs_open(&s->lbfgs, loss_at, s, s->p.x, n, RT_STYLE_PAIRS,
-                         FIRST_STEP * sqrt((double)n), err);
+                         (double)FIRST_STEP * sqrt((double)n), err);
 }
 
 int rt_style_run(rt_style *s, int resume, rt_error *err) {
