@@ -428,7 +428,8 @@ int rt_viz_args(rt_viz *v, const rt_technique *t, rt_arg table[RT_VIZ_ARGS]) {
          "class to explain (default: the one predicted)"},
         {"limit", 0, RT_ARG_INT, "N", &v->limit, 1, INT64_MAX,
          "scan only the first N images (default: all)"},
-        RT_OPT_PARTIAL(&v->cli), RT_OPT_THREADS(&v->cli), RT_OPT_BATCH(&v->cli),
+        RT_OPT_PARTIAL(&v->cli), RT_OPT_MAP(&v->cli),
+        RT_OPT_THREADS(&v->cli), RT_OPT_BATCH(&v->cli),
         RT_OPT_SEED(&v->cli), RT_OPT_QUIET(&v->cli), RT_OPT_PROGRESS(&v->cli),
     };
     enum { COMMON = sizeof common / sizeof *common };
