@@ -1,7 +1,7 @@
 /* rt_gram.c: Gram matrices and their gradients (rt_gram.h).
  *
- * A piece of cells is packed to [block of 16 maps][cell][16], small enough for the second cache.  One
- * register tile serves both products: rows of scalars against one or two vectors of 16 maps.
+ * A piece of cells is packed to [block of 16 maps][cell][16], small enough for the second cache.
+ * One register tile serves both products: rows of scalars against one or two vectors of 16 maps.
  *   G    rows: maps of a block; summed over the cells of a piece, pieces of a part one after the
  *        other in floats, the parts (a fixed number) at last in double.
  *   D F  rows: cells; summed over all maps.
@@ -19,7 +19,7 @@
 #include "rt_peak.h"
 
 enum { LINE = 64 }; /* bytes */
-enum { LANES = 16, ROWS = 8, GROUP = 4, PARTS = 64 }; /* a tile's most rows; blocks of a task's rows;
+enum { LANES = 16, ROWS = 8, GROUP = 4, PARTS = 64 }; /* a tile's most rows; a task's blocks;
                                                          tasks wanted */
 enum { PIECE = 1 << 16, LEAST = 128, MOST = 512 }; /* floats packed at a time; cells: longer chains
                                                       round worse */

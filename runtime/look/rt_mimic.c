@@ -105,7 +105,8 @@ static int64_t count_targets(const rt_mimic *m, int nstyles, int contents) {
 static size_t gram_room(const rt_mimic *m, int threads) {
     int64_t most = 1;
     for (int i = 0; i < m->nstyle; i++) {
-        int64_t maps, cells = cells_of(m, m->style[i], &maps), need = rt_gram_room(maps, cells, threads);
+        int64_t maps, cells = cells_of(m, m->style[i], &maps);
+        int64_t need = rt_gram_room(maps, cells, threads);
         most = need > most ? need : most;
     }
     return (size_t)most;

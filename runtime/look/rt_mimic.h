@@ -25,7 +25,8 @@ typedef struct rt_mimic {
 
 /* Layers of a network of any depth.  Style: names ("c1,c3"), or the first convolution wider than 1x1
  * at each size of maps.  Content: names, or of the last size but one the second such convolution, if
- * there is one (VGG-19: conv1_1 to conv5_1, and conv4_2, as in the paper).  EUSAGE: no such layer, none at all. */
+ * there is one (VGG-19: conv1_1 to conv5_1, and conv4_2, as in the paper).  EUSAGE: no such layer,
+ * none at all. */
 int rt_mimic_layers(rt_mimic *m, rt_viz *v, const char *style, const char *content, rt_error *err);
 
 /* Runs the network on each picture (inputs, planes first) and makes the terms.  share: of the style

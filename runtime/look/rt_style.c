@@ -214,9 +214,10 @@ static int by_value(const void *a, const void *b) {
 static int match_histograms(rt_style *s, const float *input, rt_error *err) {
     rt_paint *p = &s->p;
     int64_t plane = p->size.h * p->size.w;
-    Ranked *have = rt_alloc(2 * (size_t)plane, sizeof *have, "a histogram", err), *want = have + plane;
+    Ranked *have = rt_alloc(2 * (size_t)plane, sizeof *have, "a histogram", err);
     if (!have)
         return err->code;
+    Ranked *want = have + plane;
     memcpy(p->g, p->x, (size_t)p->count * sizeof *p->g);
     rt_paint_from(p, 0, input);
     for (int64_t c = 0; c < p->size.c; c++) {
@@ -332,7 +333,8 @@ static void say_cost(const rt_style *s) {
     const rt_program *p = &s->v->m->model->program[RT_LOOK];
     double network, gram, pictures = (double)s->p.count * 4 *
         (7 + (s->optimizer == RT_STYLE_LBFGS ? 4 + 2 * RT_STYLE_PAIRS : 3));
-    double held = (double)p->act_bytes + (double)p->fix_bytes + (double)s->v->m->model->param_bytes +
+    double held = (double)p->act_bytes + (double)p->fix_bytes +
+                  (double)s->v->m->model->param_bytes +
                   (double)m->ntarget * 4 + (double)s->v->look.seed_room * 12;
     char style[400], content[400], a[24], b[24];
     rt_mimic_flops(m, &network, &gram);
@@ -382,7 +384,8 @@ static int transfer(rt_style *s, float *colours, rt_error *err) {
         memcpy(colours, s->content.input, (size_t)s->p.count * sizeof *colours);
         drop_colours(s);
     }
-    float *room = rt_alloc((size_t)(s->nstyles + 1) * (size_t)s->p.count, sizeof *room, "pictures", err);
+    float *room = rt_alloc((size_t)(s->nstyles + 1) * (size_t)s->p.count, sizeof *room, "pictures",
+                           err);
     if (room)
         open_terms(s, room, err);
     rt_free(room);
