@@ -217,7 +217,7 @@ static int show(Attack *a, int64_t at, int64_t before, double sure, const char *
     for (int64_t k = 0; k < p->count; k++) {
         double d = (double)p->x[k] - (double)a->clean[k];
         most = fmax(most, fabs(d));
-        p->g[k] = (float)(128 + TIMES * d) - p->zero[k];
+        p->g[k] = (float)(128 + (double)TIMES * d) - p->zero[k];
     }
     rt_viz_sample_name(&a->feed, at, file, sizeof file);
     snprintf(title, sizeof title, "%s: %.80s", a->verb, file);

@@ -466,7 +466,7 @@ static int make_room(Dream *d, rt_error *err) {
     int64_t input = prep->height < prep->width ? prep->height : prep->width;
     d->jitter = options.jitter >= 0 ? options.jitter : (32 * input + 112) / 224;
     for (d->octaves = 1; d->octaves < options.octaves; d->octaves++)
-        if ((double)shorter / pow(options.scale, (double)d->octaves) < LEAST)
+        if ((double)shorter / pow(options.scale, (double)d->octaves) < (double)LEAST)
             break;
     d->octave = d->octaves - 1;
     d->total = options.frames * d->octaves * options.steps;

@@ -124,7 +124,7 @@ static void natural(Climbers *c, int64_t i, int64_t step, float *x, float *g) {
     const Recipe *r = &c->recipe;
     double area = (double)(p->size.h * p->size.w), b = c->b, first = rt_norm2(g, p->count);
     if (step == 0)
-        c->energy[i] = first > 0 ? WEIGHT / (first * b * sqrt((double)p->count)) : 0;
+        c->energy[i] = first > 0 ? (double)WEIGHT / (first * b * sqrt((double)p->count)) : 0;
     for (int64_t k = 0; k < p->count; k++)
         g[k] *= (float)(c->energy[i] * area);
     if (r->tv > 0)

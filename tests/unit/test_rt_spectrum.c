@@ -70,10 +70,10 @@ static void hartley(void) {
     double plain = 0; /* number (3, 4) by its definition */
     for (int i = 0; i < H; i++)
         for (int j = 0; j < W; j++) {
-            double a = 2 * acos(-1.0) * (3.0 * i / H + 4.0 * j / W);
+            double a = 2 * acos(-1.0) * (3.0 * i / (double)H + 4.0 * j / (double)W);
             plain += (double)x[i * W + j] * (cos(a) + sin(a));
         }
-    CU_ASSERT_DOUBLE_EQUAL(tx[3 * W + 4], plain / sqrt(AREA), 1e-5);
+    CU_ASSERT_DOUBLE_EQUAL(tx[3 * W + 4], plain / sqrt((double)AREA), 1e-5);
     CU_ASSERT_DOUBLE_EQUAL(dot(tx, y, AREA), dot(x, ty, AREA), 1e-5); /* its own adjoint */
     CU_ASSERT_DOUBLE_EQUAL(dot(tx, tx, AREA), dot(x, x, AREA), 1e-4);
     rt_hartley(&rows, &columns, tx, room);
@@ -115,7 +115,7 @@ static void slopes(int64_t planes, int bgr) {
     memset(c, 0, sizeof c);
     c[0] = 1;
     rt_spectrum_paint(&s, 1, c, 0, 0, pixel);
-    double level = (planes == 3 ? bgr ? 0.5958 : 0.5597 : 1) * 12 / 4 / sqrt(AREA);
+    double level = (planes == 3 ? bgr ? 0.5958 : 0.5597 : 1) * 12 / 4 / sqrt((double)AREA);
     for (int i = 0; i < 63; i++)
         CU_ASSERT_DOUBLE_EQUAL(pixel[i], 255 / (1 + exp(-level)), 1e-3);
     rt_spectrum_close(&s);
