@@ -25,6 +25,22 @@ int rt_seed_find(const rt_model *model, const char *label) {
     return -1;
 }
 
+int rt_seed_of_param(const rt_model *model, int param) {
+    const rt_program *p = look_of(model);
+    const char *name = model->param[param].name;
+    int seed = rt_seed_find(model, model->param[param].label);
+    int best = -1;
+    size_t longest = 0;
+    for (int i = 0; i < p->nseeds && seed < 0; i++) {
+        size_t n = strlen(p->seed[i].label);
+        if (n > longest && strncmp(name, p->seed[i].label, n) == 0 && name[n] == '.') {
+            best = i;
+            longest = n;
+        }
+    }
+    return seed < 0 ? best : seed;
+}
+
 void rt_seed_shape(const rt_model *model, int seed, int64_t chw[3]) {
     const rt_program *p = look_of(model);
     const rt_layout *l = &p->tensor[p->seed[seed].tensor].layout;

@@ -17,6 +17,10 @@ int rt_seed_find(const rt_model *model, const char *label);
 /* Extents of seed layer `seed` as channels, height, width (rank 1: h = w = 1). */
 void rt_seed_shape(const rt_model *model, int seed, int64_t chw[3]);
 
+/* The layer that a parameter belongs to, -1: none.  "c1.conv1.weight" is c1's, "b.c1.weight" b.c1's and
+ * not b's. */
+int rt_seed_of_param(const rt_model *model, int param);
+
 /* Room for images of one batch in the look program. */
 typedef struct rt_look {
     netrt *m;

@@ -74,9 +74,8 @@ static void damp(Walk *w, int seed) {
 
 /* A parameter of the layer, or of the bn that normalises it. */
 static int belongs(const Walk *w, int param, int seed) {
-    const char *label = w->l->m->model->param[param].label;
-    return strcmp(label, layer_of(w, seed)->label) == 0 ||
-           strcmp(label, layer_of(w, layer_of(w, seed)->base)->label) == 0;
+    int layer = rt_seed_of_param(w->l->m->model, param);
+    return layer >= 0 && (layer == seed || layer == layer_of(w, seed)->base);
 }
 
 static int is_called(const char *name, const char *end) {

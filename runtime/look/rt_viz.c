@@ -216,16 +216,13 @@ int rt_viz_score(const rt_viz *v, rt_error *err) {
 int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
     const rt_model *model = v->m->model;
     int n = 0;
-    for (int i = 0; i < model->program[RT_LOOK].nseeds && n < max; i++) {
-        const char *label = model->program[RT_LOOK].seed[i].label;
+    for (int i = 0; i < model->program[RT_LOOK].nseeds && n < max; i++)
         for (int p = 0; p < model->nparams; p++)
             if (model->param[p].rank >= 3 && model->param[p].rank <= 5 &&
-                !(model->param[p].flags & RT_PARAM_CONSTANT) &&
-                strcmp(model->param[p].label, label) == 0) {
+                !(model->param[p].flags & RT_PARAM_CONSTANT) && rt_seed_of_param(model, p) == i) {
                 seed[n++] = i;
                 break;
             }
-    }
     return n;
 }
 

@@ -150,6 +150,12 @@ floats pool/deconv-c3.npy | head -n 1 >true.txt
 floats pool/deconv-c3-centre.npy | head -n 1 >centre.txt
 hold "recorded switches: pixel (1, 2) of the window" [ "$(cat true.txt)" = '0 0 0 0 0 396 0 0 0' ]
 hold "centres: pixel (1, 1)" [ "$(cat centre.txt)" = '0 0 0 0 396 0 0 0 0' ]
+sed 's/Pooled/Chained/; s/c1: conv(1, 1x1, init = fill(1)) -> relu/c1: conv(1, 1x1, init = fill(1)) -> bn -> relu/' \
+    pooled.net >chained.net # parameters are then called c1.conv1.weight
+run 0 -- netc build -q chained.net -o chained
+run 0 -- ./chained train -q --lr=0 --steps=1 --out=chained-run
+run 0 'chain/deconv-c1.png' 'chain/deconv-c3.png' -- ./chained-viz deconv --weights=chained-run/last.safetensors --out=chain
+run 0 -- ./chained-viz lrp -q --rule=alpha1 --weights=chained-run/last.safetensors --out=chain
 run 2 'no max pooling' -- ./known-net-viz deconv --switches=centre --weights=known/last.safetensors
 
 # --- the page ---
