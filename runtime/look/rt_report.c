@@ -141,6 +141,7 @@ typedef struct Report {
     rt_text page;
     rt_done *done;
     int count;
+    int beside; /* pictures that the page had no room for */
     char digest[ST_HASH_DIGITS + 1]; /* of the weights file */
 } Report;
 
@@ -243,6 +244,7 @@ static int picture(Report *r, const rt_made *made, rt_error *err) {
     if (o->size + size / 3 * 4 > PAGE_MAX) {
         add_link(o, inside(r, made));
         rt_text_add(o, "\" loading=\"lazy");
+        r->beside++;
     } else {
         rt_text_printf(o, "data:%s;base64,", type_of(made->path));
         rt_text_base64(o, data, size);
@@ -399,8 +401,8 @@ static int write_page(Report *r, rt_error *err) {
     rt_text_add(&r->page, "</body></html>\n");
     if (!err->code && rt_text_ok(&r->page, err) &&
         rt_io_write_file(path, r->page.data, r->page.size, err) == 0)
-        rt_note(&v->cli.progress, "%s  %s, self-contained", path,
-                rt_text_bytes_human((double)r->page.size, size));
+        rt_note(&v->cli.progress, "%s  %s, %s", path, rt_text_bytes_human((double)r->page.size, size),
+                r->beside ? "with pictures of its folder" : "self-contained");
     rt_text_free(&r->page);
     return err->code;
 }
