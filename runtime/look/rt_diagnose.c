@@ -52,12 +52,12 @@ static void side_free(Side *s) {
 
 /* ---- what this program finds ---- */
 
-static int param_of(const rt_model *model, const char *label) {
+static int param_of(const rt_model *model, int seed) {
     for (int p = 0; p < model->nparams; p++)
         if (model->param[p].rank >= 3 && !(model->param[p].flags & RT_PARAM_CONSTANT) &&
-            strcmp(model->param[p].label, label) == 0)
+            rt_seed_of_param(model, p) == seed)
             return p;
-    return -1;
+    return -1; /* not among rt_viz_conv_layers */
 }
 
 static void measure_power(Found *f) {
@@ -119,8 +119,8 @@ static int measure(rt_viz *v, const float *picture, const char *name, Side *s, r
         if (!f->values)
             break;
         rt_look_values(&v->look, seed[k], 0, f->values);
-        if (rt_filter_counts(v, param_of(v->m->model, label), scanned ? top[k] : NULL, &f->filters,
-                             err))
+        if (rt_filter_counts(v, param_of(v->m->model, seed[k]), scanned ? top[k] : NULL,
+                             &f->filters, err))
             break;
         if (k == 0)
             measure_power(f);

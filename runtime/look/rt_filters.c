@@ -62,7 +62,7 @@ int rt_viz_any_filters(const rt_viz *v) {
 /* The seed whose maps the filters make, -1: none. */
 static int seed_of(const rt_viz *v, const rt_param *p) {
     int64_t chw[3];
-    int seed = rt_seed_find(v->m->model, p->label);
+    int seed = rt_seed_of_param(v->m->model, (int)(p - v->m->model->param));
     if (seed < 0)
         return -1;
     rt_seed_shape(v->m->model, seed, chw);

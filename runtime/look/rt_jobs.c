@@ -226,7 +226,7 @@ static int run_all(rt_viz *v, const char **operands, int n, rt_error *err) {
 }
 
 const rt_technique rt_technique_all = {
-    {"all", "what the spec's visualize section names, or a bit of everything", "[OPTIONS]",
+    {"all", "what the visualize section names, or a bit of everything", "[OPTIONS]",
      "all\nall --weights=run/best.safetensors --image=7 --out=pictures"},
     run_all, NULL, 0};
 
