@@ -66,7 +66,7 @@ static void add_line(Letter *l, const float from[2], const float to[2]) {
 static void add_arc(Letter *l, const float from[2], const float corner[2], const float to[2]) {
     float last[2] = {from[0], from[1]};
     for (int i = 1; i <= ARC; i++) {
-        float t = (float)i / ARC, a = (1 - t) * (1 - t), b = 2 * t * (1 - t), c = t * t, at[2];
+        float t = (float)i / (float)ARC, a = (1 - t) * (1 - t), b = 2 * t * (1 - t), c = t * t, at[2];
         for (int k = 0; k < 2; k++)
             at[k] = a * from[k] + b * corner[k] + c * to[k];
         add_line(l, last, at);
