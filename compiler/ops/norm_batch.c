@@ -11,6 +11,8 @@
  * theory: Ioffe, Szegedy 2015, algorithms 1 and 2 and the gradients of section 3; Ulyanov et al.
  * 2016 (instances).
  */
+#include <string.h>
+
 #include "ops/curvature.h"
 #include "ops/facts.h"
 
@@ -161,7 +163,9 @@ static int64_t cells_of(const Graph *g, ValueId src, bool batch) {
 static Parts parts_of(Graph *g, const Node *node) {
     const BnAttrs *all = node->attrs;
     const ValueId *in = node->in;
-    Parts p = {.a = {.eps = all->eps, .cells = 1}};
+    Parts p;
+    memset(&p, 0, sizeof p); /* padding too: equal parts become one (cse.c) */
+    p.a.eps = all->eps, p.a.cells = 1;
     if (node->op == OP_BN && all->infer) {
         ValueId line[4] = {in[MEAN], in[VARIANCE], in[WEIGHT], in[BIAS]};
         NodeId scale = graph_node(g, OP_BN_SCALE, &p.a, 4, line);
@@ -273,7 +277,8 @@ static bool curvature_bn(Vjp *v) {
         v->dx[BIAS] = over_images(v, h);
     if (!v->need[WEIGHT])
         return true;
-    BnAttrs a = {.eps = p.a.eps, .cells = 1};
+    BnAttrs a = p.a;
+    a.cells = 1;
     ValueId line[4] = {p.mean, p.variance, vjp_op1(v, OP_SCALE, &one, node.in[WEIGHT]),
                        vjp_op1(v, OP_SCALE, &zero, node.in[WEIGHT])};
     const ValueId *out = graph_n(g, graph_node(g, OP_BN_SCALE, &a, 4, line))->out;

@@ -23,6 +23,12 @@ void choose_moments(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_block = 1;
 }
 
+/* Does anybody read result i?  One that nobody reads has no place (the first keeps its number). */
+static bool wanted(const KernelCtx *k, int i) {
+    ValueId v = k->node->out[i];
+    return v && graph_v(k->g, v)->stored;
+}
+
 /* ---- sums over rows of a plane ---- */
 
 typedef struct Walk Walk;
@@ -137,7 +143,7 @@ void lower_moments(KernelCtx *k) {
     Walk w = {.view = {view_of(k, k->node->in[0])}, .nviews = 1, .nsums = 1};
     View dst[2];
     for (int i = 0; i < 2; i++)
-        if (k->node->out[i])
+        if (wanted(k, i))
             dst[i] = view_of(k, k->node->out[i]);
     Loop task = task_loop(k);
     Val n, cb, out[2];
@@ -145,7 +151,7 @@ void lower_moments(KernelCtx *k) {
     plane_moments(k, &w, n, cb, out);
     out[1] = em_fdiv(e, out[1], em_vec(e, (double)(w.view[0].h * w.view[0].w)));
     for (int i = 0; i < 2; i++)
-        if (k->node->out[i])
+        if (wanted(k, i))
             put_vector(k, &dst[i], n, cb, out[i]);
     task_end(k, &task);
 }
@@ -176,7 +182,7 @@ void lower_bn_bwd_sums(KernelCtx *k) {
               .cell = cell_gradient};
     View mean = view_of(k, node->in[2]), variance = view_of(k, node->in[3]), dst[2];
     for (int i = 0; i < 2; i++)
-        if (node->out[i])
+        if (wanted(k, i))
             dst[i] = view_of(k, node->out[i]);
     Loop task = task_loop(k);
     Val n, cb, sum[2];
@@ -185,7 +191,7 @@ void lower_bn_bwd_sums(KernelCtx *k) {
     walk_rows(k, &w, n, cb, em_i64(e, 0), em_i64(e, w.view[0].h), sum);
     sum[1] = em_fmul(e, sum[1], inverse_deviation(k, vector_at(k, &variance, n, cb)));
     for (int i = 0; i < 2; i++)
-        if (node->out[i])
+        if (wanted(k, i))
             put_vector(k, &dst[i], n, cb, sum[i]);
     task_end(k, &task);
 }
@@ -212,7 +218,7 @@ static void for_vectors(KernelCtx *k, VectorFn fn) {
     for (int i = 0; i < node->nin; i++)
         src[i] = view_of(k, node->in[i]);
     for (int i = 0; i < node->nout; i++)
-        if (node->out[i])
+        if (wanted(k, i))
             dst[i] = view_of(k, node->out[i]);
     Loop task = task_loop(k);
     Loop cb = em_for(e, em_i64(e, 0), em_i64(e, src[0].cblocks), 1, "cb", NULL, 0);
@@ -221,7 +227,7 @@ static void for_vectors(KernelCtx *k, VectorFn fn) {
         in[i] = vector_at(k, &src[i], task.i, cb.i);
     fn(k, in, out);
     for (int i = 0; i < node->nout; i++)
-        if (node->out[i])
+        if (wanted(k, i))
             put_vector(k, &dst[i], task.i, cb.i, out[i]);
     em_for_end(e, &cb, NULL, 0);
     task_end(k, &task);
@@ -308,7 +314,7 @@ void lower_bn_combine(KernelCtx *k) {
     View mean = view_of(k, node->in[0]), variance = view_of(k, node->in[1]);
     View weight = view_of(k, node->in[2]), bias = view_of(k, node->in[3]), dst[4];
     for (int i = 0; i < 4; i++)
-        if (node->out[i])
+        if (wanted(k, i))
             dst[i] = view_of(k, node->out[i]);
     Val zero = em_i64(e, 0);
     Loop task = task_loop(k);
@@ -326,7 +332,7 @@ void lower_bn_combine(KernelCtx *k) {
     line_of(k, out[0], out[1], vector_at(k, &weight, zero, task.i),
             vector_at(k, &bias, zero, task.i), out + 2);
     for (int i = 0; i < 4; i++)
-        if (node->out[i])
+        if (wanted(k, i))
             put_vector(k, &dst[i], zero, task.i, out[i]);
     task_end(k, &task);
 }
