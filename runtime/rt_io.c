@@ -164,6 +164,19 @@ int rt_io_pread(int fd, const char *path, void *buf, size_t n, int64_t at, rt_er
     return NETRT_OK;
 }
 
+size_t rt_io_head(const char *path, void *head, size_t n) {
+    int fd;
+    int64_t size;
+    rt_error ignored = {0};
+    memset(head, 0, n);
+    if (rt_io_open_read(path, &fd, &size, &ignored))
+        return 0;
+    size_t there = size < (int64_t)n ? (size_t)size : n;
+    int code = rt_io_pread(fd, path, head, there, 0, &ignored);
+    rt_io_close(fd);
+    return code == NETRT_OK ? there : 0;
+}
+
 /* --- atomic writing ----------------------------------------------------------------------------
  */
 

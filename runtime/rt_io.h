@@ -49,6 +49,9 @@ void rt_io_close(int fd);
 
 /* Exactly n bytes at offset at, else NETRT_EIO (error) or NETRT_EDATA (the file ends before). */
 int rt_io_pread(int fd, const char *path, void *buf, size_t n, int64_t at, rt_error *err);
+/* The first n bytes of a file, to tell what it is; zeros behind a shorter one's end.  Returns how
+ * many there are, 0 where it cannot be read. */
+size_t rt_io_head(const char *path, void *head, size_t n);
 
 /* Replaces path atomically by these bytes. */
 int rt_io_write_file(const char *path, const void *data, size_t n, rt_error *err);

@@ -463,16 +463,10 @@ static int labels_beside(const char *path, char *out) {
 }
 
 int rt_npy_sniff(const char *path) {
-    int fd;
-    int64_t size;
-    rt_error ignored = {0};
-    unsigned char p[6] = {0};
-    if (rt_io_open_read(path, &fd, &size, &ignored))
-        return 0;
-    int code = rt_io_pread(fd, path, p, sizeof p, 0, &ignored);
-    rt_io_close(fd);
-    return code == NETRT_OK && (memcmp(p, "\x93NUMPY", 6) == 0 || memcmp(p, "PK\3\4", 4) == 0 ||
-                                memcmp(p, "PK\5\6", 4) == 0);
+    unsigned char p[6];
+    return rt_io_head(path, p, sizeof p) == sizeof p &&
+           (memcmp(p, "\x93NUMPY", 6) == 0 || memcmp(p, "PK\3\4", 4) == 0 ||
+            memcmp(p, "PK\5\6", 4) == 0);
 }
 
 int rt_npy_image(const char *path, int c, int h, int w, float *chw, rt_error *err) {

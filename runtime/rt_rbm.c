@@ -51,12 +51,16 @@ static void add_row(float *to, float by, const float *from, int64_t n) {
         to[x] += by * from[x];
 }
 
+/* Every plane of x at its bias. */
+static void start(float *x, const float *bias, int64_t planes, int64_t cells) {
+    for (int64_t k = 0; k < planes; k++)
+        for (int64_t i = 0; i < cells; i++)
+            x[k * cells + i] = bias[k];
+}
+
 /* I of the hidden cells. */
 static void drive(const rt_rbm *r, const float *v, float *in) {
-    int64_t cells = r->oh * r->ow;
-    for (int64_t k = 0; k < r->maps; k++)
-        for (int64_t i = 0; i < cells; i++)
-            in[k * cells + i] = r->bias[k];
+    start(in, r->bias, r->maps, r->oh * r->ow);
     for (int64_t n = 0; n < rt_rbm_weights(r); n++) {
         Tap t = tap(r, n);
         for (int64_t y = 0; y < r->oh; y++)
@@ -113,10 +117,7 @@ void rt_rbm_draw(const rt_rbm *r, const float *p, rt_rng rng, uint32_t a, uint32
 }
 
 void rt_rbm_dream(const rt_rbm *r, const float *h, float *v) {
-    int64_t cells = r->h * r->w;
-    for (int64_t c = 0; c < r->channels; c++)
-        for (int64_t i = 0; i < cells; i++)
-            v[c * cells + i] = r->visible[c];
+    start(v, r->visible, r->channels, r->h * r->w);
     for (int64_t n = 0; n < rt_rbm_weights(r); n++) {
         Tap t = tap(r, n);
         for (int64_t y = 0; y < r->oh; y++)

@@ -67,11 +67,17 @@ static int range_of(const rt_plot *p, int right, int of_x, double *lo, double *h
     return any;
 }
 
-static void text_at(rt_text *o, double x, double y, const char *anchor, const char *extra,
-                    const char *text) {
-    rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, extra);
+void rt_svg_text(rt_text *o, double x, double y, const char *more, const char *text) {
+    rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\"%s>", x, y, more);
     rt_text_xml(o, text);
     rt_text_add(o, "</text>\n");
+}
+
+static void text_at(rt_text *o, double x, double y, const char *anchor, const char *extra,
+                    const char *text) {
+    char more[200];
+    snprintf(more, sizeof more, " text-anchor=\"%s\"%s", anchor, extra);
+    rt_svg_text(o, x, y, more, text);
 }
 
 static void axis_y(rt_text *o, const Scale *s, double x0, double x1, int right, const char *label) {
@@ -94,11 +100,9 @@ static void axis_y(rt_text *o, const Scale *s, double x0, double x1, int right, 
     }
     if (label) {
         double x = right ? x1 + 48 : x0 - 48, y = (s->from + s->to) / 2;
-        snprintf(buf, sizeof buf, " transform=\"rotate(%d", right ? 90 : -90);
-        rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\"%s %.1f %.1f)\">", x,
-                       y, buf, x, y);
-        rt_text_xml(o, label);
-        rt_text_add(o, "</text>\n");
+        char turn[80];
+        snprintf(turn, sizeof turn, " transform=\"rotate(%d %.1f %.1f)\"", right ? 90 : -90, x, y);
+        text_at(o, x, y, "middle", turn, label);
     }
 }
 

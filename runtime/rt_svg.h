@@ -36,6 +36,8 @@ void rt_svg_confusion(rt_text *out, const char *title, const int64_t *count, int
                       const char *(*name)(void *context, int64_t i, char buf[24]), void *context,
                       int xmlns);
 
+/* One text; more: further attributes, each with a blank in front. */
+void rt_svg_text(rt_text *o, double x, double y, const char *more, const char *text);
 /* "Nice" axis ticks: step 1, 2 or 5 times a power of ten; returns how many (at most max). */
 int rt_svg_ticks(double lo, double hi, int max, double *tick);
 /* The colour-blind safe palette: "#0072b2", ... (Okabe and Ito), i modulo its size. */

@@ -98,16 +98,12 @@ static int is_picture(const char *dir, const char *name) {
             return 1;
     }
     char path[PATH_MAX];
-    int fd, len = snprintf(path, sizeof path, "%s/%s", dir, name);
-    int64_t size;
+    int len = snprintf(path, sizeof path, "%s/%s", dir, name);
     unsigned char head[12];
-    rt_error ignored = {0};
-    if (len <= 0 || len >= (int)sizeof path || rt_io_open_read(path, &fd, &size, &ignored))
+    if (len <= 0 || len >= (int)sizeof path)
         return 0;
-    size_t take = size < 12 ? (size_t)size : 12;
-    int code = rt_io_pread(fd, path, head, take, 0, &ignored);
-    rt_io_close(fd);
-    return code == NETRT_OK && rt_image_sniff(head, take) != RT_FORMAT_UNKNOWN;
+    size_t there = rt_io_head(path, head, sizeof head);
+    return there > 0 && rt_image_sniff(head, there) != RT_FORMAT_UNKNOWN;
 }
 
 /* Sub-folders and pictures of dir, sorted; either list may be NULL.  Hidden names are skipped. */

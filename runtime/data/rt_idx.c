@@ -267,16 +267,9 @@ struct rt_table *rt_table_new(rt_dataset *ds, const struct rt_data_ops *ops, rt_
 }
 
 int rt_idx_sniff(const char *path) {
-    int fd;
-    int64_t size;
-    rt_error ignored = {0};
-    unsigned char p[4] = {0};
-    if (rt_io_open_read(path, &fd, &size, &ignored))
-        return 0;
-    int code = rt_io_pread(fd, path, p, sizeof p, 0, &ignored);
-    rt_io_close(fd);
-    int gzip = p[0] == 0x1F && p[1] == 0x8B;
-    return code == NETRT_OK && (gzip || (p[0] == 0 && p[1] == 0 && p[2] == 8));
+    unsigned char p[4];
+    int whole = rt_io_head(path, p, sizeof p) == sizeof p, gzip = p[0] == 0x1F && p[1] == 0x8B;
+    return whole && (gzip || (p[0] == 0 && p[1] == 0 && p[2] == 8));
 }
 
 /* The first of the spellings of FILE in dir that exists; NULL when none does. */

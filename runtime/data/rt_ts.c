@@ -259,16 +259,9 @@ static int dna_line(const char *s, size_t n) {
 const char *rt_text_sniff(const char *path) {
     enum { HEAD = 8192 };
     char head[HEAD + 1];
-    int fd;
-    int64_t size;
-    rt_error ignored = {0};
-    if (rt_io_open_read(path, &fd, &size, &ignored))
-        return NULL;
-    size_t n = size < HEAD ? (size_t)size : HEAD;
-    int code = rt_io_pread(fd, path, head, n, 0, &ignored);
-    rt_io_close(fd);
+    size_t n = rt_io_head(path, head, HEAD);
     head[n] = 0;
-    if (code != NETRT_OK || n == 0 || memchr(head, 0, n))
+    if (n == 0 || memchr(head, 0, n))
         return NULL;
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)head[i] < 32 && !strchr("\t\r\n", head[i]))

@@ -498,15 +498,8 @@ int rt_wav_open_dir(rt_dataset *ds, const char *dir, const char *split, const ch
 }
 
 int rt_wav_sniff(const char *path) {
-    int fd;
-    int64_t size;
-    rt_error ignored = {0};
-    unsigned char p[12] = {0};
-    if (rt_io_open_read(path, &fd, &size, &ignored))
-        return 0;
-    int code = rt_io_pread(fd, path, p, sizeof p, 0, &ignored);
-    rt_io_close(fd);
-    return code == NETRT_OK && memcmp(p, "RIFF", 4) == 0 && memcmp(p + 8, "WAVE", 4) == 0;
+    unsigned char p[12];
+    return rt_io_head(path, p, sizeof p) == sizeof p && memcmp(p, "RIFF", 4) == 0 && memcmp(p + 8, "WAVE", 4) == 0;
 }
 
 int rt_wav_open_file(rt_dataset *ds, const char *path, const char *uri, rt_error *err) {

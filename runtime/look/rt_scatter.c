@@ -98,19 +98,13 @@ static void svg_mark(rt_text *o, double x, double y, int64_t c) {
     }
 }
 
-static void svg_text(rt_text *o, double x, double y, const char *more, const char *text) {
-    rt_text_printf(o, "<text x=\"%.1f\" y=\"%.1f\"%s>", x, y, more);
-    rt_text_xml(o, text);
-    rt_text_add(o, "</text>\n");
-}
-
 static void svg_panel(rt_text *o, const rt_scatter *p, const rt_classes *classes, double x0,
                       double y0) {
     rt_scatter_fit fit = rt_scatter_fit_of(p->at, p->n, SIDE);
     double at[2];
     char buf[24];
     int names = named(p, classes);
-    svg_text(o, x0, y0 - 5, " font-size=\"13\"", p->title);
+    rt_svg_text(o, x0, y0 - 5, " font-size=\"13\"", p->title);
     rt_text_printf(o, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" fill=\"none\" "
                       "stroke=\"#bbb\"/>\n", x0, y0, SIDE, SIDE);
     for (int64_t i = 0; i < p->n; i++) {
@@ -122,7 +116,7 @@ static void svg_panel(rt_text *o, const rt_scatter *p, const rt_classes *classes
         if (i < 0)
             continue;
         rt_scatter_place(&fit, SIDE, p->at + 2 * i, at);
-        svg_text(o, x0 + at[0], y0 + at[1] + 4,
+        rt_svg_text(o, x0 + at[0], y0 + at[1] + 4,
                  " text-anchor=\"middle\" font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" "
                  "paint-order=\"stroke\"", classes->name(classes->context, c, buf));
     }
@@ -135,8 +129,8 @@ void rt_scatter_svg(rt_text *o, const char *title, const char *note, const rt_sc
                       "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\" "
                       "fill=\"#222\">\n<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", w, h,
                    w, h, w, h);
-    svg_text(o, 16, 20, " font-size=\"15\" font-weight=\"bold\"", title);
-    svg_text(o, 16, 38, " fill=\"#666\"", note);
+    rt_svg_text(o, 16, 20, " font-size=\"15\" font-weight=\"bold\"", title);
+    rt_svg_text(o, 16, 38, " fill=\"#666\"", note);
     for (int i = 0; i < panels; i++)
         svg_panel(o, &panel[i], classes, (double)(16 + i * (SIDE + 16)), 66);
     rt_text_add(o, "</svg>\n");
