@@ -26,12 +26,13 @@ typedef struct WinoMatrices {
     WinoMatrix bt;    /* n x n: inputs */
     WinoMatrix g, gt; /* n x r: taps; r x n */
     WinoMatrix a, at; /* n x m; m x n: outputs */
-    int one;          /* the product at point 1: adding b to it adds b to every output */
+    int one;          /* the product at point 1: adding b to it adds b to every output; -1: none */
 } WinoMatrices;
 
 /* The matrices of F(m, r); n = m + r - 1 must be 4, 6 or 8 (points 0, 1, -1, 2, -2, 1/2, -1/2 and
- * infinity, as many as needed). */
-WinoMatrices wino_matrices(int m, int r);
+ * infinity, as many as needed; for the gradient of the taps and n = 6: 0, 3/4, -3/4, 3/2, -3/2 and
+ * infinity, which round less, but have no product `one`). */
+WinoMatrices wino_matrices(int m, int r, bool gradient);
 
 /* out[i * out_step] = sum over k of matrix[i][k] * in[k * in_step], in few operations.  An input
  * that is NULL stands for zero; an output all of whose inputs are zero or meet zeros is NULL.

@@ -73,7 +73,7 @@ static int register_rows(const Target *t, int oc) {
 static const double op_cost = 0.7, load_cost = 0.5, store_cost = 2;
 
 static double predict(const Graph *g, const ConvProblem *p, const Target *t, const BwwPlan *w) {
-    WinoMatrices x = wino_matrices(w->m, w->r);
+    WinoMatrices x = wino_matrices(w->m, w->r, true);
     double n = (double)plan_batch(g), products = w->products, width = t->vector;
     double tiles = n * (double)(w->th * w->tw);
     double tasks = (double)(p->groups * w->o_parts * w->i_parts);
@@ -495,7 +495,7 @@ void lower_winograd_bww(KernelCtx *k, const ConvProblem *p) {
     Emit *e = k->e;
     WinoBww w = {.k = k, .e = e, .p = p, .u = bww_update_open(k)};
     w.w = bww_plan(p, k->k, k->t, w.u.w.layout.o_tile);
-    w.x = wino_matrices(w.w.m, w.w.r);
+    w.x = wino_matrices(w.w.m, w.w.r, true);
     w.src = view_of(k, k->node->in[0]);
     w.dd = view_of(k, k->node->in[1]);
     w.oc = w.u.w.layout.o_tile / em_width(e);

@@ -150,7 +150,7 @@ static double roomy(const Search *s, int64_t scratch) {
 
 static double predict(const Search *s, const Kernel *k, double group_cycles) {
     WinoPlan w = wino_plan(s->g, s->p, k, s->t, s->backward, s->o_tile);
-    WinoMatrices x = wino_matrices(w.m, w.r);
+    WinoMatrices x = wino_matrices(w.m, w.r, false);
     Work work = count_work(s, &w);
     double lines = w.products, width = s->t->vector;
     double threads = s->t->speed.threads > 1 ? s->t->speed.threads : 1;

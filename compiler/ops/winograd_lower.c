@@ -444,7 +444,7 @@ void lower_winograd(KernelCtx *k, const ConvProblem *p, bool backward) {
     Wino w = {.k = k, .e = e, .turned = backward};
     w.w = weights_of(k, k->node->in[1]);
     w.p = wino_plan(k->g, p, k->k, k->t, backward, w.w.layout.o_tile);
-    w.x = wino_matrices(w.p.m, w.p.r);
+    w.x = wino_matrices(w.p.m, w.p.r, false);
     w.bias = p->bias && !backward ? bias_at(k, k->node->in[2]) : NULL;
     w.v = em_ptr(e, k->a.scratch, em_i64(e, WINO_HEAD));
     w.u = em_ptr(e, k->a.scratch, em_i64(e, w.p.at_u));

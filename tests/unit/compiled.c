@@ -408,10 +408,9 @@ static bool close_to(double got, double want, double bound, bool exact) {
 /* Rounding of a sum whose terms cancel: relative to the sum of their magnitudes. */
 static const double few_ulps = 2e-7;
 
-/* A Winograd kernel's numbers are not equally exact: the far corner of a 5x5 gradient is made with
- * fourth powers of the point 2 along both sides.  So one of them may be further off than a plain
- * sum's, but all together stay within what such kernels promise (test_winograd.c has the table). */
-static const double winograd_one = 2.5, winograd_rms = 5e-6;
+/* What all numbers of a Winograd kernel together stay within (test_winograd.c has the table); each
+ * of them is held like a plain sum's. */
+static const double winograd_rms = 5e-6;
 
 static double rms(const double *x, const double *less, int64_t n) {
     double sum = 0;
@@ -674,8 +673,6 @@ static void check_kernel(Checker *t, int index) {
     double bound = 0;
     for (int i = 0; i < nodes; i++)
         bound += t->how->local * ref_tolerance[graph_n(g, node[i])->op];
-    if (k->winograd)
-        bound *= winograd_one;
     t->rms = k->winograd ? winograd_rms : 0;
     for (int i = 0; i < n; i++)
         if (tie && !graph_v(g, out[i])->batched && !k->lanes->update)
