@@ -90,27 +90,9 @@ static bool same_value(const Graph *g, ValueId v, const Graph *h, ValueId w) {
     return same_param(&g->params->at[a->slot], &h->params->at[b->slot]);
 }
 
-static bool same_connections(const ConnTable *a, const ConnTable *b) {
-    if (!a || !b)
-        return a == b;
-    size_t cells = (size_t)a->outputs * (size_t)a->inputs;
-    return a->outputs == b->outputs && a->inputs == b->inputs &&
-           memcmp(a->link, b->link, cells) == 0;
-}
-
-static bool same_conv(const ConvAttrs *a, const ConvAttrs *b) {
-    ConvAttrs x;
-    memcpy(&x, a, sizeof x);
-    x.connect = b->connect; /* each program has its own copy of the table */
-    return memcmp(&x, b, sizeof x) == 0 && same_connections(a->connect, b->connect);
-}
-
 static bool same_attrs(const Node *a, const Node *b) {
-    size_t size = op_def[a->op]->attr_size;
-    if (a->op == OP_CONV2D || a->op == OP_CONV2D_BWD_DATA || a->op == OP_CONV2D_BWD_WEIGHTS)
-        return same_conv(a->attrs, b->attrs);
     if (!op_def[a->op]->update)
-        return size == 0 || memcmp(a->attrs, b->attrs, size) == 0;
+        return op_same_attrs(a->op, a->attrs, b->attrs);
     SgdAttrs x = *(const SgdAttrs *)a->attrs, y = *(const SgdAttrs *)b->attrs;
     return x.nesterov == y.nesterov && x.decoupled == y.decoupled && x.eps_inside == y.eps_inside &&
            x.clip == y.clip && !(x.eps < y.eps || x.eps > y.eps) &&

@@ -1,4 +1,5 @@
-/* op.c: the tables that ops.def expands to, and the only two ways to look an operator up.
+/* op.c: the tables that ops.def expands to, the only two ways to look an operator up, and what all
+ * operators share: shapes of clips, equality of attributes.
  *
  * requires: each row `OP(NAME, spelling, ...)` has a `const OpDef opdef_<spelling>` in ops/.
  * ensures: op_def, op_name, op_flags, op_nin and op_nout are indexed by enum Op; entry 0 is unused.
@@ -8,6 +9,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "ir/text.h"
+#include "ops/attrs.h"
 
 #define OP(NAME, name, nin, nout, flags) extern const OpDef opdef_##name;
 #include "ir/ops.def"
@@ -53,6 +57,31 @@ int op_find(const char *name) {
         if (strcmp(op_name[op], name) == 0)
             return op;
     return OP_NONE;
+}
+
+static bool same_table(const ConnTable *a, const ConnTable *b) {
+    if (!a || !b)
+        return a == b;
+    return a->outputs == b->outputs && a->inputs == b->inputs &&
+           memcmp(a->link, b->link, (size_t)a->outputs * (size_t)a->inputs) == 0;
+}
+
+bool op_same_attrs(int op, const void *a, const void *b) {
+    const OpDef *def = op_def[op];
+    for (int i = 0; i < def->nattrs; i++) {
+        const AttrDesc *d = &def->attrs[i];
+        const char *x = (const char *)a + d->offset, *y = (const char *)b + d->offset;
+        bool same = memcmp(x, y, attr_bytes(d->type)) == 0;
+        if (!same && d->type == AT_TABLE)
+            same = same_table(*(const ConnTable *const *)x, *(const ConnTable *const *)y);
+        if (!same && d->type == AT_STR) {
+            const char *s = *(const char *const *)x, *t = *(const char *const *)y;
+            same = s && t && strcmp(s, t) == 0;
+        }
+        if (!same)
+            return false;
+    }
+    return true;
 }
 
 static bool refuse(Infer *inf, int input, const char *format, ...)

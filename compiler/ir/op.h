@@ -45,7 +45,8 @@ typedef enum { AT_INT, AT_BOOL, AT_FLOAT, AT_EXTENT, AT_PADS, AT_ENUM, AT_TABLE,
  * AT_INT int64_t; AT_BOOL bool; AT_FLOAT double; AT_EXTENT int64_t[2] (h, w; a scalar broadcasts);
  * AT_PADS int64_t[4] (top, bottom, left, right; a scalar or HxW broadcasts); AT_ENUM int (index
  * into choices "floor|ceil|exact"); AT_TABLE `const ConnTable *`; AT_STR const char *.
- * A default that is the name of an earlier attribute means that attribute's value. */
+ * A default that is the name of an earlier attribute means that attribute's value.
+ * A field without a row is read by nobody: text and comparison know the rows alone. */
 typedef struct AttrDesc {
     const char *name;
     AttrType type;
@@ -176,6 +177,9 @@ extern const int8_t op_nout[OP_COUNT];
 
 int op_find(const char *name);         /* OP_NONE if unknown */
 bool op_infer(int op, Infer *inf);
+/* Are two attribute structs of `op` equal, attribute by attribute?  Padding does not count, floats
+ * count by their bits, connection tables and strings by what they hold.  NULL only without attributes. */
+bool op_same_attrs(int op, const void *a, const void *b);
 static inline bool op_is(int op, uint32_t flag) { return (op_flags[op] & flag) != 0; }
 
 #endif

@@ -11,8 +11,6 @@
  * theory: Ioffe, Szegedy 2015, algorithms 1 and 2 and the gradients of section 3; Ulyanov et al.
  * 2016 (instances).
  */
-#include <string.h>
-
 #include "ops/curvature.h"
 #include "ops/facts.h"
 
@@ -163,9 +161,7 @@ static int64_t cells_of(const Graph *g, ValueId src, bool batch) {
 static Parts parts_of(Graph *g, const Node *node) {
     const BnAttrs *all = node->attrs;
     const ValueId *in = node->in;
-    Parts p;
-    memset(&p, 0, sizeof p); /* padding too: equal parts become one (cse.c) */
-    p.a.eps = all->eps, p.a.cells = 1;
+    Parts p = {.a = {.eps = all->eps, .cells = 1}};
     if (node->op == OP_BN && all->infer) {
         ValueId line[4] = {in[MEAN], in[VARIANCE], in[WEIGHT], in[BIAS]};
         NodeId scale = graph_node(g, OP_BN_SCALE, &p.a, 4, line);

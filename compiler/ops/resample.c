@@ -37,8 +37,7 @@ static const AttrDesc resample_attrs[] = {
 };
 
 ResampleAttrs resample_same(const Shape *src) {
-    ResampleAttrs a;
-    memset(&a, 0, sizeof a); /* cse compares bytes */
+    ResampleAttrs a = {.mode = RESAMPLE_COPY};
     shape_chw(src, &a.maps, &a.size[0], &a.size[1]);
     a.step[0] = a.step[1] = a.kernel[0] = a.kernel[1] = 1;
     a.sigma_y = a.sigma_x = a.scale = 1;

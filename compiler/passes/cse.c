@@ -2,7 +2,6 @@
  *
  * requires: topological order.  ensures: no two live nodes without random numbers or effects are
  * equal, except where both results are kept (two projections may start there separately).
- * Attributes are compared as bytes; differing padding bytes only lose a merge.
  * theory: value numbering, Cocke and Schwartz 1970.
  */
 #include <string.h>
@@ -22,8 +21,7 @@ static bool same(const Node *a, const Node *b) {
         return false;
     if (memcmp(a->in, b->in, a->nin * sizeof(ValueId)) != 0)
         return false;
-    size_t size = op_def[a->op]->attr_size;
-    return size == 0 || memcmp(a->attrs, b->attrs, size) == 0;
+    return op_same_attrs(a->op, a->attrs, b->attrs);
 }
 
 static bool mergeable(const Graph *g, const Node *a, const Node *b) {

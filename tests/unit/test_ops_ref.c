@@ -52,6 +52,43 @@ static void check_attrs(int op) {
     }
 }
 
+/* Equality of attributes: every attribute counts, what lies between them does not. */
+static void attributes_are_compared_one_by_one(void) {
+    enum { ROOM = 512 };
+    static const uint8_t links[2][2] = {{1, 1}, {1, 0}};
+    static const ConnTable table[3] = {{1, 2, links[0]}, {1, 2, links[0]}, {1, 2, links[1]}};
+    char text[2][3] = {"ab", "ab"};
+    FOR_OPS(op) {
+        const OpDef *d = op_def[op];
+        _Alignas(16) unsigned char clean[ROOM] = {0}, other[ROOM];
+        CHECK(d->attr_size <= ROOM, "%s: the test wants more room", op_name[op]);
+        memset(other, 0xa5, sizeof other);
+        for (int i = 0; i < d->nattrs; i++)
+            memset(other + d->attrs[i].offset, 0, attr_size(d->attrs[i].type));
+        CHECK(op_same_attrs(op, clean, other), "%s: padding counts", op_name[op]);
+        for (int i = 0; i < d->nattrs; i++) {
+            const AttrDesc *a = &d->attrs[i];
+            const void *one = &table[0], *same = &table[1], *differs = &table[2];
+            if (a->type == AT_STR)
+                one = text[0], same = text[1], differs = "ac";
+            bool pointer = a->type == AT_TABLE || a->type == AT_STR;
+            memset(other + a->offset, 1, attr_size(a->type));
+            if (pointer)
+                memcpy(other + a->offset, &one, sizeof one);
+            CHECK(!op_same_attrs(op, clean, other), "%s.%s does not count", op_name[op], a->name);
+            CHECK(!op_same_attrs(op, other, clean), "%s.%s does not count", op_name[op], a->name);
+            if (pointer) {
+                memcpy(clean + a->offset, &same, sizeof same);
+                CHECK(op_same_attrs(op, clean, other), "%s.%s: by address", op_name[op], a->name);
+                memcpy(clean + a->offset, &differs, sizeof differs);
+                CHECK(!op_same_attrs(op, clean, other), "%s.%s: contents", op_name[op], a->name);
+            }
+            memset(clean + a->offset, 0, attr_size(a->type));
+            memset(other + a->offset, 0, attr_size(a->type));
+        }
+    }
+}
+
 static void every_op_has_its_facts(void) {
     FOR_OPS(op) {
         const OpDef *d = op_def[op];
@@ -476,7 +513,7 @@ static void lenet_map_limit(void) {
     CU_ASSERT_DOUBLE_EQUAL(a, -1 + log(exp(-0.3) + exp(-2) + exp(1) + exp(-0.5)), 1e-14);
 }
 
-SUITE_MAIN(TEST(every_op_has_its_facts), TEST(every_op_has_its_code),
+SUITE_MAIN(TEST(attributes_are_compared_one_by_one), TEST(every_op_has_its_facts), TEST(every_op_has_its_code),
            TEST(exact_ops_are_the_movers), TEST(every_case_runs),
            TEST(gradients_match_differences), TEST(missing_links_get_no_gradient),
            TEST(adjoints_are_exact), TEST(conv_adjoint_grid), TEST(philox_known_answers),

@@ -96,6 +96,33 @@ static void dead_code(void) {
     net_free(&n);
 }
 
+/* Equal attributes merge two nodes, whatever lies in the padding between them. */
+static void common_nodes(void) {
+    Net n = net_new("forward", NULL, 16, 8, 8);
+    PoolAttrs a[3];
+    ValueId out[3], in[3];
+    for (int i = 0; i < 3; i++) {
+        memset(&a[i], i == 1 ? 0xff : 0, sizeof a[i]);
+        for (int d = 0; d < 2; d++)
+            a[i].kernel[d] = a[i].stride[d] = 2;
+        memset(a[i].pad, 0, sizeof a[i].pad);
+        memset(a[i].src_size, 0, sizeof a[i].src_size);
+        a[i].round = POOL_ROUND_FLOOR;
+        a[i].count_pad = i == 2; /* an attribute: not the same pool */
+        in[i] = n.image;
+        out[i] = graph_op(n.g, OP_AVGPOOL, &a[i], 1, &in[i]);
+    }
+    CU_ASSERT(memcmp(&a[0], &a[1], sizeof a[0]) != 0);
+    ValueId joined = graph_op(n.g, OP_CONCAT, NULL, 3, out);
+    net_end(&n, net_dense(&n, "f", joined, 3));
+    run_to(&n, "cse");
+    CU_ASSERT_EQUAL(net_count(n.g, OP_AVGPOOL), 2);
+    const Node *join = graph_n(n.g, graph_v(n.g, joined)->def);
+    CU_ASSERT_EQUAL(join->in[0], join->in[1]);
+    CU_ASSERT_NOT_EQUAL(join->in[0], join->in[2]);
+    net_free(&n);
+}
+
 /* ---- reverse mode: structure ---- */
 
 /* Transposed weights of convolutions (labels c...); dense layers may do without. */
@@ -907,7 +934,7 @@ static void random_starts(void) {
 }
 
 SUITE_MAIN(TEST(folding), TEST(folding_identities), TEST(folding_conflict), TEST(dead_code),
-           TEST(training_structure), TEST(projections_share_transposes), TEST(refused_rules),
+           TEST(common_nodes), TEST(training_structure), TEST(projections_share_transposes), TEST(refused_rules),
            TEST(gradients), TEST(starts), TEST(live_lists), TEST(fusion), TEST(fusion_through_kept),
            TEST(no_fusion), TEST(data_layouts), TEST(param_layouts), TEST(costs), TEST(memory),
            TEST(in_place), TEST(updates_early), TEST(updates_fused), TEST(look_entries), TEST(manager), TEST(golden),
