@@ -444,7 +444,7 @@ static void unknown_loss(Build *b, const Ast *call) {
 }
 
 static void check_loss(Build *b, const Ast *call, const Tensor *loss) {
-    const Tensor *x = loss->in[0], *label = loss->in[1];
+    const Tensor *x = loss->in[0], *label = loss->nin > 1 ? loss->in[1] : x;
     const Node *def = graph_n(b->g, graph_v(b->g, x->v)->def);
     int64_t n = x->shape.rank > 0 && label->kind == TENSOR_CLASS ? x->shape.dim[0] : 0;
     if (n && n != label->classes) {

@@ -180,7 +180,7 @@ static Val whole_power(Emit *e, Val x, int n) {
     return r ? r : em_vec(e, 1);
 }
 
-static Val power(Emit *e, Val x, double p) {
+Val vec_power(Emit *e, Val x, double p) {
     if (p == floor(p)) {
         Val r = whole_power(e, x, (int)fabs(p));
         return p < 0 ? em_fdiv(e, em_vec(e, 1), r) : r;
@@ -191,12 +191,12 @@ static Val power(Emit *e, Val x, double p) {
 }
 
 Val scalar_pow(ScalarCtx *s) {
-    return power(s->e, s->in[0], curve(s)->p);
+    return vec_power(s->e, s->in[0], curve(s)->p);
 }
 
 Val scalar_pow_bwd(ScalarCtx *s) {
     Emit *e = s->e;
     double p = curve(s)->p;
-    Val slope = em_fmul(e, power(e, s->in[1], p - 1), em_vec(e, p));
+    Val slope = em_fmul(e, vec_power(e, s->in[1], p - 1), em_vec(e, p));
     return em_fmul(e, s->in[0], slope);
 }

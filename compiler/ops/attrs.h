@@ -174,7 +174,9 @@ typedef struct LossAttrs { /* all losses and their gradients */
     int kind;              /* hinge: HINGE_..; ERROR_BWD: ERROR_.. */
 } LossAttrs;
 enum { HINGE_ONE_VS_REST, HINGE_CRAMMER_SINGER };
-enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR };
+enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR, ERROR_SUM };
+typedef struct GramAttrs { bool scaled; } GramAttrs; /* GRAM, GRAM_BWD: by 1 / (C H W) */
+typedef struct PowerAttrs { double alpha, beta; } PowerAttrs; /* ALPHA_NORM, TV and gradients */
 typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, SLBI, CURVATURE */
     int64_t param;         /* index into ParamList: rates, decay */
     double lr_mult, decay_mult;

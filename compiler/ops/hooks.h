@@ -60,6 +60,10 @@ CHOOSE(rbf_bwd_centers);
 CHOOSE(norm);  /* lrn, lcn and gradients: one task per row band, all channels */
 WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the output of bwd_centers */
 
+/* objective_lower.c */
+LOWER(gram); LOWER(gram_bwd); LOWER(tv); LOWER(tv_bwd); LOWER(alpha_norm); LOWER(penalty);
+SCALAR(alpha_norm_bwd); CHOOSE(gram); CHOOSE(gram_bwd);
+
 /* lstm_lower.c */
 LOWER(lstm_scan); LOWER(lstm_scan_bwd); CHOOSE(lstm_scan); WEIGHTS(lstm_scan);
 

@@ -10,7 +10,7 @@
 static const AttrDesc mae_attrs[] = {WEIGHT};
 static const AttrDesc error_attrs[] = {WEIGHT,
                                        {"kind", AT_ENUM, offsetof(LossAttrs, kind), false, "square",
-                                        "square|abs|logistic|linear", 1, 0, "", true}};
+                                        "square|abs|logistic|linear|sum", 1, 0, "", true}};
 
 static bool infer_mae(Infer *inf) {
     return infer_target(inf, TARGET_LAYER) && infer_loss_value(inf);
@@ -42,8 +42,9 @@ const OpDef opdef_mae = {
 
 const OpDef opdef_error_bwd = {
     .title = "gradient of a loss between two layers",
-    .formula = "diff_a = weight / (n * count) * (2 (a - b), sign(a - b), sigmoid(a) - b or a)",
-    .doc = "Of mse, mae and logistic (the last form: of its target, up to the sign).  Includes the "
+    .formula = "diff_a = weight / (n * count) * (2 (a - b), sign(a - b), sigmoid(a) - b or a), or "
+               "weight / n",
+    .doc = "Of mse, mae, logistic (a: of its target, up to the sign) and penalty.  Includes the "
            "factor weight / n, so that the batch's mean loss is what is differentiated.",
     .theory = "Rumelhart, Hinton, Williams 1986",
     .attr_size = sizeof(LossAttrs),

@@ -49,7 +49,9 @@ Val scalar_error_bwd(ScalarCtx *s) {
     Emit *e = s->e;
     const LossAttrs *a = s->attrs;
     Val x = s->in[0], t = s->in[1], d = em_fsub(e, x, t), zero = em_vec(e, 0);
-    double count = (double)shape_elems(&graph_v(s->g, s->node->out[0])->shape);
+    double count = a->kind == ERROR_SUM
+                       ? 1
+                       : (double)shape_elems(&graph_v(s->g, s->node->out[0])->shape);
     double factor = a->weight * (a->kind == ERROR_SQUARE ? 2 : 1) / count;
     Val scale = em_splat(e, em_fmul(e, frame_scalar(s->k, SCALAR_INV_N), em_f32(e, factor)));
     if (a->kind == ERROR_ABS) {
@@ -59,6 +61,8 @@ Val scalar_error_bwd(ScalarCtx *s) {
         d = em_fsub(e, em_sigmoid(e, x), t);
     } else if (a->kind == ERROR_LINEAR) {
         d = x;
+    } else if (a->kind == ERROR_SUM) {
+        return scale;
     }
     return em_fmul(e, d, scale);
 }

@@ -118,6 +118,8 @@ void task_end(KernelCtx *k, Loop *l);
 typedef void (*RowFn)(KernelCtx *k, void *user, Val n, Val cb, Val y);
 void rows_for_each(KernelCtx *k, int64_t cblocks, int64_t height, RowFn row, void *user);
 void rows_split(int64_t cblocks, int64_t height, int64_t width, struct Kernel *k);
+/* x^p (algebra_lower.c); where p is no whole number, x > 0 */
+Val vec_power(Emit *e, Val x, double p);
 /* i / extent and i % extent with constant extent */
 void split_index(Emit *e, Val i, int64_t extent, Val *quot, Val *rem);
 

@@ -166,8 +166,8 @@ Loop loss_begin(KernelCtx *k, Loss *l) {
     Val zero = em_i64(e, 0);
     l->at = view_at(k, &l->score, task.i, zero, zero, zero);
     l->out_at = view_at(k, &l->out, task.i, zero, zero, zero);
-    const Value *target = graph_v(k->g, k->node->in[1]);
-    if (target->dtype == DT_I32 && target->shape.rank == 0)
+    const Value *target = k->node->nin > 1 ? graph_v(k->g, k->node->in[1]) : NULL;
+    if (target && target->dtype == DT_I32 && target->shape.rank == 0)
         l->label = frame_label(k, target->slot, task.i);
     return task;
 }

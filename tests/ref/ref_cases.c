@@ -10,6 +10,7 @@
 #include "ref_clip.h"
 #include "ref_loss.h"
 #include "ref_lstm.h"
+#include "ref_objective.h"
 #include "ref_params.h"
 #include "ref_window.h"
 
@@ -535,6 +536,13 @@ static const struct {
     [OP_THRESHOLD_BWD] = {ref_threshold_case, REF_THRESHOLD_CASES},
     [OP_LENET_MAP] = {loss_family, 8},
     [OP_LENET_MAP_BWD] = {loss_family, 8},
+    [OP_GRAM] = {ref_objective_case, REF_OBJECTIVE_CASES},
+    [OP_GRAM_BWD] = {ref_objective_case, REF_OBJECTIVE_CASES},
+    [OP_TV] = {ref_objective_case, REF_OBJECTIVE_CASES},
+    [OP_TV_BWD] = {ref_objective_case, REF_OBJECTIVE_CASES},
+    [OP_ALPHA_NORM] = {ref_objective_case, REF_OBJECTIVE_CASES},
+    [OP_ALPHA_NORM_BWD] = {ref_objective_case, REF_OBJECTIVE_CASES},
+    [OP_PENALTY] = {ref_objective_case, REF_OBJECTIVE_CASES},
     [OP_SGD] = {sgd_family, 8},
     [OP_ADAM] = {sgd_family, 8},
     [OP_RMSPROP] = {sgd_family, 8},

@@ -96,7 +96,8 @@ static double slope_of(int kind, double x, double t) {
     return kind == ERROR_SQUARE     ? 2 * (x - t)
            : kind == ERROR_ABS      ? sign(x - t)
            : kind == ERROR_LOGISTIC ? sigmoid(x) - t
-                                    : x;
+           : kind == ERROR_LINEAR   ? x
+                                    : 1;
 }
 
 static void mean_error(const RefCall *r, int kind, double on, double off, bool backward) {
@@ -104,7 +105,7 @@ static void mean_error(const RefCall *r, int kind, double on, double off, bool b
     const RefTensor *s = &r->in[0];
     int64_t size = image(s);
     FOR(n, r->n) FOR(i, size) {
-        double x = s->at[n * size + i], t = wanted(r, n, i, on, off), w = a->weight / (double)size;
+        double x = s->at[n * size + i], t = wanted(r, n, i, on, off), w = a->weight / (kind == ERROR_SUM ? 1 : (double)size);
         if (backward)
             r->out->at[n * size + i] = w / (double)r->n * slope_of(kind, x, t);
         else
@@ -257,7 +258,7 @@ RefCase ref_loss_case(Arena *keep, int op, int i) {
                      .power = 1 + (i + i / 8) % 2,
                      .kind = k % 2};
     if (op == OP_ERROR_BWD)
-        a->kind = k % 4;
+        a->kind = i % 5;
     r.attrs = a;
     if (!layers_only && (i < 8 || labels_only)) {
         add_input(&r, REF_DATA, (Shape)S1(count[k]));

@@ -15,6 +15,7 @@
 #include "ref_loss.h"
 #include "ref_lstm.h"
 #include "ref_norm.h"
+#include "ref_objective.h"
 #include "ref_params.h"
 #include "ref_window.h"
 
@@ -654,5 +655,7 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_SOFT_THRESHOLD] = 1e-6, [OP_HARD_THRESHOLD] = 1e-6, [OP_THRESHOLD_BWD] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
     [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SDLM] = 2e-6, [OP_SLBI] = 2e-6, [OP_CURVATURE] = 2e-6,
+    [OP_GRAM] = 5e-6, [OP_GRAM_BWD] = 5e-6, [OP_TV] = 2e-6, [OP_TV_BWD] = 5e-6,
+    [OP_ALPHA_NORM] = 5e-6, [OP_ALPHA_NORM_BWD] = 5e-6, [OP_PENALTY] = 2e-6,
     [OP_LOAD_SQUARE] = 1e-6, [OP_SQUARE_SUMS] = 2e-6, [OP_CLIP_FACTOR] = 2e-6,
 };
