@@ -144,19 +144,22 @@ static bool equal_frames(OpCall *o) {
     return true;
 }
 
-/* Weights that are made otherwise know nothing of frames. */
+/* Groups are of maps; weights that are made otherwise know nothing of frames. */
 static bool plain_weights(OpCall *o) {
     const Bound *bound = &o->bound;
     const ConvAttrs *a = bound->op == OP_CONV2D && o->deep ? bound->attrs : NULL;
-    if (!a)
-        return true;
-    bool whole = a->groups < 2 || (o->in[0]->shape.dim[0] / a->groups % GROUP_UNIT == 0 &&
-                                   a->maps / a->groups % GROUP_UNIT == 0);
-    if (whole && !bound->connect && !bound->flip && !bound->weight && !bound->reuse)
+    int64_t maps = o->in[0]->shape.dim[0];
+    if (a && a->groups > 1 && maps % a->groups != 0) { /* the frames of a map are not for two */
+        Diag *d = diag_error(o->b->diag, o->at->loc, "E0302",
+                             "%s: groups %lld do not divide the %lld input maps", op_title(o),
+                             (long long)a->groups, (long long)maps);
+        note_derivation(o->b, d, o->in[0], "input");
+        return false;
+    }
+    if (!a || (!bound->connect && !bound->flip && !bound->weight && !bound->reuse))
         return true;
     diag_help(diag_error(o->b->diag, o->at->loc, "E0801",
-                         "not built yet: %s over frames with connect, flip, weight, reuse or "
-                         "narrow groups",
+                         "not built yet: %s over frames with connect, flip, weight or reuse",
                          op_title(o)),
               "a kernel HxW works on each frame and takes all of them");
     return false;

@@ -238,6 +238,17 @@ static Param *param_add(Build *b, const char *name, int *index) {
     return p;
 }
 
+/* The links of a parameter as it is saved: one per map, not one per frame of its window. */
+static ConnTable saved_links(Build *b, const ConnTable *t, const ParamSpec *spec) {
+    int64_t depth = spec->shape.rank == 5 ? spec->shape.dim[2] : 1;
+    ConnTable s = {.outputs = t->outputs, .inputs = (int)(t->inputs / depth)};
+    uint8_t *link = ARENA_ARRAY(b->arena, (int64_t)s.outputs * s.inputs, uint8_t);
+    for (int64_t i = 0; i < (int64_t)s.outputs * s.inputs; i++)
+        link[i] = t->link[i * depth];
+    s.link = link;
+    return s;
+}
+
 static int64_t count_links(const ConnTable *t) {
     int64_t n = 0;
     for (int64_t i = 0; i < (int64_t)t->outputs * t->inputs; i++)
@@ -302,8 +313,9 @@ static bool one_param(Build *b, const Bound *bound, const ParamSpec *spec, const
     p->trainable = shape_elems(&p->shape);
     if (links) {
         int64_t maps = p->shape.dim[0] * p->shape.dim[1];
-        p->links = links->link;
-        p->trainable = p->trainable / maps * count_links(links);
+        ConnTable saved = saved_links(b, links, spec);
+        p->links = saved.link;
+        p->trainable = p->trainable / maps * count_links(&saved);
     }
     if (eq(spec->suffix, "centers")) {
         ast = bound->centers;
@@ -384,11 +396,12 @@ static const LabelInfo *share_target(Build *b, Scope *s, const Bound *bound, con
     return NULL;
 }
 
-static bool same_links(const Bound *bound, const Param *p, bool bias) {
-    const ConnTable *t = bias ? NULL : connections(bound);
+static bool same_links(Build *b, const Bound *bound, const Param *p, const ParamSpec *spec) {
+    const ConnTable *t = is_bias(spec) ? NULL : connections(bound);
     if (!t || !p->links)
         return !t == !p->links;
-    return memcmp(t->link, p->links, (size_t)t->outputs * (size_t)t->inputs) == 0;
+    ConnTable s = saved_links(b, t, spec);
+    return memcmp(s.link, p->links, (size_t)s.outputs * (size_t)s.inputs) == 0;
 }
 
 static void share_mismatch(Build *b, const Bound *bound, const Param *p, const Tensor *src,
@@ -437,7 +450,7 @@ static bool share_params(Build *b, Scope *s, const Bound *bound, const Tensor *s
         /* A dense layer of a vector and one of an image have the same numbers in one order. */
         bool split = bound->op == OP_DENSE || shape_equal(&p->split, &spec[i].split);
         Shape saved = line_saved(&spec[i].shape, bound->line);
-        if (!shape_equal(&p->shape, &saved) || !split || !same_links(bound, p, bias)) {
+        if (!shape_equal(&p->shape, &saved) || !split || !same_links(b, bound, p, &spec[i])) {
             share_mismatch(b, bound, p, src, t, label);
             return false;
         }

@@ -598,7 +598,7 @@ static bool finish(Caffe *c) {
     im_prune(c->im, c->net);
     if (p->crop > 0 && p->crop <= IM_MAX_SIDE && !input->dim[1])
         input->dim[1] = input->dim[2] = p->crop;
-    if (c->im->options->input && !im_parse_size(c->im, c->im->options->input, input->dim))
+    if (c->im->options->input && !im_parse_size(c->im, c->im->options->input, 3, input->dim))
         return false;
     input = im_at(c->net, 0);
     if (input->dim[0] < 1)

@@ -111,6 +111,10 @@ typedef struct ImParam {
     bool statistic; /* a running mean or variance: not trained */
 } ImParam;
 
+typedef struct ImDeep { /* a window over frames; kernel 0: every frame alone */
+    int64_t kernel, stride, dilation, pad[2] /* before, after */, out_pad;
+} ImDeep;
+
 typedef struct ImLayer {
     ImOp op;
     const char *name; /* in the file, cleaned; "" */
@@ -120,6 +124,7 @@ typedef struct ImLayer {
     /* settings, used as far as the operation has them */
     int64_t maps; /* conv, deconv, dense: outputs */
     int64_t kernel[2], stride[2], dilation[2], pad[4] /* top bottom left right */, out_pad[2];
+    ImDeep deep;
     int64_t groups, size;
     bool ceil, count_pad, bias;
     bool global;                 /* pools: the window is the whole image */
@@ -134,10 +139,10 @@ typedef struct ImLayer {
     bool affine;                 /* bn: a factor and a term per channel, no statistics */
     double number[4]; /* lrn: k alpha beta; bn: eps; leaky_relu: slope; clip: low high; ... */
     const char *mode; /* pad: "reflect", "edge", NULL zeros; upsample, resize: "bilinear",
-                         "nearest"; transpose: "hwc"; mean, max: the axis */
-    /* shape of the result: rank 1 or 3 */
+                         "nearest"; transpose: "hwc"; mean, max, concat: the axis */
+    /* shape of the result: rank 1 or 3, of a clip that of one of its frames */
     int rank;
-    int64_t dim[3];
+    int64_t dim[3], frames; /* frames: 1 of all but clips */
     /* spec.c */
     const char *label; /* full: "features.0" */
     int uses;
@@ -185,9 +190,10 @@ int im_affine(Im *im, ImNet *net, const char *name, int in, bool alone, const fl
               const float *shift, int64_t channels);
 /* Size of the input from the weights of the first dense layer, where the file has none. */
 bool im_deduce_input(Im *im, ImNet *net, int64_t channels);
-/* "3x227x227"; false with im's failure. */
-bool im_parse_size(Im *im, const char *text, int64_t dim[3]);
+/* "3x227x227", n numbers; false with im's failure. */
+bool im_parse_size(Im *im, const char *text, int n, int64_t *dim);
 const char *im_shape_text(Im *im, int rank, const int64_t *dim);
+const char *im_layer_text(Im *im, const ImLayer *l); /* of its result, frames included */
 /* Drops what the language does by itself: flattening before dense, zeros around a convolution. */
 void im_simplify(ImNet *net);
 bool im_is_score(const ImNet *net, int layer); /* of any output */

@@ -24,7 +24,11 @@ const char *spec_chain(Im *im, const ImNet *net, const int *of, const Statement 
     sb_printf(&out, "%s(", im_spelling[l->op]);
     for (int i = 0; i < l->nin; i++)
         sb_printf(&out, "%s%s", i ? ", " : "", name(context, of[l->in[i]]));
-    sb_printf(&out, ")%s", stages + strlen(im_spelling[l->op]));
+    const char *rest = stages + strlen(im_spelling[l->op]);
+    if (*rest == '(') /* arguments behind the layers: concat(a, b, axis = frames) */
+        sb_printf(&out, ", %s", rest + 1);
+    else
+        sb_printf(&out, ")%s", rest);
     return out.text;
 }
 
@@ -56,7 +60,7 @@ static const char *size_of(Im *im, const ImNet *net, const Statement *s) {
     const ImLayer *tail = &net->layer.data[s->tail];
     if (tail->line) /* without its row */
         return im_shape_text(im, 2, (const int64_t[]){tail->dim[0], tail->dim[2]});
-    return im_shape_text(im, tail->rank, tail->dim);
+    return im_layer_text(im, tail);
 }
 
 static void collect(Im *im, ImNet *net, const Statements *all, const int *of, const Folds *folds,

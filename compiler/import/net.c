@@ -31,6 +31,7 @@ void im_net_begin(Im *im, ImNet *net) {
     input->op = IM_INPUT;
     input->name = "image";
     input->rank = 3;
+    input->frames = 1;
 }
 
 ImLayer *im_at(ImNet *net, int layer) {
@@ -48,9 +49,11 @@ int im_add(Im *im, ImNet *net, ImOp op, const char *name, int nin, const int *in
                    .name = name ? name : "",
                    .nin = nin,
                    .groups = 1,
+                   .frames = 1,
                    .stride = {1, 1},
                    .dilation = {1, 1},
-                   .kernel = {1, 1}};
+                   .kernel = {1, 1},
+                   .deep = {.stride = 1, .dilation = 1}};
     l->in = ARENA_ARRAY(im->arena, nin, int);
     for (int i = 0; i < nin; i++)
         l->in[i] = in[i];
@@ -68,6 +71,12 @@ const char *im_shape_text(Im *im, int rank, const int64_t *dim) {
     for (int i = 0; i < rank; i++)
         sb_printf(&text, "%s%lld", i ? "x" : "", (long long)dim[i]);
     return rank ? text.text : "one number";
+}
+
+const char *im_layer_text(Im *im, const ImLayer *l) {
+    const int64_t clip[4] = {l->dim[0], l->frames, l->dim[1], l->dim[2]};
+    return l->rank == 3 && l->frames > 1 ? im_shape_text(im, 4, clip)
+                                         : im_shape_text(im, l->rank, l->dim);
 }
 
 static bool bad_layer(Im *im, const ImLayer *l, const char *why) {
@@ -94,7 +103,7 @@ static bool has_shape(Im *im, const ImLayer *l, const char *suffix, int rank, co
 }
 
 static int64_t product(const ImLayer *l) {
-    int64_t n = 1;
+    int64_t n = l->frames;
     for (int i = 0; i < l->rank; i++)
         n *= l->dim[i]; /* each was checked to be at most IM_MAX_SIDE or a weight's dimension */
     return n;
@@ -104,10 +113,9 @@ static bool sensible(int64_t n, int64_t least) {
     return n >= least && n <= IM_MAX_SIDE;
 }
 
-/* Window along one axis: size of the result; -1 when it does not fit. */
-static int64_t window_size(ImLayer *l, int64_t n, int a) {
-    int64_t k = l->kernel[a], s = l->stride[a], d = l->dilation[a];
-    int64_t before = l->pad[2 * a], after = l->pad[2 * a + 1];
+/* Window along an axis of n cells, w about it: size of the result; -1 when it does not fit. */
+static int64_t window_size(ImLayer *l, int64_t n, const ImDeep *w) {
+    int64_t k = w->kernel, s = w->stride, d = w->dilation, before = w->pad[0], after = w->pad[1];
     if (!sensible(k, 1) || !sensible(s, 1) || !sensible(d, 1) || !sensible(before, 0) ||
         !sensible(after, 0))
         return -1;
@@ -122,6 +130,28 @@ static int64_t window_size(ImLayer *l, int64_t n, int a) {
     return out;
 }
 
+/* What a window says about rows (0), columns (1) or frames (2). */
+static ImDeep axis_of(const ImLayer *l, int a) {
+    return a == 2 ? l->deep
+                  : (ImDeep){l->kernel[a],   l->stride[a],
+                             l->dilation[a], {l->pad[2 * a], l->pad[2 * a + 1]},
+                             l->out_pad[a]};
+}
+
+static const char *window_text(Im *im, const ImLayer *l) {
+    const int64_t k[3] = {l->deep.kernel, l->kernel[0], l->kernel[1]};
+    return l->deep.kernel ? im_shape_text(im, 3, k) : im_shape_text(im, 2, l->kernel);
+}
+
+/* Weights of windows over frames have an axis for them. */
+static bool has_weights(Im *im, const ImLayer *l, int64_t first, int64_t second) {
+    const int64_t deep[5] = {first, second, l->deep.kernel, l->kernel[0], l->kernel[1]};
+    const int64_t flat[4] = {first, second, l->kernel[0], l->kernel[1]};
+    return (l->deep.kernel ? has_shape(im, l, "weight", 5, deep)
+                           : has_shape(im, l, "weight", 4, flat)) &&
+           has_shape(im, l, "bias", 1, &l->maps);
+}
+
 static bool infer_window(Im *im, ImLayer *l, const ImLayer *src) {
     if (src->rank != 3)
         return bad_layer(im, l, "its input is no image");
@@ -132,26 +162,25 @@ static bool infer_window(Im *im, ImLayer *l, const ImLayer *src) {
         l->stride[a] = 1;
     }
     l->dim[0] = l->op == IM_CONV ? l->maps : src->dim[0];
-    for (int a = 0; a < 2; a++) {
-        l->dim[1 + a] = window_size(l, src->dim[1 + a], a);
-        if (l->dim[1 + a] < 1 || l->dim[1 + a] > IM_MAX_SIDE)
+    l->frames = l->global ? 1 : src->frames;
+    for (int a = 0; a < (l->deep.kernel ? 3 : 2); a++) {
+        ImDeep w = axis_of(l, a);
+        int64_t from = a == 2 ? src->frames : src->dim[1 + a], n = window_size(l, from, &w);
+        *(a == 2 ? &l->frames : &l->dim[1 + a]) = n;
+        if (n < 1 || n > IM_MAX_SIDE)
             return bad_layer(im, l,
-                             arena_printf(im->arena, "window %lldx%lld does not fit %s",
-                                          (long long)l->kernel[0], (long long)l->kernel[1],
-                                          im_shape_text(im, 3, src->dim)));
-    }
-    for (int a = 0; a < 2 && l->count_pad; a++)
-        if ((l->dim[1 + a] - 1) * l->stride[a] + l->kernel[a] >
-            src->dim[1 + a] + l->pad[2 * a] + l->pad[2 * a + 1])
+                             arena_printf(im->arena, "window %s does not fit %s",
+                                          window_text(im, l), im_layer_text(im, src)));
+        if (l->count_pad && (n - 1) * w.stride + w.kernel > from + w.pad[0] + w.pad[1])
             return bad_layer(im, l,
                              "its last window reaches beyond its padding and is divided by "
                              "a number of cells of its own");
+    }
     if (l->op != IM_CONV)
         return true;
     if (l->groups < 1 || l->maps < 1 || src->dim[0] % l->groups || l->maps % l->groups)
         return bad_layer(im, l, "its groups do not divide the maps");
-    int64_t w[4] = {l->maps, src->dim[0] / l->groups, l->kernel[0], l->kernel[1]};
-    return has_shape(im, l, "weight", 4, w) && has_shape(im, l, "bias", 1, w);
+    return has_weights(im, l, l->maps, src->dim[0] / l->groups);
 }
 
 static bool infer_deconv(Im *im, ImLayer *l, const ImLayer *src) {
@@ -161,19 +190,20 @@ static bool infer_deconv(Im *im, ImLayer *l, const ImLayer *src) {
         return bad_layer(im, l, "its groups do not divide the maps");
     l->rank = 3;
     l->dim[0] = l->maps;
-    for (int a = 0; a < 2; a++) {
-        int64_t k = l->kernel[a], s = l->stride[a], d = l->dilation[a], more = l->out_pad[a];
-        int64_t before = l->pad[2 * a], after = l->pad[2 * a + 1];
-        if (!sensible(k, 1) || !sensible(s, 1) || !sensible(d, 1) || !sensible(more, 0) ||
-            !sensible(before, 0) || !sensible(after, 0))
+    l->frames = src->frames;
+    for (int a = 0; a < (l->deep.kernel ? 3 : 2); a++) {
+        ImDeep w = axis_of(l, a);
+        if (!sensible(w.kernel, 1) || !sensible(w.stride, 1) || !sensible(w.dilation, 1) ||
+            !sensible(w.out_pad, 0) || !sensible(w.pad[0], 0) || !sensible(w.pad[1], 0))
             return bad_layer(im, l, "a window of no sensible size");
-        int64_t n = (src->dim[1 + a] - 1) * s + (k - 1) * d + 1 + more - before - after;
+        int64_t from = a == 2 ? src->frames : src->dim[1 + a];
+        int64_t n = (from - 1) * w.stride + (w.kernel - 1) * w.dilation + 1 + w.out_pad -
+                    w.pad[0] - w.pad[1];
         if (n < 1 || n > IM_MAX_SIDE)
             return bad_layer(im, l, "its padding leaves nothing");
-        l->dim[1 + a] = n;
+        *(a == 2 ? &l->frames : &l->dim[1 + a]) = n;
     }
-    int64_t w[4] = {src->dim[0], l->maps / l->groups, l->kernel[0], l->kernel[1]};
-    return has_shape(im, l, "weight", 4, w) && has_shape(im, l, "bias", 1, &l->maps);
+    return has_weights(im, l, src->dim[0], l->maps / l->groups);
 }
 
 static bool infer_dense(Im *im, ImLayer *l, const ImLayer *src) {
@@ -187,7 +217,7 @@ static bool infer_dense(Im *im, ImLayer *l, const ImLayer *src) {
 
 static bool infer_lstm(Im *im, ImLayer *l, const ImLayer *src) {
     int64_t w[2] = {4 * l->maps, src->dim[0]}, r[2] = {4 * l->maps, l->maps};
-    if (src->rank != 3 || src->dim[1] != 1)
+    if (src->rank != 3 || src->dim[1] != 1 || src->frames != 1)
         return bad_layer(im, l, "its input is no sequence");
     l->rank = l->all ? 3 : 1;
     l->dim[0] = l->maps;
@@ -199,26 +229,31 @@ static bool infer_lstm(Im *im, ImLayer *l, const ImLayer *src) {
 
 static bool infer_join(Im *im, ImNet *net, ImLayer *l) {
     const ImLayer *first = im_at(net, l->in[0]);
+    bool concat = l->op == IM_CONCAT, in_time = concat && l->mode;
     l->rank = first->rank;
+    l->frames = first->frames;
     memcpy(l->dim, first->dim, sizeof l->dim);
     for (int i = 1; i < l->nin; i++) {
         const ImLayer *next = im_at(net, l->in[i]);
-        bool same = next->rank == l->rank, concat = l->op == IM_CONCAT;
-        for (int d = concat; same && d < l->rank; d++) /* one cell is repeated */
+        bool same = next->rank == l->rank && (in_time || next->frames == l->frames ||
+                                              (!concat && next->frames == 1));
+        for (int d = concat && !in_time; same && d < l->rank; d++) /* one cell is repeated */
             same = next->dim[d] == l->dim[d] || (!concat && l->rank == 3 && next->dim[d] == 1);
         if (!same)
             return bad_layer(im, l,
-                             arena_printf(im->arena, "it joins %s and %s",
-                                          im_shape_text(im, first->rank, first->dim),
-                                          im_shape_text(im, next->rank, next->dim)));
-        if (l->op == IM_CONCAT)
+                             arena_printf(im->arena, "it joins %s and %s", im_layer_text(im, first),
+                                          im_layer_text(im, next)));
+        if (in_time)
+            l->frames += next->frames; /* as the maps */
+        else if (concat)
             l->dim[0] += next->dim[0]; /* each at most IM_MAX_ELEMENTS, at most IM_MAX_LAYERS */
     }
-    return true;
+    return l->frames <= IM_MAX_SIDE || bad_layer(im, l, "its size is out of range");
 }
 
 static bool infer_same(Im *im, ImLayer *l, const ImLayer *src) {
     l->rank = src->rank;
+    l->frames = src->frames;
     memcpy(l->dim, src->dim, sizeof l->dim);
     if (l->op == IM_PRELU) {
         int64_t one = 1;
@@ -241,6 +276,7 @@ static bool infer_resized(Im *im, ImNet *net, ImLayer *l, const ImLayer *src) {
         l->extent[1] = like->dim[2];
     }
     l->rank = 3;
+    l->frames = src->frames;
     l->dim[0] = src->dim[0];
     for (int a = 0; a < 2; a++) {
         int64_t n = src->dim[1 + a];
@@ -270,6 +306,7 @@ static bool infer_resized(Im *im, ImNet *net, ImLayer *l, const ImLayer *src) {
 /* A part of the maps, other axes, another shape. */
 static bool infer_moved(Im *im, ImLayer *l, const ImLayer *src) {
     l->rank = src->rank;
+    l->frames = src->frames;
     memcpy(l->dim, src->dim, sizeof l->dim);
     if (l->op == IM_SLICE) {
         if (l->parts && src->dim[0] % l->parts)
@@ -286,6 +323,7 @@ static bool infer_moved(Im *im, ImLayer *l, const ImLayer *src) {
     }
     if (l->op == IM_RESHAPE) {
         l->rank = 3;
+        l->frames = 1;
         l->dim[0] = l->maps;
         memcpy(l->dim + 1, l->extent, sizeof l->extent);
         return (sensible(l->extent[0], 1) && sensible(l->extent[1], 1) && l->maps >= 1 &&
@@ -298,6 +336,17 @@ static bool infer_moved(Im *im, ImLayer *l, const ImLayer *src) {
         l->dim[d] = src->dim[strchr("chw", l->mode[d]) - "chw"];
     if (l->op == IM_TRANSPOSE)
         return true;
+    if (l->op == IM_FRAMES) {
+        int64_t last = src->frames - 1 - l->at[0];
+        l->frames = l->maps;
+        return (l->at[0] >= 0 && sensible(l->maps, 1) && sensible(l->stride[0], 1) && last >= 0 &&
+                (l->maps - 1) * l->stride[0] <= last) ||
+               bad_layer(im, l, "it takes frames that do not exist");
+    }
+    if (strcmp(l->mode, "time") == 0) {
+        l->frames = 1;
+        return src->frames > 1 || bad_layer(im, l, "its input is no clip");
+    }
     bool maps = strcmp(l->mode, "maps") == 0;
     l->dim[0] = maps ? 1 : l->dim[0];
     l->dim[1] = strcmp(l->mode, "height") == 0 ? 1 : l->dim[1];
@@ -334,6 +383,7 @@ static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
     case IM_SLICE:
     case IM_TRANSPOSE:
     case IM_RESHAPE:
+    case IM_FRAMES:
     case IM_MEAN:
     case IM_MAX_OVER:
         return infer_moved(im, l, src);
@@ -349,7 +399,7 @@ bool im_infer(Im *im, ImNet *net, int i) {
     for (int k = 0; k < l->nin; k++)
         l->line |= im_at(net, l->in[k])->line;
     l->line = l->line && l->rank == 3 && l->dim[1] == 1;
-    int64_t cells = 1; /* a batch of them fits 64 bits */
+    int64_t cells = l->frames; /* a batch of them fits 64 bits */
     for (int d = 0; d < l->rank; d++)
         if (l->dim[d] < 1 || __builtin_mul_overflow(cells, l->dim[d], &cells))
             cells = LIMIT_ELEMENTS + 1;
@@ -407,15 +457,16 @@ int im_affine(Im *im, ImNet *net, const char *name, int in, bool alone, const fl
 }
 
 /* ---- the input's size ---- */
-bool im_parse_size(Im *im, const char *text, int64_t dim[3]) {
+bool im_parse_size(Im *im, const char *text, int n, int64_t *dim) {
     const char *p = text;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < n; i++) {
         char *end;
         dim[i] = *p >= '0' && *p <= '9' ? strtoll(p, &end, 10) : 0;
-        if (dim[i] < 1 || dim[i] > IM_MAX_SIDE || *end != (i < 2 ? 'x' : 0)) {
-            im_fail(im, NETC_USAGE, "'%s' is no size of an image",
-                    im_clean(im, text, strlen(text)));
-            im_help(im, "write channels x height x width: --input=3x224x224");
+        if (dim[i] < 1 || dim[i] > IM_MAX_SIDE || *end != (i < n - 1 ? 'x' : 0)) {
+            im_fail(im, NETC_USAGE, "'%s' is no size of %s", im_clean(im, text, strlen(text)),
+                    n == 4 ? "a clip" : "an image");
+            im_help(im, n == 4 ? "write channels x frames x height x width: --input=3x16x112x112"
+                               : "write channels x height x width: --input=3x224x224");
             return false;
         }
         p = end + 1;

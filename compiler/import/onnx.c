@@ -60,10 +60,14 @@ int onnx_shape(const Onnx *o, const OnnxValue *v, int64_t dim[IM_MAX_RANK]) {
                                      : (l->rank == 3 ? l->dim[2] : 1);
     if (v->axes[0])
         return (int)strlen(v->axes);
-    dim[0] = o->batch;
-    for (int i = 0; i < l->rank; i++)
-        dim[1 + i] = l->dim[i];
-    return l->rank + 1;
+    int rank = 0;
+    dim[rank++] = o->batch;
+    for (int i = 0; i < l->rank; i++) {
+        if (v->clip && i == 1)
+            dim[rank++] = l->frames;
+        dim[rank++] = l->dim[i];
+    }
+    return rank;
 }
 
 /* ---- inputs of nodes ---- */
@@ -157,22 +161,28 @@ static void two(const Onnx *o, const char *name, int64_t out[2]) {
 }
 
 /* SAME: as many results as strides fit; an odd cell goes behind (UPPER) or in front. */
+static bool same_pad(Onnx *o, ImOp op, int64_t n, const ImDeep *w, bool upper, int64_t pad[2]) {
+    if (w->stride < 1 || n < 1 || w->kernel < 1 || w->kernel > IM_MAX_SIDE || w->dilation < 1 ||
+        w->dilation > IM_MAX_SIDE)
+        return onnx_refuse(o, "its window has no sensible size");
+    int64_t span = (w->kernel - 1) * w->dilation + 1;
+    int64_t total = ((n - 1) / w->stride) * w->stride + span - n;
+    if (op == IM_DECONV)
+        total = span + w->out_pad - w->stride;
+    total = total > 0 ? total : 0;
+    pad[0] = upper ? total / 2 : total - total / 2;
+    pad[1] = total - pad[0];
+    return true;
+}
+
 static bool same_pads(Onnx *o, ImLayer *l, bool upper) {
     const ImLayer *src = im_at(o->net, l->in[0]);
     for (int a = 0; a < 2; a++) {
-        int64_t n = src->rank == 3 ? src->dim[1 + a] : 0, s = l->stride[a], span = 0;
-        if (s < 1 || n < 1 || l->kernel[a] < 1 || l->kernel[a] > IM_MAX_SIDE ||
-            l->dilation[a] < 1 || l->dilation[a] > IM_MAX_SIDE)
-            return onnx_refuse(o, "its window has no sensible size");
-        span = (l->kernel[a] - 1) * l->dilation[a] + 1;
-        int64_t total = ((n - 1) / s) * s + span - n;
-        if (l->op == IM_DECONV)
-            total = span + l->out_pad[a] - s;
-        total = total > 0 ? total : 0;
-        l->pad[2 * a] = upper ? total / 2 : total - total / 2;
-        l->pad[2 * a + 1] = total - l->pad[2 * a];
+        ImDeep w = {l->kernel[a], l->stride[a], l->dilation[a], {0}, l->out_pad[a]};
+        if (!same_pad(o, l->op, src->rank == 3 ? src->dim[1 + a] : 0, &w, upper, l->pad + 2 * a))
+            return false;
     }
-    return true;
+    return l->deep.kernel == 0 || same_pad(o, l->op, src->frames, &l->deep, upper, l->deep.pad);
 }
 
 static bool window(Onnx *o, ImLayer *l) {
@@ -182,8 +192,12 @@ static bool window(Onnx *o, ImLayer *l) {
     two(o, "kernel_shape", l->kernel);
     two(o, "strides", l->stride);
     two(o, "dilations", l->dilation);
+    if (onnx_is_clip(o, 0) && !onnx_clip_window(o, l))
+        return false;
     if (strcmp(mode, "SAME_UPPER") == 0 || strcmp(mode, "SAME_LOWER") == 0)
         return same_pads(o, l, mode[5] == 'U');
+    if (onnx_is_clip(o, 0))
+        return true;
     if (n == 2 && onnx_is_line(o, 0)) {
         l->pad[2] = pads[0];
         l->pad[3] = pads[1];
@@ -218,8 +232,9 @@ static bool convert_conv(Onnx *o, ImOp op) {
         w = im_tensor_shaped(&w, 4, (const int64_t[]){w.dim[0], w.dim[1], 1, w.dim[2]});
         w.name = name;
     }
-    if (w.rank != 4 || (onnx_is_line(o, 0) && w.dim[2] != 1))
-        return onnx_refuse(o, "only two-dimensional ones can be imported, its weights are %s",
+    bool deep = onnx_is_clip(o, 0);
+    if (w.rank != 4 + deep || (onnx_is_line(o, 0) && w.dim[2] != 1))
+        return onnx_refuse(o, "its weights are %s, which do not fit what it reads",
                            im_shape_text(o->im, w.rank, w.dim));
     ImLayer *l = onnx_add(o, op, &w);
     if (!l)
@@ -228,8 +243,9 @@ static bool convert_conv(Onnx *o, ImOp op) {
     if (l->groups < 1 || l->groups > IM_MAX_MAPS || w.dim[1] > IM_MAX_MAPS)
         return onnx_refuse(o, "its groups do not divide the maps");
     l->maps = op == IM_CONV ? w.dim[0] : w.dim[1] * l->groups;
-    l->kernel[0] = w.dim[2];
-    l->kernel[1] = w.dim[3];
+    l->deep.kernel = deep ? w.dim[2] : 0;
+    l->kernel[0] = w.dim[2 + deep];
+    l->kernel[1] = w.dim[3 + deep];
     if (op == IM_DECONV)
         two(o, "output_padding", l->out_pad);
     if (op == IM_DECONV && onnx_has(o->node, "output_shape"))
@@ -244,11 +260,12 @@ static bool convert_pool(Onnx *o, ImOp op) {
     ImLayer *l = onnx_add(o, op, NULL);
     if (!l || !window(o, l))
         return false;
-    if (l->dilation[0] != 1 || l->dilation[1] != 1)
+    if (l->dilation[0] != 1 || l->dilation[1] != 1 || l->deep.dilation != 1)
         return onnx_refuse(o, "pools with dilation cannot be imported");
     l->number[0] = onnx_has(o->node, "p") ? (double)onnx_int(o->node, "p", 2) : 2;
     l->ceil = onnx_int(o->node, "ceil_mode", 0) != 0;
-    bool padded = l->pad[0] || l->pad[1] || l->pad[2] || l->pad[3];
+    bool padded = l->pad[0] || l->pad[1] || l->pad[2] || l->pad[3] || l->deep.pad[0] ||
+                  l->deep.pad[1];
     l->count_pad = op == IM_AVGPOOL && padded && onnx_int(o->node, "count_include_pad", 0) != 0;
     return onnx_done(o);
 }
@@ -346,6 +363,7 @@ static float *per_channel(Onnx *o, const ImTensor *t, const ImLayer *l) {
     int axis = t->rank - l->rank; /* where channels stand, the batch perhaps in front */
     for (int i = 0; i < 2; i++) {
         const OnnxValue *v = onnx_in(o, i);
+        axis -= v && !v->constant && v->clip;
         if (v && !v->constant && v->axes[0])
             axis = t->rank - (int)strlen(v->axes) + onnx_line_axis(v, 'C');
     }
@@ -474,7 +492,8 @@ static bool with_constant(Onnx *o, int which, ImOp op) {
 static bool larger_first(Onnx *o, ImOp op, int in[2]) {
     const ImLayer *a = im_at(o->net, in[0]), *b = im_at(o->net, in[1]);
     if (a->rank != 3 || b->rank != 3 ||
-        a->dim[0] * a->dim[1] * a->dim[2] >= b->dim[0] * b->dim[1] * b->dim[2])
+        a->frames * a->dim[0] * a->dim[1] * a->dim[2] >=
+            b->frames * b->dim[0] * b->dim[1] * b->dim[2])
         return true;
     if (op == IM_SUB || op == IM_DIV)
         return onnx_refuse(o, "its first operand is the smaller one");
@@ -482,6 +501,11 @@ static bool larger_first(Onnx *o, ImOp op, int in[2]) {
     in[0] = in[1];
     in[1] = swap;
     return true;
+}
+
+static int64_t concat_axis(const Onnx *o) {
+    int64_t dim[IM_MAX_RANK], axis = onnx_int(o->node, "axis", 1);
+    return axis < 0 ? axis + onnx_shape(o, onnx_in(o, 0), dim) : axis;
 }
 
 static bool convert_join(Onnx *o, ImOp op) {
@@ -502,17 +526,19 @@ static bool convert_join(Onnx *o, ImOp op) {
     if (n == 2 && op != IM_CONCAT && !larger_first(o, op, in))
         return false;
     int layer = im_add(o->im, o->net, op, join_name(o, op), n, in);
+    if (op == IM_CONCAT && !o->im->code && concat_axis(o) != 1)
+        im_at(o->net, layer)->mode = "frames";
     onnx_put_layer(o, layer);
     return !o->im->code && onnx_done(o);
 }
 
 static bool convert_concat(Onnx *o, ImOp op) {
     int layer;
-    int64_t axis = onnx_int(o->node, "axis", 1);
     if (!onnx_layer_in(o, 0, &layer))
         return false;
-    if (axis != 1 && axis != (onnx_is_line(o, 0) ? -2 : -im_at(o->net, layer)->rank))
-        return onnx_refuse(o, "only channels can be joined");
+    int64_t axis = concat_axis(o);
+    if (axis != 1 && !(axis == 2 && onnx_is_clip(o, 0)))
+        return onnx_refuse(o, "only channels can be joined, and frames of clips");
     return convert_join(o, op);
 }
 
@@ -613,8 +639,9 @@ static bool convert_softmax(Onnx *o, ImOp op) {
                    ? onnx_unary(o, op, 0)
                    : onnx_refuse(o, "only a softmax over channels can be imported");
     }
-    axis += axis < 0 ? l->rank + 1 : 0;
-    if (axis != 1 || (o->model->opset < 13 && l->rank == 3 && l->dim[1] * l->dim[2] != 1))
+    axis += axis < 0 ? l->rank + 1 + v->clip : 0;
+    if (axis != 1 ||
+        (o->model->opset < 13 && l->rank == 3 && l->frames * l->dim[1] * l->dim[2] != 1))
         return onnx_refuse(o, "only a softmax over channels can be imported");
     return onnx_unary(o, op, 0);
 }
@@ -796,10 +823,12 @@ static bool keep_axes(Onnx *o) {
     const OnnxValue *first = NULL;
     for (int i = 0; i < o->node->in.len && !first; i++)
         first = onnx_in(o, i) && !onnx_in(o, i)->constant ? onnx_in(o, i) : NULL;
-    for (int k = 0; first && first->axes[0] && k < o->node->out.len; k++) {
+    for (int k = 0; first && (first->axes[0] || first->clip) && k < o->node->out.len; k++) {
         OnnxValue *v = map_get(&o->value, o->node->out.data[k]);
-        if (v && !v->constant && im_at(o->net, v->layer)->rank == 3)
+        if (v && !v->constant && im_at(o->net, v->layer)->rank == 3) {
             memcpy(v->axes, first->axes, sizeof v->axes);
+            v->clip = first->clip;
+        }
     }
     return true;
 }
@@ -811,6 +840,8 @@ static bool convert_node(Onnx *o) {
     if (!onnx_fold(o, &folded) || folded)
         return !o->im->code;
     if (!onnx_line(o, &folded) || folded)
+        return !o->im->code;
+    if (!onnx_clip(o, &folded) || folded)
         return !o->im->code;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(o->node->type, table[i].type) == 0)
@@ -847,6 +878,8 @@ static bool take_input(Onnx *o) {
         l->dim[1] = l->dim[2] = 1;
     } else if (picture->rank == 3) {
         return onnx_line_input(o, picture, v);
+    } else if (picture->rank == 5) {
+        return onnx_clip_input(o, picture, v);
     } else if (picture->rank == 4) {
         memcpy(l->dim, picture->dim + 1, sizeof l->dim);
     } else if (picture->rank >= 0 || !o->im->options->input) {
@@ -854,7 +887,7 @@ static bool take_input(Onnx *o) {
                        picture->name, picture->rank);
     }
     if (o->im->options->input && l->rank == 3)
-        return im_parse_size(o->im, o->im->options->input, l->dim) && im_infer(o->im, o->net, 0);
+        return im_parse_size(o->im, o->im->options->input, 3, l->dim) && im_infer(o->im, o->net, 0);
     if (l->dim[0] && l->dim[1] && l->dim[2])
         return im_infer(o->im, o->net, 0);
     im_fail(o->im, NETC_DATA, "its input '%s' has no fixed size", picture->name);

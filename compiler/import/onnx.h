@@ -55,6 +55,7 @@ typedef struct OnnxValue {
     int layer;       /* else */
     int second;      /* axes with a D of two: the other direction's layer, or 0 */
     char axes[8];    /* letters of a sequence's axes (onnx_line.c), "": a vector or an image */
+    bool clip;       /* [N, C, D, H, W] */
 } OnnxValue;
 
 typedef struct Onnx {
@@ -93,7 +94,23 @@ int onnx_line_axis(const OnnxValue *v, char letter); /* -1: none */
 /* Nodes that only sequences have, and refusals of what they cannot do.  *done: it was one. */
 bool onnx_line(Onnx *o, bool *done);
 
+/* onnx_clip.c: clips, values with an axis for frames behind that for maps. */
+bool onnx_clip_input(Onnx *o, const OnnxInput *in, OnnxValue *v);
+bool onnx_is_clip(const Onnx *o, int i); /* input i is one */
+/* Three numbers each, of a node that reads a clip; what it says about rows and columns is kept as of
+ * an image.  false: refused. */
+bool onnx_clip_window(Onnx *o, ImLayer *l);
+/* Nodes that move or drop the axis of frames, and refusals of what clips cannot do. */
+bool onnx_clip(Onnx *o, bool *done);
+
 /* onnx_move.c: cells in other places. */
+typedef struct OnnxPart { /* of one axis: cells first, first + step, .. */
+    int64_t first, step, count;
+} OnnxPart;
+/* Cuts the part [maps, rows, columns, frames] out of layer in, as output 0; its number, -1: refused. */
+int onnx_cut(Onnx *o, int in, const OnnxPart p[4]);
+/* Layer `in` becomes the input of another one, which makes output 0. */
+ImLayer *onnx_behind(Onnx *o, ImOp op, int in);
 bool onnx_reshape(Onnx *o, ImOp op);
 bool onnx_flatten(Onnx *o, ImOp op);
 bool onnx_squeeze(Onnx *o, ImOp op); /* and Unsqueeze */

@@ -10,8 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Layer `in` becomes the input of another one, perhaps not the node's last. */
-static ImLayer *behind(Onnx *o, ImOp op, int in) {
+ImLayer *onnx_behind(Onnx *o, ImOp op, int in) {
     const char *name = o->node->name;
     int layer = im_add(o->im, o->net, op, name[0] == '/' ? "" : name, 1, &in);
     if (o->im->code)
@@ -41,6 +40,12 @@ static bool reshaped(Onnx *o, int rank, const int64_t *dim) {
         return onnx_identity(o);
     if (rank == 3 && l->rank == 3 && l->dim[1] == 1 && dim[1] == l->dim[0] && dim[2] == l->dim[2]) {
         onnx_put(o, 0, (OnnxValue){.layer = in, .axes = "NCL"}); /* a row without its row */
+        return true;
+    }
+    bool framed = rank == 5 && l->rank == 3 && dim[0] == o->batch && dim[1] == l->dim[0] &&
+                  dim[2] == 1 && dim[3] == l->dim[1] && dim[4] == l->dim[2];
+    if (framed) { /* a clip of this frame */
+        onnx_put(o, 0, (OnnxValue){.layer = in, .clip = true});
         return true;
     }
     if (rank == 2 && dim[0] == o->batch && dim[1] == cells)
@@ -86,7 +91,7 @@ bool onnx_flatten(Onnx *o, ImOp op) {
         return false;
     int rank = im_at(o->net, in)->rank;
     int64_t axis = onnx_int(o->node, "axis", 1);
-    if (axis != 1 && axis != -rank)
+    if (axis != 1 && axis != -rank - onnx_is_clip(o, 0))
         return onnx_refuse(o, "only axis 1 can be imported");
     return rank == 1 ? onnx_identity(o) : onnx_unary(o, op, 0);
 }
@@ -224,16 +229,18 @@ bool onnx_resize(Onnx *o, ImOp op) {
         return false;
     const ImLayer *l = im_at(o->net, in);
     const OnnxValue *v = scales && scales->constant && scales->tensor.count ? scales : sizes;
-    bool inner = n == 2 && axes[0] == 2 && axes[1] == 3; /* height and width alone */
-    int first = inner ? 0 : 2;
-    int64_t want = inner ? 2 : 4;
-    bool listed = !v && onnx_floats(o->node, "scales", attribute, 4) == 4; /* version 7 */
+    int clip = onnx_is_clip(o, 0);
+    bool inner = n == 2 && axes[0] == 2 + clip && axes[1] == 3 + clip; /* height and width alone */
+    int first = inner ? 0 : 2 + clip;
+    int64_t want = first + 2;
+    bool listed = !v && !clip && onnx_floats(o->node, "scales", attribute, 4) == 4; /* version 7 */
     if ((!listed && (!v || !v->constant || v->tensor.count != want)) || l->rank != 3 ||
         (n > 0 && !inner))
         return onnx_refuse(o, "its factors are not known");
     for (int i = 0; i < first; i++) { /* images and maps keep their number */
         double x = listed ? (double)attribute[i] : im_tensor_at(&v->tensor, i);
-        if (x != (v == sizes && v ? (double)(i ? l->dim[0] : o->batch) : 1))
+        int64_t old_count = i == 2 ? l->frames : i ? l->dim[0] : o->batch;
+        if (x != (v == sizes && v ? (double)old_count : 1))
             return onnx_refuse(o, "only height and width can be resized");
     }
     for (int a = 0; a < 2; a++) {
@@ -264,19 +271,14 @@ bool onnx_resize(Onnx *o, ImOp op) {
 }
 
 /* ---- parts ---- */
-typedef struct Part { /* of one axis: cells first, first + step, .. */
-    int64_t first, step, count;
-} Part;
-
 /* Is it every step-th cell of all n? */
-static bool is_all(const Part *p, int64_t n) {
+static bool is_all(const OnnxPart *p, int64_t n) {
     return p->first == 0 && (n - 1) / p->step + 1 == p->count;
 }
 
-/* Cuts the part [maps, rows, columns] out of layer in; its number, -1: refused. */
-static int cut(Onnx *o, int in, const Part p[3]) {
+int onnx_cut(Onnx *o, int in, const OnnxPart p[4]) {
     const ImLayer *l = im_at(o->net, in);
-    int64_t dim[3], rank = l->rank;
+    int64_t dim[3], rank = l->rank, frames = l->frames;
     memcpy(dim, l->dim, sizeof dim);
     bool crop = false, steps = false;
     onnx_put_layer(o, in);
@@ -289,7 +291,7 @@ static int cut(Onnx *o, int in, const Part p[3]) {
         steps |= d > 0 && p[d].step > 1;
     }
     if (!is_all(&p[0], dim[0])) {
-        ImLayer *made = behind(o, IM_SLICE, in);
+        ImLayer *made = onnx_behind(o, IM_SLICE, in);
         if (!made)
             return -1;
         made->at[0] = p[0].first;
@@ -298,7 +300,7 @@ static int cut(Onnx *o, int in, const Part p[3]) {
         if (!onnx_done(o))
             return -1;
     }
-    ImLayer *made = crop ? behind(o, IM_CROP, in) : NULL;
+    ImLayer *made = crop ? onnx_behind(o, IM_CROP, in) : NULL;
     for (int a = 0; made && a < 2; a++) {
         bool all = is_all(&p[1 + a], dim[1 + a]);
         made->at[a] = p[1 + a].first;
@@ -307,16 +309,37 @@ static int cut(Onnx *o, int in, const Part p[3]) {
     in = made ? last(o) : in;
     if (made && !onnx_done(o))
         return -1;
-    made = steps ? behind(o, IM_DOWNSAMPLE, in) : NULL;
+    made = steps ? onnx_behind(o, IM_DOWNSAMPLE, in) : NULL;
     for (int a = 0; made && a < 2; a++)
         made->stride[a] = p[1 + a].step;
     in = made ? last(o) : in;
-    return o->im->code || (made && !onnx_done(o)) ? -1 : in;
+    if (o->im->code || (made && !onnx_done(o)))
+        return -1;
+    if (is_all(&p[3], frames) && p[3].step == 1)
+        return in;
+    made = onnx_behind(o, IM_FRAMES, in);
+    if (!made)
+        return -1;
+    made->at[0] = p[3].first;
+    made->maps = p[3].count;
+    made->stride[0] = p[3].step;
+    return onnx_done(o) ? last(o) : -1;
+}
+
+/* Axis `axis` of ONNX as a part of onnx_cut: 0 the batch, 1 maps, 2 rows, 3 columns, 4 frames. */
+static int64_t part_of(const Onnx *o, int64_t axis) {
+    int64_t dim[IM_MAX_RANK], rank = onnx_shape(o, onnx_in(o, 0), dim);
+    axis += axis < 0 ? rank : 0;
+    if (axis < 0 || axis >= rank)
+        return -1;
+    if (onnx_is_clip(o, 0))
+        return axis < 2 ? axis : axis == 2 ? 4 : axis - 1;
+    return axis == 2 && onnx_is_line(o, 0) ? 3 : axis;
 }
 
 bool onnx_slice(Onnx *o, ImOp op) {
     int64_t from[IM_MAX_RANK], to[IM_MAX_RANK], axes[IM_MAX_RANK], steps[IM_MAX_RANK];
-    Part p[4];
+    OnnxPart p[5];
     int in, n = onnx_list(o, 1, "starts", from), named = onnx_list(o, 3, "axes", axes);
     int stepped = onnx_list(o, 4, "steps", steps);
     (void)op;
@@ -324,24 +347,23 @@ bool onnx_slice(Onnx *o, ImOp op) {
         return false;
     const ImLayer *l = im_at(o->net, in);
     for (int d = 0; d < 4; d++)
-        p[d] = (Part){0, 1, d == 0 ? o->batch : d <= l->rank ? l->dim[d - 1] : 1};
-    bool ok = n >= 1 && n <= 4 && onnx_list(o, 2, "ends", to) == n && (named < 0 || named == n) &&
+        p[d] = (OnnxPart){0, 1, d == 0 ? o->batch : d <= l->rank ? l->dim[d - 1] : 1};
+    p[4] = (OnnxPart){0, 1, l->frames};
+    bool ok = n >= 1 && n <= 5 && onnx_list(o, 2, "ends", to) == n && (named < 0 || named == n) &&
               (stepped < 0 || stepped == n);
     for (int i = 0; ok && i < n; i++) {
-        bool line = onnx_is_line(o, 0);
-        int64_t axis = named < 0 ? i : axes[i] < 0 ? axes[i] + l->rank + !line : axes[i];
-        axis = line && axis == 2 ? 3 : axis;
-        ok = axis >= 0 && axis <= l->rank;
+        int64_t axis = part_of(o, named < 0 ? i : axes[i]);
+        ok = axis >= 0 && (axis == 4 || axis <= l->rank);
         if (!ok)
             break;
-        Part *q = &p[axis];
+        OnnxPart *q = &p[axis];
         int64_t size = q->count;
         q->first = from[i];
         q->step = stepped < 0 ? 1 : steps[i];
         ok = onnx_range(size, &q->first, to[i], q->step, &q->count) &&
              (axis > 0 || (q->first == 0 && q->count == size));
     }
-    return ok ? cut(o, in, p + 1) >= 0 : onnx_refuse(o, "this part cannot be cut out");
+    return ok ? onnx_cut(o, in, p + 1) >= 0 : onnx_refuse(o, "this part cannot be cut out");
 }
 
 bool onnx_split(Onnx *o, ImOp op) {
@@ -351,19 +373,18 @@ bool onnx_split(Onnx *o, ImOp op) {
     if (!onnx_layer_in(o, 0, &in))
         return false;
     const ImLayer *l = im_at(o->net, in);
-    int64_t rank = l->rank, all = 0, dim[3];
-    memcpy(dim, l->dim, sizeof dim);
-    axis += axis < 0 ? rank + 1 : 0;
-    if (axis < 1 || axis > rank || parts < 1 || parts > 64 || (n >= 0 && n != parts))
+    int64_t all = 0, dim[4] = {l->dim[0], l->dim[1], l->dim[2], l->frames};
+    axis = part_of(o, axis);
+    if (axis < 1 || (axis < 4 && axis > l->rank) || parts < 1 || parts > 64 || (n >= 0 && n != parts))
         return onnx_refuse(o, "only maps, rows and columns can be split");
     int64_t size = dim[axis - 1], each = (size + parts - 1) / parts;
     for (int i = 0; i < parts; i++) {
         int64_t count = n >= 0 ? sizes[i] : each < size - at ? each : size - at;
-        Part p[3] = {{0, 1, dim[0]}, {0, 1, dim[1]}, {0, 1, dim[2]}};
+        OnnxPart p[4] = {{0, 1, dim[0]}, {0, 1, dim[1]}, {0, 1, dim[2]}, {0, 1, dim[3]}};
         if (count < 1 || count > size - at)
             return onnx_refuse(o, "its parts are not those of %lld", (long long)size);
-        p[axis - 1] = (Part){at, 1, count};
-        int made = cut(o, in, p);
+        p[axis - 1] = (OnnxPart){at, 1, count};
+        int made = onnx_cut(o, in, p);
         if (made < 0)
             return false;
         layer[i] = made;
@@ -407,7 +428,7 @@ bool onnx_reduce(Onnx *o, ImOp op) {
         return onnx_refuse(o, "only maps, rows, columns, or rows and columns can be reduced%s",
                            word ? ", with keepdims" : "");
     ImOp kind = op == IM_MAX_OVER ? (time ? IM_MAXPOOL : op) : time ? IM_AVGPOOL : IM_MEAN;
-    ImLayer *made = behind(o, kind, in);
+    ImLayer *made = onnx_behind(o, kind, in);
     if (!made)
         return false;
     made->global = time;
@@ -415,12 +436,12 @@ bool onnx_reduce(Onnx *o, ImOp op) {
     if (!onnx_done(o))
         return false;
     if (op == IM_SCALE) {
-        made = behind(o, op, last(o));
+        made = onnx_behind(o, op, last(o));
         if (!made)
             return false;
         made->number[0] = (double)cells;
         if (!onnx_done(o))
             return false;
     }
-    return keep || (behind(o, IM_FLATTEN, last(o)) && onnx_done(o));
+    return keep || (onnx_behind(o, IM_FLATTEN, last(o)) && onnx_done(o));
 }

@@ -44,21 +44,34 @@ static void put_extent(StrBuf *out, const int64_t k[2]) {
     sb_printf(out, "%lldx%lld", (long long)k[0], (long long)k[1]);
 }
 
-/* Of a sequence the second alone. */
+static void put_box(StrBuf *out, int64_t frames, const int64_t k[2]) {
+    if (frames == k[0] && k[0] == k[1])
+        sb_printf(out, "%lld", (long long)frames);
+    else
+        sb_printf(out, "%lldx%lldx%lld", (long long)frames, (long long)k[0], (long long)k[1]);
+}
+
+/* Of a sequence the second alone, over frames three. */
 static void put_window(StrBuf *out, const ImLayer *l) {
-    if (l->line)
+    if (l->deep.kernel)
+        sb_printf(out, "%lldx%lldx%lld", (long long)l->deep.kernel, (long long)l->kernel[0],
+                  (long long)l->kernel[1]);
+    else if (l->line)
         sb_printf(out, "%lld", (long long)l->kernel[1]);
     else
         put_extent(out, l->kernel);
 }
 
-/* ", stride = 2" or ", stride = 2x1"; nothing when both are `usual`. */
+/* ", stride = 2" or ", stride = 2x1"; nothing when all are as usual.  Of a window over frames the
+ * number for frames, else 0, stands beside those of rows and columns. */
 static void put_pair(StrBuf *out, const ImLayer *l, const char *name, const int64_t v[2],
-                     const int64_t usual[2]) {
-    if ((v[0] == usual[0] || l->line) && v[1] == usual[1])
+                     const int64_t usual[2], int64_t deep, int64_t usual_deep) {
+    if ((v[0] == usual[0] || l->line) && v[1] == usual[1] && deep == usual_deep)
         return;
     sb_printf(out, ", %s = ", name);
-    if (v[0] == v[1] || l->line)
+    if (l->deep.kernel)
+        put_box(out, deep, v);
+    else if (v[0] == v[1] || l->line)
         sb_printf(out, "%lld", (long long)v[1]);
     else
         put_extent(out, v);
@@ -74,12 +87,23 @@ static void put_pads(StrBuf *out, const int64_t p[4]) {
                   (long long)p[2], (long long)p[3]);
 }
 
+static void put_deep_pad(StrBuf *out, const int64_t deep[2], const int64_t p[4]) {
+    if (deep[0] == deep[1] && p[0] == p[1] && p[2] == p[3])
+        put_box(out, deep[0], (const int64_t[]){p[0], p[2]});
+    else
+        sb_printf(out, "[%lld, %lld, %lld, %lld, %lld, %lld]", (long long)deep[0],
+                  (long long)deep[1], (long long)p[0], (long long)p[1], (long long)p[2],
+                  (long long)p[3]);
+}
+
 static void put_pad(StrBuf *out, const ImLayer *l) {
     const int64_t *p = l->pad;
-    if (!p[0] && !p[1] && !p[2] && !p[3])
+    if (!p[0] && !p[1] && !p[2] && !p[3] && !l->deep.pad[0] && !l->deep.pad[1])
         return;
     sb_puts(out, ", pad = ");
-    if (l->line && p[2] == p[3])
+    if (l->deep.kernel)
+        put_deep_pad(out, l->deep.pad, p);
+    else if (l->line && p[2] == p[3])
         sb_printf(out, "%lld", (long long)p[2]);
     else if (l->line)
         sb_printf(out, "[%lld, %lld]", (long long)p[2], (long long)p[3]);
@@ -96,11 +120,11 @@ static void conv_args(StrBuf *out, const ImLayer *l) {
     static const int64_t one[2] = {1, 1}, none[2] = {0, 0};
     sb_printf(out, "(%lld, ", (long long)l->maps);
     put_window(out, l);
-    put_pair(out, l, "stride", l->stride, one);
+    put_pair(out, l, "stride", l->stride, one, l->deep.stride, 1);
     put_pad(out, l);
     if (l->op == IM_DECONV)
-        put_pair(out, l, "output_pad", l->out_pad, none);
-    put_pair(out, l, "dilation", l->dilation, one);
+        put_pair(out, l, "output_pad", l->out_pad, none, l->deep.out_pad, 0);
+    put_pair(out, l, "dilation", l->dilation, one, l->deep.dilation, 1);
     if (l->groups > 1)
         sb_printf(out, ", groups = %lld", (long long)l->groups);
     sb_puts(out, l->bias ? ")" : ", bias = no)");
@@ -114,7 +138,9 @@ static bool rounds_up(const ImNet *net, const ImLayer *l) {
         if (room / l->stride[a] + 1 != l->dim[1 + a])
             return true;
     }
-    return false;
+    const ImDeep *d = &l->deep;
+    return d->kernel &&
+           (src->frames + d->pad[0] + d->pad[1] - d->kernel) / d->stride + 1 != l->frames;
 }
 
 static void pool_args(StrBuf *out, const ImNet *net, const ImLayer *l) {
@@ -122,7 +148,8 @@ static void pool_args(StrBuf *out, const ImNet *net, const ImLayer *l) {
     put_window(out, l);
     if (l->op == IM_LP_POOL && l->number[0] != 2)
         put_named(out, ", p", l->number[0]);
-    put_pair(out, l, "stride", l->stride, l->kernel);
+    put_pair(out, l, "stride", l->stride, l->kernel, l->deep.stride,
+             l->deep.kernel ? l->deep.kernel : 1);
     put_pad(out, l);
     if (l->ceil && rounds_up(net, l))
         sb_puts(out, ", round = ceil");
@@ -196,6 +223,15 @@ static void moved_args(StrBuf *out, const ImLayer *l) {
         sb_printf(out, "(%lld, ", (long long)l->maps);
         put_extent(out, l->extent);
         sb_putc(out, ')');
+        return;
+    case IM_FRAMES:
+        sb_printf(out, "(%lld, %lld", (long long)l->at[0], (long long)l->maps);
+        if (l->stride[0] != 1)
+            sb_printf(out, ", step = %lld", (long long)l->stride[0]);
+        sb_putc(out, ')');
+        return;
+    case IM_CONCAT:
+        sb_puts(out, l->mode ? "(axis = frames)" : "");
         return;
     case IM_MEAN:
     case IM_MAX_OVER:
@@ -492,6 +528,9 @@ const char *im_spec(Im *im, ImNet *net, const char *stem, const char *file) {
               (long long)input->dim[0]);
     if (input->line)
         sb_printf(&out, ", %lld", (long long)input->dim[2]);
+    else if (input->rank == 3 && input->frames > 1)
+        sb_printf(&out, ", %lld, %lld, %lld", (long long)input->frames, (long long)input->dim[1],
+                  (long long)input->dim[2]);
     else if (input->rank == 3)
         sb_printf(&out, ", %lld, %lld", (long long)input->dim[1], (long long)input->dim[2]);
     sb_puts(&out, "]\n");
@@ -500,7 +539,7 @@ const char *im_spec(Im *im, ImNet *net, const char *stem, const char *file) {
     sb_putc(&out, '\n');
     sb_puts(&out, body.length ? body.text : "");
     put_ends(im, net, &all, of, &out);
-    if (input->rank == 3 && !input->line)
+    if (input->rank == 3 && !input->line && input->frames == 1)
         put_data(net, &out);
     sb_puts(&out, "}\n");
     return out.text;

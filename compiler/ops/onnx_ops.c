@@ -36,8 +36,25 @@ NAMED(neg, "Neg")
 NAMED(sqrt, "Sqrt")
 NAMED(exp, "Exp")
 NAMED(log, "Log")
-NAMED(global_avgpool, "GlobalAveragePool")
-NAMED(global_maxpool, "GlobalMaxPool")
+
+/* Of a clip every frame alone; with all of them it is absorbed (onnx_frames.c). */
+static bool global(Ox *o, const char *type, const char *reduce) {
+    static const int64_t plane[2] = {3, 4};
+    if (!ox_clip(o, 0))
+        return named(o, type);
+    const char *axes = ox_ints(o, 2, plane);
+    ox_begin(o, reduce);
+    ox_arg(o, ox_in(o, 0));
+    ox_arg(o, axes);
+    ox_attr_int(o, "keepdims", 1);
+    return ready(ox_end(o, true));
+}
+static bool say_global_avgpool(Ox *o) {
+    return global(o, "GlobalAveragePool", "ReduceMean");
+}
+static bool say_global_maxpool(Ox *o) {
+    return global(o, "GlobalMaxPool", "ReduceMax");
+}
 
 static bool say_load_input(Ox *o) {
     return ox_same(o, ox_in(o, 0));
@@ -172,7 +189,7 @@ static bool joined(Ox *o, const char *type) {
     return ready(ox_two(o, type, ox_in(o, 0), ox_over(o, 1), true));
 }
 static bool say_add(Ox *o) {
-    return joined(o, "Add");
+    return ox_joined_frames(o) || joined(o, "Add");
 }
 static bool say_sub(Ox *o) {
     return joined(o, "Sub");
@@ -199,10 +216,7 @@ static bool say_concat(Ox *o) {
 }
 
 /* ---- weights ---- */
-/* ONNX: top, left, bottom, right */
-static void attr_pads(Ox *o, const int64_t pad[4]) {
-    ox_attr_ints(o, "pads", 4, (const int64_t[]){pad[0], pad[2], pad[1], pad[3]});
-}
+static const OxDeep each_frame = {1, 1, 1, {0, 0}};
 
 static void arg_weights(Ox *o, const char *x, bool bias) {
     const char *w = ox_in(o, 1), *b = bias ? ox_in(o, 2) : NULL;
@@ -212,29 +226,56 @@ static void arg_weights(Ox *o, const char *x, bool bias) {
         ox_arg(o, b);
 }
 
+/* Weights of a window over `taps` frames: [first, second * taps, h, w] -> [first, second, taps, h, w] */
+static const char *deep_weights(Ox *o, int64_t taps) {
+    const int64_t *w = ox_shape(o, 1)->dim;
+    return ox_as(o, 1, 5, (const int64_t[]){w[0], w[1] / taps, taps, w[2], w[3]});
+}
+
+/* Over frames: the window's node stands between, and what it reads is what the layer reads. */
 static bool say_conv(Ox *o) {
     ATTRS(ConvAttrs);
-    const Shape *w = ox_shape(o, 1);
+    OxDeep deep = each_frame;
+    const Node *conv = o->node, *window = ox_window(o, conv, &deep);
+    int64_t groups = ox_shape(o, 0)->dim[0] / ox_shape(o, 1)->dim[1];
+    bool clip = window || ox_clip(o, 0);
+    const char *w = clip ? deep_weights(o, deep.kernel) : ox_in(o, 1);
+    const char *b = a->bias ? ox_in(o, 2) : NULL;
+    if (window)
+        o->node = window;
+    const char *x = clip && !ox_clip(o, 0) ? ox_framed(o, ox_in(o, 0)) : ox_in(o, 0);
+    o->node = conv;
     ox_begin(o, "Conv");
-    arg_weights(o, ox_in(o, 0), a->bias);
-    ox_attr_int(o, "group", ox_shape(o, 0)->dim[0] / w->dim[1]);
-    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
-    ox_attr_ints(o, "strides", 2, a->stride);
-    ox_attr_ints(o, "dilations", 2, a->dilation);
-    attr_pads(o, a->pad);
-    return ready(ox_end(o, true));
+    ox_arg(o, x);
+    ox_arg(o, w);
+    if (b)
+        ox_arg(o, b);
+    ox_attr_int(o, "group", groups);
+    ox_attr_window(o, "kernel_shape", clip, deep.kernel, a->kernel);
+    ox_attr_window(o, "strides", clip, deep.stride, a->stride);
+    ox_attr_window(o, "dilations", clip, deep.dilation, a->dilation);
+    ox_attr_pads(o, clip ? deep.pad : NULL, a->pad);
+    if (!clip || ox_clip(o, -1))
+        return ready(ox_end(o, true));
+    ox_label(o);
+    return ready(ox_unframed(o, ox_end(o, false), true));
 }
 
 static bool say_deconv(Ox *o) {
     ATTRS(DeconvAttrs);
+    bool clip = ox_clip(o, 0);
+    const char *x = ox_in(o, 0), *w = clip ? deep_weights(o, 1) : ox_in(o, 1);
     ox_begin(o, "ConvTranspose");
-    arg_weights(o, ox_in(o, 0), a->bias);
+    ox_arg(o, x);
+    ox_arg(o, w);
+    if (a->bias)
+        ox_arg(o, ox_in(o, 2));
     ox_attr_int(o, "group", a->maps / ox_shape(o, 1)->dim[1]);
-    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
-    ox_attr_ints(o, "strides", 2, a->stride);
-    ox_attr_ints(o, "dilations", 2, a->dilation);
-    ox_attr_ints(o, "output_padding", 2, a->output_pad);
-    attr_pads(o, a->pad);
+    ox_attr_window(o, "kernel_shape", clip, 1, a->kernel);
+    ox_attr_window(o, "strides", clip, 1, a->stride);
+    ox_attr_window(o, "dilations", clip, 1, a->dilation);
+    ox_attr_window(o, "output_padding", clip, 0, a->output_pad);
+    ox_attr_pads(o, clip ? each_frame.pad : NULL, a->pad);
     return ready(ox_end(o, true));
 }
 
@@ -258,8 +299,8 @@ static bool say_bn(Ox *o) {
 
 static bool say_instancenorm(Ox *o) {
     ATTRS(BnAttrs);
-    if (ox_shape(o, 0)->rank != 3)
-        return ox_refuse(o, "of a vector, it is none");
+    if (ox_shape(o, 0)->rank != 3 || ox_clip(o, 0))
+        return ox_refuse(o, "of a vector, or of each frame, it is none");
     ox_begin(o, "InstanceNormalization");
     for (int i = 0; i < 3; i++)
         ox_arg(o, ox_in(o, i));
@@ -319,28 +360,33 @@ static bool say_repack(Ox *o) {
 
 /* ---- windows ---- */
 /* Padding behind grows to what the last window reaches. */
-static void full_pads(const Ox *o, const int64_t kernel[2], const int64_t stride[2],
-                      const int64_t pad[4], int64_t out[4]) {
+static void full_pads(const Ox *o, const Shape *src, const int64_t kernel[2],
+                      const int64_t stride[2], const int64_t pad[4], int64_t out[4]) {
     memcpy(out, pad, 4 * sizeof *out);
     for (int d = 0; d < 2; d++) {
         int64_t reach = (ox_result(o)->dim[1 + d] - 1) * stride[d] + kernel[d];
-        int64_t behind = reach - ox_shape(o, 0)->dim[1 + d] - pad[2 * d];
+        int64_t behind = reach - src->dim[1 + d] - pad[2 * d];
         out[2 * d + 1] = behind > pad[2 * d + 1] ? behind : pad[2 * d + 1];
     }
 }
 
-static const char *pooled(Ox *o, const char *type, const char *x, const PoolAttrs *a, bool whole,
-                          bool last) {
+const char *ox_pool(Ox *o, const char *type, const char *x, const Shape *src, const PoolAttrs *a,
+                    const OxDeep *deep, bool whole, bool last) {
     int64_t pad[4];
-    full_pads(o, a->kernel, a->stride, a->pad, pad);
+    full_pads(o, src, a->kernel, a->stride, a->pad, pad);
     ox_begin(o, type);
     ox_arg(o, x);
-    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
-    ox_attr_ints(o, "strides", 2, a->stride);
-    attr_pads(o, pad);
+    ox_attr_window(o, "kernel_shape", deep, deep ? deep->kernel : 0, a->kernel);
+    ox_attr_window(o, "strides", deep, deep ? deep->stride : 0, a->stride);
+    ox_attr_pads(o, deep ? deep->pad : NULL, pad);
     if (whole)
         ox_attr_int(o, "count_include_pad", 1);
     return ox_end(o, last);
+}
+
+static const char *pooled(Ox *o, const char *type, const char *x, const PoolAttrs *a, bool whole,
+                          bool last) {
+    return ox_pool(o, type, x, ox_shape(o, 0), a, ox_clip(o, 0) ? &each_frame : NULL, whole, last);
 }
 
 static bool say_maxpool(Ox *o) {
@@ -358,12 +404,13 @@ static bool say_lp_pool(Ox *o) {
     int64_t pad[4];
     if (a->p != floor(a->p))
         return ox_refuse(o, "its exponent %g is no whole number", a->p);
-    full_pads(o, a->kernel, a->stride, a->pad, pad);
+    full_pads(o, ox_shape(o, 0), a->kernel, a->stride, a->pad, pad);
+    bool clip = ox_clip(o, 0);
     ox_begin(o, "LpPool");
     ox_arg(o, ox_in(o, 0));
-    ox_attr_ints(o, "kernel_shape", 2, a->kernel);
-    ox_attr_ints(o, "strides", 2, a->stride);
-    attr_pads(o, pad);
+    ox_attr_window(o, "kernel_shape", clip, 1, a->kernel);
+    ox_attr_window(o, "strides", clip, 1, a->stride);
+    ox_attr_pads(o, clip ? each_frame.pad : NULL, pad);
     ox_attr_int(o, "p", (int64_t)a->p);
     return ready(ox_end(o, true));
 }
@@ -391,6 +438,8 @@ static bool say_lrn(Ox *o) {
         s = ox_two(o, "Pow", s, ox_number(o, -a->beta), false);
         return ready(ox_two(o, "Mul", x, s, true));
     }
+    if (ox_clip(o, 0))
+        return ox_refuse(o, "across the maps of each frame, it is not written");
     ox_begin(o, "LRN");
     ox_arg(o, ox_in(o, 0));
     ox_attr_int(o, "size", a->size);
@@ -401,11 +450,11 @@ static bool say_lrn(Ox *o) {
 }
 
 /* ---- along axes ---- */
-static bool reduced(Ox *o, const char *type, const char *global) {
+static bool reduced(Ox *o, const char *type, const char *over) {
     ATTRS(AxisAttrs);
     if (a->axis == AXIS_TIME)
-        return named(o, global);
-    int64_t axis = a->axis == AXIS_MAPS ? 1 : a->axis == AXIS_HEIGHT ? 2 : 3;
+        return named(o, over);
+    int64_t axis = a->axis == AXIS_MAPS ? 1 : (a->axis == AXIS_HEIGHT ? 2 : 3) + ox_clip(o, 0);
     const char *axes = ox_ints(o, 1, &axis);
     ox_begin(o, type);
     ox_arg(o, ox_in(o, 0));
@@ -445,13 +494,14 @@ static bool say_crop(Ox *o) {
     ATTRS(CropAttrs);
     int64_t from[2];
     crop_from(a, ox_shape(o, 0), from);
-    const int64_t to[2] = {from[0] + a->size[0], from[1] + a->size[1]}, axes[2] = {2, 3};
+    const int64_t to[2] = {from[0] + a->size[0], from[1] + a->size[1]};
+    const int64_t axes[2] = {2 + ox_clip(o, 0), 3 + ox_clip(o, 0)};
     return sliced(o, 2, from, to, axes, NULL);
 }
 
 static bool say_downsample(Ox *o) {
     ATTRS(CropAttrs);
-    const int64_t from[2] = {0, 0}, axes[2] = {2, 3};
+    const int64_t from[2] = {0, 0}, axes[2] = {2 + ox_clip(o, 0), 3 + ox_clip(o, 0)};
     return sliced(o, 2, from, ox_shape(o, 0)->dim + 1, axes, a->factor);
 }
 
@@ -460,7 +510,8 @@ static bool say_pad(Ox *o) {
     static const char *const mode[] = {"constant", "reflect", "edge"};
     const int64_t pads[8] = {0, a->maps,       a->pad[0], a->pad[2],
                              0, a->maps_after, a->pad[1], a->pad[3]};
-    const char *p = ox_ints(o, 8, pads);
+    const int64_t deep[10] = {0, pads[1], 0, pads[2], pads[3], 0, pads[5], 0, pads[6], pads[7]};
+    const char *p = ox_clip(o, 0) ? ox_ints(o, 10, deep) : ox_ints(o, 8, pads);
     ox_begin(o, "Pad");
     ox_arg(o, ox_in(o, 0));
     ox_arg(o, p);
@@ -475,7 +526,7 @@ static bool resized(Ox *o, bool bilinear, bool align) {
     ox_arg(o, "");
     ox_arg(o, "");
     ox_arg(o, sizes);
-    ox_attr_ints(o, "axes", 2, (const int64_t[]){2, 3});
+    ox_attr_ints(o, "axes", 2, (const int64_t[]){2 + ox_clip(o, 0), 3 + ox_clip(o, 0)});
     ox_attr_text(o, "mode", bilinear ? "linear" : "nearest");
     ox_attr_text(o, "coordinate_transformation_mode",
                  !bilinear ? "asymmetric"
@@ -499,12 +550,17 @@ static bool say_resize(Ox *o) {
 static bool say_transpose(Ox *o) {
     ATTRS(PermuteAttrs);
     static const char *const order[] = {"chw", "cwh", "hcw", "hwc", "wch", "whc"};
-    int64_t perm[4] = {0};
-    for (int i = 0; i < 3; i++)
-        perm[1 + i] = strchr("chw", order[a->order][i]) - "chw" + 1;
+    int64_t perm[5] = {0};
+    int clip = ox_clip(o, 0);
+    for (int i = 0; i < 3; i++) {
+        int64_t from = strchr("chw", order[a->order][i]) - "chw" + 1;
+        perm[i ? 1 + clip + i : 1] = from > 1 ? from + clip : from;
+    }
+    if (clip)
+        perm[2] = 2;
     ox_begin(o, "Transpose");
     ox_arg(o, ox_in(o, 0));
-    ox_attr_ints(o, "perm", 4, perm);
+    ox_attr_ints(o, "perm", 4 + clip, perm);
     return ready(ox_end(o, true));
 }
 
@@ -515,11 +571,15 @@ static const char *shaped(Ox *o, const char *x, int rank, const int64_t *dim, bo
 static bool say_reshape(Ox *o) {
     ATTRS(ReshapeAttrs);
     const int64_t dim[4] = {0, a->maps, a->size[0], a->size[1]};
+    if (ox_clip(o, 0))
+        return ox_refuse(o, "of each frame, it is not written");
     return ready(shaped(o, ox_in(o, 0), 4, dim, true));
 }
 
 static bool say_channel_shuffle(Ox *o) {
     ATTRS(ShuffleAttrs);
+    if (ox_clip(o, 0))
+        return ox_refuse(o, "of each frame, it is not written");
     const int64_t *d = ox_shape(o, 0)->dim, perm[5] = {0, 2, 1, 3, 4};
     const int64_t table[5] = {0, a->groups, d[0] / a->groups, d[1], d[2]};
     const char *x = shaped(o, ox_in(o, 0), 5, table, false);
@@ -649,4 +709,6 @@ const OxSay ox_say[OP_COUNT] = {
     [OP_RESHAPE] = say_reshape,
     [OP_RBF] = say_rbf,
     [OP_LSTM] = say_lstm,
+    [OP_FRAMES] = ox_say_frames,
+    [OP_FRAMES_MAX] = ox_say_frames_max,
 };

@@ -112,12 +112,19 @@ const char *ox_as(Ox *o, int input, int rank, const int64_t *dim) {
 const char *ox_over(Ox *o, int input) {
     const Value *v = graph_v(o->g, o->node->in[input]);
     int64_t c = v->shape.dim[0];
+    int clip = ox_clip(o, 0);
+    if (v->shape.rank == 3 && clip && !v->batched)
+        return ox_as(o, input, 4, (const int64_t[]){c, 1, v->shape.dim[1], v->shape.dim[2]});
     if (v->shape.rank != 1 || ox_shape(o, 0)->rank != 3)
         return ox_in(o, input);
     if (!v->batched)
-        return ox_as(o, input, 3, (const int64_t[]){c, 1, 1});
-    return ox_two(o, "Reshape", ox_in(o, input), ox_ints(o, 4, (const int64_t[]){0, c, 1, 1}),
-                  false);
+        return ox_as(o, input, 3 + clip, (const int64_t[]){c, 1, 1, 1});
+    return ox_two(o, "Reshape", ox_in(o, input),
+                  ox_ints(o, 4 + clip, (const int64_t[]){0, c, 1, 1, 1}), false);
+}
+
+int ox_clip(const Ox *o, int input) {
+    return shape_frames(input < 0 ? ox_result(o) : ox_shape(o, input)) > 1;
 }
 
 /* ---- constants ---- */
@@ -238,6 +245,33 @@ const char *ox_two(Ox *o, const char *type, const char *a, const char *b, bool l
     return ox_end(o, last);
 }
 
+void ox_attr_window(Ox *o, const char *name, bool clip, int64_t deep, const int64_t v[2]) {
+    const int64_t all[3] = {deep, v[0], v[1]};
+    ox_attr_ints(o, name, clip ? 3 : 2, clip ? all : v);
+}
+
+/* ONNX: all that comes before, then all that comes behind. */
+void ox_attr_pads(Ox *o, const int64_t *deep, const int64_t pad[4]) {
+    int64_t v[6], n = 0;
+    for (int side = 0; side < 2; side++) {
+        if (deep)
+            v[n++] = deep[side];
+        v[n++] = pad[side];
+        v[n++] = pad[2 + side];
+    }
+    ox_attr_ints(o, "pads", (int)n, v);
+}
+
+static const int64_t frame_axis = 2;
+
+const char *ox_framed(Ox *o, const char *x) {
+    return ox_two(o, "Unsqueeze", x, ox_ints(o, 1, &frame_axis), false);
+}
+
+const char *ox_unframed(Ox *o, const char *x, bool last) {
+    return ox_two(o, "Squeeze", x, ox_ints(o, 1, &frame_axis), last);
+}
+
 bool ox_same(Ox *o, const char *name) {
     if (o->value[o->node->out[0]]) /* the graph's output has its name already */
         ox_one(o, "Identity", name, true);
@@ -255,6 +289,11 @@ static void put_value(Ox *o, int field, const char *name, const Value *v, bool l
     for (int i = v->batched ? -1 : 0; i < v->shape.rank; i++) {
         if (line && i == 1) /* its only row */
             continue;
+        if (i == 1 && shape_frames(&v->shape) > 1) {
+            StrBuf frames = sb_new(o->arena);
+            put_int(&frames, 1, shape_frames(&v->shape));
+            put_message(&dims, 1, &frames);
+        }
         StrBuf d = sb_new(o->arena);
         if (i < 0)
             put_text(&d, 2, "N");
@@ -270,24 +309,35 @@ static void put_value(Ox *o, int field, const char *name, const Value *v, bool l
     put_message(&o->body, field, &info);
 }
 
-static void mark(const Graph *g, bool *need) {
+/* need: the declared outputs at first; reader: 0 of them too. */
+static void mark(const Graph *g, bool *need, NodeId *reader) {
+    const NodeId many = UINT32_MAX;
+    for (ValueId v = 1; v < g->nvalue; v++)
+        reader[v] = need[v] ? many : 0;
     for (NodeId id = g->nnode; id-- > 1;) { /* inputs come before their readers */
         const Node *n = graph_n(g, id);
         bool any = false;
         for (int k = 0; k < n->nout; k++)
             any |= n->out[k] && need[n->out[k]];
-        for (int i = 0; any && !n->dead && i < n->nin; i++)
+        for (int i = 0; any && !n->dead && i < n->nin; i++) {
+            NodeId *r = &reader[n->in[i]];
+            *r = *r == 0 ? id : many;
             need[n->in[i]] = true;
+        }
     }
+    for (ValueId v = 1; v < g->nvalue; v++)
+        reader[v] = reader[v] == many ? 0 : reader[v];
 }
 
 static const char *say(Ox *o, NodeId id) {
     o->node = graph_n(o->g, id);
+    if (ox_absorbed(o, id))
+        return NULL;
     const char *label = o->node->label ? o->node->label : "";
     for (int i = -1; i < o->node->nin; i++) {
         const Shape *s = i < 0 ? ox_result(o) : ox_shape(o, i);
         bool images = graph_v(o->g, i < 0 ? o->node->out[0] : o->node->in[i])->batched;
-        if ((images ? s->rank != 1 && s->rank != 3 : s->rank > 4) || shape_frames(s) > 1)
+        if (images ? s->rank != 1 && s->rank != 3 : s->rank > 4)
             return arena_printf(o->arena, "layer '%s' (%s) has more axes than images", label,
                                 op_name[o->node->op]);
     }
@@ -359,7 +409,8 @@ OnnxGraph onnx_graph(Arena *arena, const Graph *g, const ParamList *params, cons
         return (OnnxGraph){.refused = "it declares no output"};
     for (int i = 0; i < ends; i++)
         need[end[i].value] = true;
-    mark(g, need);
+    o.reader = ARENA_ARRAY(arena, g->nvalue, NodeId);
+    mark(g, need, o.reader);
     put_text(&o.body, GRAPH_NAME, g->net ? g->net : "net");
     name_starts(&o, need, start);
     name_ends(&o, end, ends, name);

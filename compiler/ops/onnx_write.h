@@ -7,7 +7,8 @@
  * `refused` says which layer and why.
  *
  * Values: images are [N, C, H, W], vectors [N, C], N symbolic; values without images have no N.
- * Sequences are [N, C, L] where they come in and go out, images of one row between.
+ * Sequences are [N, C, L] where they come in and go out, images of one row between; clips of
+ * several frames are [N, C, D, H, W] (onnx_frames.c).
  * Source: onnx.proto; the operator schemas of onnx.ai, operator set 18.
  */
 #ifndef OPS_ONNX_WRITE_H
@@ -57,6 +58,7 @@ typedef struct Ox {
     const ParamList *params;
     StrBuf body, node_text;
     const char **value; /* per ValueId: its name, or NULL so far */
+    NodeId *reader; /* per ValueId: the only node that reads it, or 0 */
     Map taken, nodes; /* names of values; of nodes, which are others */
     VEC(OnnxTensor) tensor;
     const Node *node; /* being said */
@@ -75,6 +77,7 @@ const Shape *ox_result(const Ox *o);
 const char *ox_in(Ox *o, int input);
 const char *ox_as(Ox *o, int input, int rank, const int64_t *dim);
 const char *ox_over(Ox *o, int input);
+int ox_clip(const Ox *o, int input); /* 1: input, or the result (-1), has several frames, else 0 */
 /* Constants. */
 const char *ox_number(Ox *o, double x);
 const char *ox_ints(Ox *o, int n, const int64_t *v);
@@ -91,6 +94,32 @@ void ox_attr_text(Ox *o, const char *name, const char *text);
 const char *ox_end(Ox *o, bool last);
 const char *ox_one(Ox *o, const char *type, const char *a, bool last);
 const char *ox_two(Ox *o, const char *type, const char *a, const char *b, bool last);
+/* Numbers about rows and columns; of a clip `deep` about frames in front of them. */
+void ox_attr_window(Ox *o, const char *name, bool clip, int64_t deep, const int64_t v[2]);
+/* Front and back of frames, or NULL; top, bottom, left, right. */
+void ox_attr_pads(Ox *o, const int64_t *deep, const int64_t pad[4]);
+/* x[N, C, H, W] as [N, C, 1, H, W], and back. */
+const char *ox_framed(Ox *o, const char *x);
+const char *ox_unframed(Ox *o, const char *x, bool last);
+
+/* onnx_frames.c */
+/* A window over frames that a convolution or a pool takes into its own. */
+typedef struct OxDeep {
+    int64_t kernel, stride, dilation, pad[2];
+} OxDeep;
+bool ox_say_frames(Ox *o);
+bool ox_say_frames_max(Ox *o);
+/* Is the node part of the one that reads it, or already said by others? */
+bool ox_absorbed(const Ox *o, NodeId id);
+/* The window behind the input of a convolution, whose node is absorbed; NULL: there is none. */
+const Node *ox_window(const Ox *o, const Node *conv, OxDeep *deep);
+/* A sum that puts clips behind each other: said, as one Concat. */
+bool ox_joined_frames(Ox *o);
+
+/* onnx_ops.c: a pool of x, whose shape is src; a: rows and columns; deep: frames, or NULL. */
+const char *ox_pool(Ox *o, const char *type, const char *x, const Shape *src, const PoolAttrs *a,
+                    const OxDeep *deep, bool whole, bool last);
+
 /* The result is that value itself. */
 bool ox_same(Ox *o, const char *name);
 

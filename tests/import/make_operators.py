@@ -475,6 +475,86 @@ def _(m, x):  # all steps and the last one of the same layer
     return m.node("Add", squeezed(m, h, 0), squeezed(m, names[1], 0))
 
 
+# ---- clips: [N, C, D, H, W] ----
+CLIP = (1, 2, 5, 6, 4)
+
+
+case("Conv3", CLIP, least=14)(lambda m, x: m.node("Conv", x, m.init(weights(4, 2, 3, 3, 2)),
+                                        m.init(weights(4, seed=1)), strides=[2, 1, 1],
+                                        pads=[1, 0, 1, 0, 2, 1], dilations=[1, 2, 1]))
+case("Conv3Frames", CLIP, least=14)(lambda m, x: m.node("Conv", x, m.init(weights(3, 2, 1, 3, 3)),
+                                              pads=[0, 1, 1, 0, 1, 1]))
+case("Conv3Same", CLIP, least=14)(
+    lambda m, x: m.node("Conv", m.node("Relu", x), m.init(weights(3, 2, 2, 3, 2)),
+                        auto_pad="SAME_UPPER", strides=[2, 2, 1]))
+case("Conv3Groups", (1, 4, 4, 3, 3), least=14)(
+    lambda m, x: m.node("Conv", x, m.init(weights(6, 2, 2, 2, 2)), m.init(weights(6)), group=2))
+case("Conv3Depthwise", (1, 3, 4, 4, 3), least=14)(
+    lambda m, x: m.node("Conv", x, m.init(weights(3, 1, 3, 3, 3)), group=3, pads=[1] * 6))
+case("MaxPool3", CLIP, least=14)(
+    lambda m, x: m.node("MaxPool", x, kernel_shape=[3, 3, 2], strides=[2, 2, 1],
+                        pads=[1, 1, 0, 0, 1, 1]))
+case("MaxPool3Ceil", CLIP, least=14)(lambda m, x: m.node("MaxPool", x, kernel_shape=[2, 2, 3],
+                                                         strides=[2, 2, 2], ceil_mode=1))
+case("AveragePool3", CLIP, least=14)(lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 3, 2],
+                                               strides=[2, 1, 2], pads=[1, 1, 0, 1, 1, 0]))
+case("AveragePool3Padded", CLIP, least=14)(
+    lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 2, 2], strides=[2, 2, 2],
+                        pads=[1, 0, 0, 1, 0, 0], count_include_pad=1))
+case("GlobalAveragePool3", CLIP, least=14)(
+    lambda m, x: m.node("Flatten", m.node("GlobalAveragePool", x)))
+case("GlobalMaxPool3", CLIP, least=14)(lambda m, x: m.node("GlobalMaxPool", x))
+
+
+@case("BatchNormalization3", CLIP, least=14)
+def _(m, x):
+    k = [m.init(weights(2, seed=i) + (1 if i in (0, 3) else 0)) for i in range(4)]
+    return m.node("Relu", m.node("BatchNormalization", x, *k, epsilon=1e-3))
+
+
+case("Softmax3", CLIP, least=14)(lambda m, x: m.node("Softmax", x, axis=1))
+case("PRelu3", CLIP, least=14)(lambda m, x: m.node("PRelu", x, m.init(weights(2, 1, 1, 1))))
+case("Bias3", CLIP, least=14)(
+    lambda m, x: m.node("Add", m.node("Mul", x, m.init(weights(1, 2, 1, 1, 1) + 1)),
+                        m.init(weights(2, 1, 1, 1, seed=2))))
+case("Join3", CLIP, least=14)(
+    lambda m, x: m.node("Concat", x, m.node("Mul", x, m.node("Sigmoid", x)), axis=-4))
+case("JoinFrames3", CLIP, least=14)(lambda m, x: m.node("Relu", m.node(
+    "Concat", m.node("Neg", x), m.node("MaxPool", x, kernel_shape=[2, 1, 1]), x, axis=2)))
+case("Excite3", CLIP, least=14)(
+    lambda m, x: m.node("Mul", m.node("Sigmoid", m.node("GlobalAveragePool", x)), x))
+case("SliceFrames", CLIP, least=14)(lambda m, x: sliced(m, x, [1], [5], [2], [2]))
+case("SliceClip", CLIP, least=14)(
+    lambda m, x: sliced(m, x, [1, 1, 2, 0], [2, -1, 6, 3], [1, 2, 3, 4]))
+case("SplitFrames", CLIP, least=14)(lambda m, x: m.node("Sub", *(
+    m.node("Split", x, m.ints(2, 2, 1), outputs=["a", "b", "c"], axis=2), "b")))
+case("GatherFrame", CLIP, least=14)(lambda m, x: m.node("Relu", picked(m, x, 3, 2)))
+case("GatherFrames", CLIP, least=14)(
+    lambda m, x: m.node("Sub", picked(m, x, [-1], 2), picked(m, x, [0], 2)))
+case("FrameOfImage")(lambda m, x: squeezed(m, m.node("Conv", squeezed(m, x, 2, "Unsqueeze"), m.init(
+    weights(4, 3, 3, 3, 3)), pads=[1] * 6), 2))
+case("Flatten3", CLIP, least=14)(lambda m, x: m.node("Gemm", m.node("Flatten", m.node("Relu", x)),
+                                           m.init(weights(240, 3)), m.init(weights(3))))
+case("Reshape3", CLIP, least=14)(lambda m, x: m.node("Reshape", m.node("Relu", x), m.ints(1, -1)))
+case("Fuse3", CLIP, least=14)(
+    lambda m, x: m.node("Conv", m.node("Reshape", m.node("Relu", x), m.ints(0, -1, 6, 4)),
+                        m.init(weights(2, 10, 3, 3))))
+case("Rows3", CLIP, least=14)(lambda m, x: m.node("Reshape", x, m.ints(0, 0, 30, 4)))
+case("Transpose3", CLIP, least=14)(
+    lambda m, x: m.node("Transpose", m.node("Relu", x), perm=[0, 3, 2, 4, 1]))
+case("Resize3", CLIP, least=14)(
+    lambda m, x: resized(m, x, [1, 1, 1, 2, 3], mode="nearest", nearest_mode="floor",
+                         coordinate_transformation_mode="asymmetric"))
+for kind in ("ReduceMean", "ReduceMax", "ReduceSum"):
+    for word, axes, keep in (("Maps3", [1], 1), ("Frames", [2], 0), ("FramesKept", [-3], 1),
+                             ("Plane3", [3, 4], 1), ("All3", [2, 3, 4], 0)):
+        def build(m, x, kind=kind, axes=axes, keep=keep):
+            if kind == "ReduceSum" and m.opset >= 13:
+                return m.node(kind, x, m.ints(*axes), keepdims=keep)
+            return m.node(kind, x, axes=axes, keepdims=keep)
+        case(kind + word, CLIP, least=14)(build)
+
+
 # ---- refused ----
 def refused(kind, opset=17, shape=(1, 3, 6, 5), **attributes):
     """The last node, of this kind, has no counterpart in the language."""
@@ -539,6 +619,17 @@ refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 4))
 refused("LSTM", shape=(1, 3, 6, 5))(lambda m, x: lstm(m, x, 2, 3))
 refused("Conv", shape=LINE)(lambda m, x: m.node("Conv", m.node("Transpose", x, perm=[0, 2, 1]),
                                                 m.init(weights(2, 9, 1))))
+for kind, inputs, attributes in (
+        ("Transpose", (), dict(perm=[0, 2, 1, 3, 4])), ("ReduceMean", (), dict(axes=[2, 3])),
+        ("MaxPool", (), dict(kernel_shape=[2, 2])), ("Concat", (), dict(axis=3)),
+        ("MaxPool", (), dict(kernel_shape=[2, 2, 2], dilations=[2, 1, 1])),
+        ("Squeeze", ([2],), {}), ("Reshape", ([1, 2, 120],), {}),
+        ("Reshape", ([1, 5, 2, 6, 4],), {}), ("Pad", ([0, 0, 1, 0, 0, 0, 0, 1, 0, 0],), {})):
+    refused(kind, shape=CLIP)(
+        lambda m, x, kind=kind, inputs=inputs, attributes=attributes: m.node(
+            kind, x, *[m.ints(*i) for i in inputs], **attributes))
+refused("Gather", shape=CLIP)(lambda m, x: picked(m, x, 5, 2))
+refused("Conv", shape=CLIP)(lambda m, x: m.node("Conv", x, m.init(weights(3, 2, 3, 3))))
 refused("Squeeze", shape=LINE)(lambda m, x: m.node("Squeeze", x, m.ints(1)))
 refused("Reshape", shape=LINE)(lambda m, x: m.node("Reshape", x, m.ints(1, 9, 3)))
 

@@ -360,8 +360,9 @@ static void frames_by_hand(void) {
     " input label: class[3]\n"
 #define TAIL " f: dense(3)\n output prob = softmax(f)\n loss ce: cross_entropy(f, label)\n}\n"
 static const char *const nets[] = {
-    HEAD(3, 6, 9, 11) " a: conv(5, 3x3x3, pad = 1) -> tanh -> maxpool(1x2x2, round = floor)\n"
-                      " b: conv(18, 2x3x3, stride = 2x1x1, pad = 0x1x1) -> bn -> tanh\n"
+    HEAD(3, 6, 9, 11) " a: conv(6, 3x3x3, pad = 1, groups = 3) -> tanh\n"
+                      " p: maxpool(1x2x2, round = floor)\n"
+                      " b: conv(18, 2x3x3, stride = 2x1x1, pad = 0x1x1, groups = 2) -> bn -> tanh\n"
                       " c: avgpool(3x2x2, round = floor) -> conv(4, 1x1) -> sigmoid\n" TAIL,
     HEAD(1, 7, 8, 6) " a: conv(17, 3x3x3, stride = 2x1x1) -> relu\n"
                      " b: [ conv(16, 3x3x3, pad = 1), conv(16, 1x1) ] -> add -> relu\n"
@@ -411,9 +412,14 @@ static void gradients(void) {
             double worst = 0, largest = 1e-3;
             if (!d || param->frozen)
                 continue;
+            int64_t area = param->links ? n / (param->shape.dim[0] * param->shape.dim[1]) : 1;
             FOR(i, n) largest = fmax(largest, fabs(train.value[d][i]));
             for (int64_t i = 0; i < n; i += n / 12 + 1) {
                 double was = x.param[p][i], h = 1e-5;
+                if (param->links && !param->links[i / area]) { /* another group's map */
+                    CU_ASSERT_EQUAL(train.value[d][i], 0);
+                    continue;
+                }
                 x.param[p][i] = was + h;
                 double up = loss_of(&x);
                 x.param[p][i] = was - h;
@@ -519,6 +525,11 @@ static void saved_shapes(void) {
     CU_ASSERT_EQUAL(n.m->trainable, 64 * 81 + 64);
     CU_ASSERT_EQUAL(n.m->macs, 64.0 * 81 * 16 * 112 * 112);
     arena_free(n.a);
+    n = one_layer(in, "conv(6, 3x3x3, pad = 1, groups = 3)");
+    CU_ASSERT_EQUAL(n.m->params.at[0].shape.rank, 5);
+    CU_ASSERT_EQUAL(n.m->params.at[0].shape.dim[1], 3); /* the other maps' numbers are masked */
+    CU_ASSERT_EQUAL(n.m->trainable, 6 * 27 + 6);
+    arena_free(n.a);
     n = one_layer(in, "conv(64, 3x3, pad = 1)");
     CU_ASSERT_EQUAL(n.m->params.at[0].shape.rank, 4);
     CU_ASSERT_EQUAL(n.m->macs, 64.0 * 27 * 16 * 112 * 112);
@@ -540,7 +551,8 @@ static void refusals(void) {
         {"concat(v, frames(v, 0, 3))", "E0332"},
         {"concat(v, maxpool(v, 1x2x2), axis = frames)", "E0331"},
         {"upsample(2x2x2)", "E0111"},
-        {"conv(4, 3x3x3, groups = 2)", "E0801"},
+        {"conv(4, 3x3x3, groups = 2)", ""},
+        {"conv(6, 3x3x3, groups = 3)", "E0302"}, /* of two maps with three frames each */
         {"conv(4, 3x3x3, flip = yes)", "E0801"},
         {"deconv(4, 3x3x3)", "E0111"},
     };

@@ -35,7 +35,7 @@
 
 typedef struct Record {
     char name[64];
-    int opset, bytes, rank, dim[4];
+    int opset, bytes, rank, dim[5];
     const char *model;
     const float *want; /* may be unaligned */
     int64_t count;
@@ -46,8 +46,8 @@ static char *read_all(Arena *arena, const char *path, size_t *size) {
     *size = 0;
     if (!f)
         return NULL;
-    char *data = arena_alloc(arena, 1 << 20);
-    *size = fread(data, 1, (1 << 20) - 1, f);
+    char *data = arena_alloc(arena, 1 << 21);
+    *size = fread(data, 1, (1 << 21) - 1, f);
     data[*size] = 0;
     fclose(f);
     return data;
@@ -66,7 +66,7 @@ static bool next_record(const char **at, const char *end, Record *r) {
         return false;
     const char *p = *at + used;
     r->count = 1;
-    for (int i = 0; i < r->rank && i < 4; i++) {
+    for (int i = 0; i < r->rank && i < 5; i++) {
         char *stop;
         r->dim[i] = (int)strtol(p, &stop, 10);
         r->count *= r->dim[i];
@@ -205,11 +205,15 @@ static void compare(const Record *r, const Model *m, const RefRun *run) {
     ValueId v = g->prob ? g->prob : g->score;
     double most = 1, worst = 0;
     int64_t n = ref_value_elems(run, v);
+    const Shape *s = &graph_v(g->graph, v)->shape;
+    int64_t frames = shape_frames(s), cells = s->rank == 3 ? s->dim[1] * s->dim[2] : 1;
     for (int64_t k = 0; n == r->count && k < n; k++) {
+        int64_t c = k / cells / frames, f = k / cells % frames; /* kept frame by frame */
+        double have = run->value[v][frames > 1 ? (f * s->dim[0] + c) * cells + k % cells : k];
         float want;
         memcpy(&want, (const char *)r->want + 4 * k, 4);
         most = fabs((double)want) > most ? fabs((double)want) : most;
-        worst = fmax(worst, fabs((double)want - run->value[v][k]));
+        worst = fmax(worst, fabs((double)want - have));
     }
     CHECK(n == r->count, "%s in set %d gives %lld numbers, not %lld", r->name, r->opset,
           (long long)n, (long long)r->count);
