@@ -47,7 +47,7 @@ typedef struct LanesWino {
 
 /* Vector instructions of one tile, multiply-adds among them; direct ones of the same outputs. */
 static double tile_work(int op, const ConvProblem *p, int m, double *direct) {
-    WinoMatrices w = wino_matrices(m, (int)p->kernel[0], op == OP_CONV2D_BWD_WEIGHTS);
+    WinoMatrices w = wino_matrices(m, (int)p->kernel[0], false);
     WinoMatrix b = w.bt;
     for (int i = 0; i < w.n; i++)
         for (int j = 0; j < w.n; j++)
@@ -151,8 +151,7 @@ static int64_t padded_outputs(const Graph *g, const Node *n, int64_t outputs) {
 
 static WorkPlan work_plan(const Graph *g, const Node *n, const Target *t) {
     ConvProblem p = conv_problem(g, n);
-    WorkPlan at = {.w = wino_matrices(lanes_winograd(g, n), (int)p.kernel[0],
-                                       n->op == OP_CONV2D_BWD_WEIGHTS)};
+    WorkPlan at = {.w = wino_matrices(lanes_winograd(g, n), (int)p.kernel[0], false)};
     int64_t v = t->vector, rest = 0;
     at.products = at.w.n * at.w.n;
     at.th = p.dst[0] / at.w.m;
