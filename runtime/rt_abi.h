@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 11
+#define RT_ABI_VERSION 12
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -236,7 +236,8 @@ typedef struct rt_train_spec {
 typedef struct rt_layer {   /* what `info` and reports print */
     const char *label, *op, *detail;
     int64_t out[3];
-    int32_t out_rank, pad_;
+    int32_t out_rank, nin;
+    const int32_t *in;      /* what it reads, each once: an earlier layer's index, -1 - k: input k */
     int64_t params;
     double macs;
     int64_t rf, jump;       /* receptive field (0: the whole image) and stride along the height */

@@ -123,6 +123,9 @@ static void as_json(rt_text *o, const rt_model *m) {
         rt_text_add(o, ",\"output\":[");
         for (int d = 0; d < l->out_rank && d < 3; d++)
             rt_text_printf(o, "%s%lld", d ? "," : "", (long long)l->out[d]);
+        rt_text_add(o, "],\"in\":[");
+        for (int k = 0; k < l->nin; k++)
+            rt_text_printf(o, "%s%d", k ? "," : "", l->in[k]);
         rt_text_printf(o, "],\"params\":%lld,\"macs\":%.0f,\"receptive_field\":%lld}",
                        (long long)l->params, l->macs, (long long)l->rf);
     }

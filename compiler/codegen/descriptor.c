@@ -461,6 +461,13 @@ static Val metric_array(Emit *e, const Model *m) {
     return em_c_array(e, item, m->nmetrics);
 }
 
+static Val array_i32(Emit *e, Arena *keep, const int *x, int n) {
+    Val *item = ARENA_ARRAY(keep, n + 1, Val);
+    for (int i = 0; i < n; i++)
+        item[i] = em_c_i32(e, x[i]);
+    return em_c_array(e, item, n);
+}
+
 static Val layer_array(Emit *e, Arena *keep, const Model *m) {
     Val *item = ARENA_ARRAY(keep, m->nlayers + 1, Val);
     for (int i = 0; i < m->nlayers; i++) {
@@ -473,7 +480,8 @@ static Val layer_array(Emit *e, Arena *keep, const Model *m) {
         put_text(&f, l->detail);
         put(&f, fixed_i64(e, out, 3));
         put_i32(&f, l->out.rank);
-        put_i32(&f, 0);
+        put_i32(&f, l->nin);
+        put(&f, array_i32(e, keep, l->in, l->nin));
         put_i64(&f, l->params);
         put_f64(&f, l->macs);
         put_i64(&f, l->field.all ? 0 : l->field.size[0]);

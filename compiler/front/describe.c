@@ -177,7 +177,10 @@ void model_describe_json(const Model *m, FILE *out) {
         fputs(",\"output\":", out);
         Shape seen = line_shape(&l->out, l->line);
         json_shape(out, &seen);
-        fprintf(out, ",\"params\":%lld,\"trainable\":%lld,\"macs\":%.0f", (long long)l->params,
+        fputs(",\"in\":[", out);
+        for (int k = 0; k < l->nin; k++)
+            fprintf(out, "%s%d", k ? "," : "", l->in[k]);
+        fprintf(out, "],\"params\":%lld,\"trainable\":%lld,\"macs\":%.0f", (long long)l->params,
                 (long long)l->trainable, l->macs);
         fprintf(out,
                 ",\"field\":{\"all\":%s,\"size\":[%lld,%lld],\"jump\":[%lld,%lld],"

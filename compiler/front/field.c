@@ -79,6 +79,31 @@ static double pixels(const Shape *s) {
     return (double)h * (double)w * (double)shape_frames(s);
 }
 
+/* Where t comes from: a row, -1 - k for input k; false: from parameters alone. */
+static bool row_of(const Build *b, const Tensor *t, int *row) {
+    while (t->row == 0 && t->kind == TENSOR_LAYER && t->nin > 0)
+        t = t->in[0]; /* what has no row of its own: frames of a clip */
+    *row = t->row - 1;
+    for (int k = 0; t->kind == TENSOR_IMAGE && k < b->m->ninputs; k++)
+        if (eq(b->m->input[k].name, t->name))
+            *row = -1 - k;
+    return t->row > 0 || t->kind == TENSOR_IMAGE;
+}
+
+static void row_inputs(Build *b, ModelLayer *row, const Tensor *out, const LayerParams *params) {
+    int *in = ARENA_ARRAY(b->arena, out->nin + 1, int);
+    for (int i = 0; i <= out->nin; i++) {
+        const Tensor *t = i < out->nin ? out->in[i] : params ? params->made : NULL;
+        int known = 0;
+        if (!t || !row_of(b, t, &in[row->nin]))
+            continue;
+        while (in[known] != in[row->nin])
+            known++;
+        row->nin += known == row->nin;
+    }
+    row->in = in;
+}
+
 void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,
              const LayerParams *params, LocRange loc) {
     const char *detail = line_text(b->arena, attr_detail(b->arena, op, attrs),
@@ -108,6 +133,7 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
     row->line = out->line;
     row->field = out->field;
     row->loc = loc;
+    row_inputs(b, row, out, params);
     if (params) {
         row->params = params->count;
         for (int i = 0; i < params->n; i++)

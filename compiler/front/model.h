@@ -52,6 +52,8 @@ typedef struct ModelLayer { /* one row of `netc describe` */
     int64_t params; /* trainable or frozen numbers, missing links not counted */
     int64_t trainable;
     double macs; /* per image; 0 for layers without weights */
+    const int *in; /* rows that it reads, each once; -1 - k: input k */
+    int nin;
     Field field;
     LocRange loc;
 } ModelLayer;

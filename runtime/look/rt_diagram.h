@@ -1,12 +1,14 @@
-/* rt_diagram.h: a network drawn as SVG: a box per layer with its shape, in the order of computation. */
+/* rt_diagram.h: a network drawn as SVG: a box per layer with its shape, arrows for what it reads. */
 #ifndef RT_DIAGRAM_H
 #define RT_DIAGRAM_H
 
-#include "rt_model.h"
+#include "rt_abi.h"
 #include "rt_text.h"
 
-/* Appends one <svg> element for an HTML page; nothing for a network without layers.  Colours are
- * those of the page (class names line, box, conv, pool, full, other), so that it can be dark. */
-void rt_diagram(rt_text *out, const rt_model *m);
+/* Appends one <svg> element with its own style, at most RT_DIAGRAM_WIDTH wide: the computation runs
+ * from left to right and goes on in the next line, as a text does.  Long networks show equal blocks
+ * in a row once.  xmlns: 1 for a file of its own, 0 inside HTML. */
+enum { RT_DIAGRAM_WIDTH = 1080 };
+int rt_diagram(rt_text *out, const rt_model *m, int xmlns, rt_error *err);
 
 #endif

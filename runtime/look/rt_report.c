@@ -18,9 +18,9 @@
 
 static const char style[] =
     ":root{color-scheme:light dark;--ink:#1c2024;--soft:#59616b;--page:#fff;--card:#f6f7f9;"
-    "--edge:#d5d9de;--link:#0550ae;--conv:#0072b2;--pool:#56b4e9;--full:#d55e00;--other:#999}"
+    "--edge:#d5d9de;--link:#0550ae}"
     "@media(prefers-color-scheme:dark){:root{--ink:#e4e7eb;--soft:#a0a8b2;--page:#14171a;"
-    "--card:#1d2125;--edge:#3a4048;--link:#79b8ff;--conv:#3d9bd4;--full:#e8824a}}"
+    "--card:#1d2125;--edge:#3a4048;--link:#79b8ff}}"
     "body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);"
     "max-width:1120px;margin:0 auto;padding:1.5em 1em 4em}"
     "a{color:var(--link)}h1{font-size:2em;margin:0 0 .1em;line-height:1.2}"
@@ -40,10 +40,7 @@ static const char style[] =
     "img{display:block;max-width:100%;height:auto;image-rendering:auto}svg{max-width:100%;height:auto}"
     ".big{font-size:1.3em}.not{color:var(--soft);border-left:3px solid var(--edge);"
     "padding-left:.8em}"
-    ".net text{text-anchor:middle;fill:var(--ink);font:12px system-ui,sans-serif}"
-    ".net .small{font-size:10px;fill:var(--soft)}.net .line{stroke:var(--soft);fill:none}"
-    ".net .box{stroke:var(--ink);stroke-width:.5}.net .conv{fill:var(--conv)}"
-    ".net .pool{fill:var(--pool)}.net .full{fill:var(--full)}.net .other{fill:var(--other)}"
+    ".net{max-width:none}"
     "@media print{:root{--ink:#000;--soft:#444;--page:#fff;--card:#fff;--edge:#bbb;--link:#000}"
     "body{font-size:10pt;max-width:none;padding:0}nav{display:none}h2{break-after:avoid}"
     "figure,table,svg{break-inside:avoid}}";
@@ -375,10 +372,12 @@ static int body(Report *r, rt_feed *feed, rt_error *err) {
     o->failed |= answers.failed || curve.failed;
     rt_text_free(&answers);
     rt_text_free(&curve);
-    rt_text_add(o, "<h2 id=\"network\">The network</h2>\n<p>Boxes in the order of computation: height "
-                   "tells the extent on the image, width the maps, both by their logarithm.</p>\n"
-                   "<div class=\"wide\">");
-    rt_diagram(o, r->v->m->model);
+    rt_text_add(o, "<h2 id=\"network\">The network</h2>\n<p>A box for each layer, with what "
+                   "follows it alone; arrows for what it reads.</p>\n<div class=\"wide\">");
+    if (rt_diagram(o, r->v->m->model, 0, err) == NETRT_EUSAGE) {
+        rt_text_add(o, "<p>This network is too large for a drawing.</p>");
+        *err = (rt_error){0};
+    }
     rt_text_add(o, "</div>\n");
     layers_table(o, r->v->m->model);
     for (int i = 0; i < r->count && !err->code; i++)

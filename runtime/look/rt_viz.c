@@ -30,18 +30,23 @@ static int64_t images_at_once(const rt_viz *v) {
     return n < RT_TOP ? RT_TOP : n;
 }
 
-int rt_viz_open(rt_viz *v, int many, rt_error *err) {
-    int64_t cap = many ? images_at_once(v) : 1;
+int rt_viz_folder(rt_viz *v, rt_error *err) {
     if (strlen(v->cli.out) > 4000)
         return rt_fail(err, NETRT_EUSAGE, "the name of the output folder is too long\n"
                                           "help: a shorter --out");
-    if (check_layers(v, err)) /* before weights of half a gigabyte are read */
-        return err->code;
     if (!v->made)
         v->made = rt_alloc_zero(RT_MADE_MAX, sizeof *v->made, "list of files", err);
     if (!v->made || (!v->no_files && (rt_io_make_dirs(v->cli.out, err) ||
                                       rt_io_probe_dir(v->cli.out, err))))
         return rt_advise(err, "name another folder with --out");
+    return NETRT_OK;
+}
+
+int rt_viz_open(rt_viz *v, int many, rt_error *err) {
+    int64_t cap = many ? images_at_once(v) : 1;
+    /* before weights of half a gigabyte are read */
+    if (check_layers(v, err) || rt_viz_folder(v, err))
+        return err->code;
     if (v->cli.batch == 0)
         v->cli.batch = cap;
     const char *out = v->cli.out;
@@ -352,6 +357,7 @@ static const rt_technique
 
 /* In the order of the overview. */
 static const rt_technique *const techniques[] = {
+    &rt_technique_diagram,
     &rt_technique_filters,
     &activations,
     &rt_technique_field,

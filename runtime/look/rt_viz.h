@@ -50,7 +50,7 @@ extern const rt_technique rt_technique_all, rt_technique_report, rt_technique_se
     rt_technique_integrated, rt_technique_gradxinput, rt_technique_gradcam, rt_technique_occlude,
     rt_technique_maximize, rt_technique_fool, rt_technique_fgsm, rt_technique_pgd,
     rt_technique_style, rt_technique_texture;
-extern const rt_technique rt_technique_invert, rt_technique_dream, rt_technique_cue;
+extern const rt_technique rt_technique_diagram, rt_technique_invert, rt_technique_dream, rt_technique_cue;
 
 /* The table of techniques: one by its verb (NULL: none), the verbs, the options of one (the common
  * ones first; returns how many). */
@@ -66,6 +66,7 @@ int rt_viz_run(rt_viz *v, const rt_technique *t, int argc, char **argv, rt_error
 /* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
  * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */
 int rt_viz_open(rt_viz *v, int many, rt_error *err);
+int rt_viz_folder(rt_viz *v, rt_error *err); /* the output folder alone, for what needs no weights */
 void rt_viz_close(rt_viz *v);
 
 /* The pictures to work on: operands (a file or folder), else --data, else the spec's test data;

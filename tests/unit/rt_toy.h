@@ -205,7 +205,7 @@ static const rt_input_spec toy_input[] = {
     {"image", 1, TOY_SIDE, TOY_SIDE, 0, 1, {0}, {1, 1, 1, 1}, 0, 0, 0, 0, 0, 0, 0, {0}, ""}};
 static const rt_metric toy_metric[] = {{"err", RT_METRIC_ERROR_RATE, 1, 0, 0}};
 static const rt_layer toy_layer[] = {
-    {"fc", "dense", "10", {TOY_CLASSES, 0, 0}, 1, 0, 7850, 7840, 28, 1}};
+    {"fc", "dense", "10", {TOY_CLASSES, 0, 0}, 1, 1, (const int32_t[]){-1}, 7850, 7840, 28, 1}};
 
 #define TOY_PROGRAM(name, kernels, count, entries)                                                 \
     {                                                                                              \

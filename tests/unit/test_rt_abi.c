@@ -315,6 +315,11 @@ static void model_is_sane(const Built *b) {
         const Field *f = &b->m->layer[i].field; /* 0: behind a dense layer, sees everything */
         CU_ASSERT_EQUAL(m->layer[i].rf, f->all ? 0 : f->size[0]);
         CU_ASSERT_EQUAL(m->layer[i].jump, b->m->layer[i].field.jump[0]);
+        CU_ASSERT_EQUAL_FATAL(m->layer[i].nin, b->m->layer[i].nin);
+        for (int k = 0; k < m->layer[i].nin; k++) {
+            CU_ASSERT_EQUAL(m->layer[i].in[k], b->m->layer[i].in[k]);
+            CU_ASSERT(m->layer[i].in[k] < i && m->layer[i].in[k] >= -m->ninputs);
+        }
     }
     params_are_sane(b);
     for (int mode = 0; mode < MODEL_MODES; mode++)

@@ -422,6 +422,35 @@ static void sharing(void) {
     done(&r);
 }
 
+static void reads_are(const Model *m, const char *label, int nin, const int *in) {
+    const ModelLayer *l = layer(m, label);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(l);
+    CU_ASSERT_EQUAL_FATAL(l->nin, nin);
+    for (int i = 0; i < nin; i++)
+        CU_ASSERT_EQUAL(l->in[i], in[i]);
+}
+
+/* What each row of the table reads: rows, inputs (-1, -2), each once. */
+static void reads(void) {
+    Run r = text("net G { input x: f32[3, 8, 8]\n input y: f32[3, 8, 8]\n"
+                 "a: x -> conv(3, 3x3, pad = 1) -> relu\n b: y -> conv(3, 3x3, pad = 1)\n"
+                 "c: add(a, b, y)\n d: mul(c, c)\n e: concat(d, a) -> relu\n"
+                 "param w: f32[8] = gaussian(0, 1)\n v: w -> dense(12) -> tanh\n"
+                 "f: e -> conv(2, 1x1, weight = v, bias = no)\n output f }",
+                 (ModelOptions){.forward_only = true});
+    if (!r.m)
+        diag_render(r.diag, stdout, DIAG_TEXT, false);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r.m);
+    reads_are(r.m, "a", 1, (int[]){-1});
+    reads_are(r.m, "b", 1, (int[]){-2});
+    reads_are(r.m, "c", 3, (int[]){0, 1, -2});
+    reads_are(r.m, "d", 1, (int[]){2});
+    reads_are(r.m, "e", 2, (int[]){3, 0});
+    reads_are(r.m, "v", 0, NULL);
+    reads_are(r.m, "f", 2, (int[]){4, 5});
+    done(&r);
+}
+
 static void modes(void) {
     Run r = text(HEAD "a: conv(n, 3x3) -> relu\n q: dense(8) -> relu -> dropout(50%) as drop" TAIL,
                  (ModelOptions){0});
@@ -741,6 +770,6 @@ static void names_of_models(void) {
 SUITE_MAIN(TEST(lenet5_table), TEST(lenet5_bitmaps), TEST(lenet_counts), TEST(zfnet_table),
            TEST(zfnet_variants), TEST(vgg_table), TEST(vgg_fields), TEST(resnet18), TEST(alexnet),
            TEST(masked_groups), TEST(inception), TEST(flow_and_labels), TEST(residual), TEST(edits),
-           TEST(freezing), TEST(sharing), TEST(modes), TEST(through_passes), TEST(settings), TEST(optimizers),
+           TEST(freezing), TEST(sharing), TEST(reads), TEST(modes), TEST(through_passes), TEST(settings), TEST(optimizers),
            TEST(hostile_growth), TEST(hostile_sizes), TEST(large_and_right), TEST(poison),
            TEST(names_of_models))
