@@ -17,6 +17,7 @@ typedef struct Caffe {
     ImNet *net;
     Map blob;            /* name -> Place */
     const CaffeLayer *l; /* being converted */
+    int64_t stretch[2];  /* height and width that an ImageData layer gives pictures, 0: as they are */
 } Caffe;
 typedef struct Place {
     int layer;
@@ -440,15 +441,17 @@ static void take_transform(Caffe *c) {
     if (!d.data)
         d = c->l->part[PART_IMAGE_DATA];
     p->known |= t.data != NULL || span_has(d, 2);
-    p->scale = span_float(t, 1, span_float(c->l->part[PART_DATA], 2, p->scale));
-    p->crop = span_int(t, 3, span_int(c->l->part[PART_DATA], 5, p->crop));
+    p->scale = span_float(t, 1, span_float(d, 2, p->scale));
+    p->crop = span_int(t, 3, span_int(d, 5, p->crop));
+    c->stretch[0] = span_int(c->l->part[PART_IMAGE_DATA], 9, c->stretch[0]);
+    c->stretch[1] = span_int(c->l->part[PART_IMAGE_DATA], 10, c->stretch[1]);
     if (n == 1 || n == 3) {
         p->means = n; /* in the file's order: B G R; turned in finish_prep */
         memcpy(p->mean, mean, sizeof p->mean);
     }
     Span file = span_message(t, 4);
     if (!file.data)
-        file = span_message(c->l->part[PART_DATA], 3);
+        file = span_message(d, 3);
     if (file.data)
         p->comment = arena_printf(c->im->arena, "mean image %s",
                                   im_clean(c->im, (const char *)file.data, file.size));
@@ -574,9 +577,38 @@ static void take_blobs(Im *im, CaffeNet *desc, const CaffeNet *weights) {
     }
 }
 
+/* Which part of a picture the network sees.  A description may name the square (crop_size) and what
+ * pictures are stretched to before (new_height, new_width); data bases hold pictures that somebody
+ * has resized, so the rest is custom: Caffe's ImageNet nets are fed the middle of pictures of 256
+ * pixels, and small nets, where nothing is cut off, the whole picture (the program's default). */
+static void choose_view(Caffe *c) {
+    enum { SMALL = 200, USUAL = 256 }; /* sides: inputs of 224 and 227 lie between */
+    ImPrep *p = &c->net->prep;
+    const int64_t *dim = im_at(c->net, 0)->dim, high = c->stretch[0], wide = c->stretch[1];
+    bool square = dim[1] == dim[2], said = square && p->crop == dim[1];
+    bool usual = square && dim[1] >= SMALL && dim[1] <= USUAL;
+    if (!said && (!usual || high > 0)) {
+        p->crop = 0;
+        return;
+    }
+    const char *cut = said ? "the file says crop" : "the file says neither resize nor crop";
+    p->crop = dim[1];
+    if (high >= p->crop && wide >= p->crop) {
+        p->resize = high < wide ? high : wide;
+        p->size_comment = arena_printf(
+            c->im->arena, "%s and stretches pictures to %lldx%lld; here their sides keep their ratio",
+            cut, (long long)high, (long long)wide);
+    } else if (usual) {
+        p->resize = USUAL;
+        p->size_comment = arena_printf(c->im->arena, "%s; %s usual for nets of this size", cut,
+                                       said ? "resize is what is" : "they are what is");
+    }
+}
+
 static void finish_prep(Caffe *c) {
     ImPrep *p = &c->net->prep;
     const ImLayer *input = im_at(c->net, 0);
+    choose_view(c);
     p->bgr = input->dim[0] == 3;
     if (p->bgr && p->means == 3) {
         double b = p->mean[0];

@@ -38,6 +38,9 @@ static const Field conv[] = {{"num_output", 1, INT, NULL}, {"bias_term", 2, BOOL
                              {"dilation", 18, INT, NULL},  END};
 static const Field data[] = {
     {"scale", 2, FLOAT, NULL}, {"mean_file", 3, TEXT, NULL}, {"crop_size", 5, INT, NULL}, END};
+static const Field image_data[] = {{"scale", 2, FLOAT, NULL},     {"mean_file", 3, TEXT, NULL},
+                                   {"crop_size", 5, INT, NULL},   {"new_height", 9, INT, NULL},
+                                   {"new_width", 10, INT, NULL}, END};
 static const Field dropout[] = {{"dropout_ratio", 1, FLOAT, NULL}, END};
 static const Field eltwise[] = {
     {"operation", 1, ENUM, "PROD SUM MAX"}, {"coeff", 2, FLOAT, NULL}, END};
@@ -89,7 +92,7 @@ static const Field input[] = {{"shape", 1, MESSAGE, shape}, END};
         {"data_param", n ? 11 : 107, MESSAGE, data},                                               \
         {"dropout_param", n ? 12 : 108, MESSAGE, dropout},                                         \
         {"eltwise_param", n ? 24 : 110, MESSAGE, eltwise},                                         \
-        {"image_data_param", n ? 15 : 115, MESSAGE, data},                                         \
+        {"image_data_param", n ? 15 : 115, MESSAGE, image_data},                                   \
         {"inner_product_param", n ? 17 : 117, MESSAGE, dense},                                     \
         {"lrn_param", n ? 18 : 118, MESSAGE, lrn},                                                 \
         {"memory_data_param", n ? 22 : 119, MESSAGE, memory},                                      \

@@ -156,8 +156,10 @@ typedef struct ImPrep { /* from pixels 0..255 to what the network reads */
     double std[4];  /* then divided by it; 1 */
     int means;      /* 0, 1 or 3 */
     bool bgr;
-    int64_t crop;
+    int64_t crop;        /* side of the square that is cut out, 0: none */
+    int64_t resize;      /* before that the shorter side gets so many pixels, 0: none */
     const char *comment; /* or NULL */
+    const char *size_comment; /* where resize and crop come from, or NULL */
 } ImPrep;
 
 typedef struct ImEnd { /* a further output */

@@ -306,9 +306,10 @@ static void add_metas(Im *im, Read *r) {
     const int64_t *d = r->net.layer.data[0].dim;
     add_meta(im, r, "netc.preprocess",
              arena_printf(im->arena,
-                          "channels=%lld height=%lld width=%lld lo=0 hi=%.9g mean=%.9g,%.9g,%.9g "
-                          "std=%.9g,%.9g,%.9g bgr=%d",
-                          (long long)d[0], (long long)d[1], (long long)d[2], 255 * p->scale,
+                          "channels=%lld height=%lld width=%lld resize_short=%lld crop=%d lo=0 hi=%.9g "
+                          "mean=%.9g,%.9g,%.9g std=%.9g,%.9g,%.9g bgr=%d",
+                          (long long)d[0], (long long)d[1], (long long)d[2],
+                          (long long)p->resize, p->crop > 0, 255 * p->scale,
                           p->mean[0] * p->scale, p->mean[1] * p->scale, p->mean[2] * p->scale,
                           p->std[0], p->std[1], p->std[2], p->bgr));
 }

@@ -975,6 +975,8 @@ static void own_prep(const char *text, ImPrep *p, const int64_t dim[3]) {
     p->scale = hi > lo ? (hi - lo) / 255 : 1;
     p->bgr = number_of(text, " bgr=", 0) != 0;
     p->crop = number_of(text, " crop=", 0) != 0 ? dim[1] : 0;
+    double side = number_of(text, " resize_short=", 0);
+    p->resize = p->crop && side >= 1 && side <= IM_MAX_SIDE ? (int64_t)side : 0;
     for (int c = 0; c < 3; c++) {
         p->mean[c] = (mean[c] - lo) / p->scale;
         p->std[c] = std[c] > 0 ? std[c] : 1;

@@ -447,14 +447,19 @@ static void put_data(const ImNet *net, StrBuf *out) {
     }
     if (input->dim[0] == 3)
         sb_printf(out, "; order = %s", p->bgr ? "bgr" : "rgb");
-    if (p->crop && p->crop == input->dim[1] && p->crop == input->dim[2])
+    if (p->crop && p->crop == input->dim[1] && p->crop == input->dim[2]) {
+        if (p->resize > 0)
+            sb_printf(out, "; resize = short(%lld)", (long long)p->resize);
         sb_printf(out, "; crop = %lldx%lld", (long long)p->crop, (long long)p->crop);
+    }
     sb_puts(out, " }");
     if (p->comment)
         sb_printf(out, "  # the file names a %s", p->comment);
     else if (!p->known)
         sb_puts(out, "  # the file does not say: check range, mean and order");
     sb_puts(out, "\n");
+    if (p->size_comment)
+        sb_printf(out, "  # %s\n", p->size_comment);
 }
 
 static const char *score_label(Im *im, const Statements *all, const int *of, int score) {

@@ -292,7 +292,8 @@ if [ -n "$data" ] && [ -d "$data/lenet-mnist" ]; then
         stem=$(basename "${net%:*}")
         run 0 -- netc check -Werror "$stem.net"
         run 0 -- netc import -q "$data/${net%:*}.caffemodel" --mean=123,117,104 -o squeeze
-        sed -i 's/order = bgr/order = bgr; crop = 227x227/' squeeze.net
+        hold "$stem: what is cut out of a picture" grep -q 'resize = short(256); crop = 227x227 }$' squeeze.net
+        sed -i 's/ resize = short(256);//' squeeze.net # the lists are of the middle as it is
         run 0 -- netc build -q squeeze.net
         for picture in "$data"/photos/*.png "$data"/photos/*.jpg; do
             five squeeze "$(basename "$picture")" "$(dirname "${net%:*}")"
@@ -302,7 +303,7 @@ if [ -n "$data" ] && [ -d "$data/lenet-mnist" ]; then
     run 0 -- netc import -q "$data/squeezenet-v1.1/squeezenet_v1.1.caffemodel" \
         --mean=123,117,104 -o squeeze
     blobs="conv1 pool1 fire2 pool3 pool5 fire9 conv10 pool10"
-    sed -i -e 's/order = bgr/order = bgr; crop = 227x227/' -e '/^  loss/d' -e '/^  metric/d' \
+    sed -i -e 's/ resize = short(256);//' -e '/^  loss/d' -e '/^  metric/d' \
         -e "s/^  output.*/  all: concat($(sed 's/\w\+/flatten(&)/g; s/ /, /g' <<<"$blobs"))\n  output y = all/" \
         squeeze.net
     run 0 -- netc build -q squeeze.net

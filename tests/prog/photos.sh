@@ -9,9 +9,8 @@ photos=$NETC_DATA_DIR/photos
 [ -d "$photos" ] || skip "no photos in $NETC_DATA_DIR"
 
 run 0 -- netc import -q "$NETC_DATA_DIR/squeezenet-v1.1/squeezenet_v1.1.caffemodel" --mean=123,117,104
-# the photographs are larger than what Caffe's crop is meant for
-sed -i 's/order = bgr/order = bgr; resize = short(256); crop = 227x227/' squeezenet_v1.1.net
-hold "the spec takes the central part of a photograph" grep -q 'short(256)' squeezenet_v1.1.net
+hold "the spec takes the middle of a photograph" \
+    grep -q 'order = bgr; resize = short(256); crop = 227x227 }$' squeezenet_v1.1.net
 run 0 -- netc build -q squeezenet_v1.1.net -o squeeze
 weights=--weights=squeezenet_v1.1.safetensors
 floats() { tail -c +129 "$1" | od -An -v -tf4 -w4; }

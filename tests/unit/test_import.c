@@ -502,6 +502,52 @@ static void cuts(void) {
     intern_reset();
 }
 
-SUITE_MAIN(TEST(specs), TEST(cuts), TEST(options), TEST(arrays), TEST(torch_names), TEST(foreign_formats),
+/* ---- which part of a picture a Caffe network sees ---- */
+static void views(void) {
+    static const struct {
+        const char *input, *said, *why; /* NULL: not in the spec */
+    } cases[] = {
+        {"input: 'data' input_dim: 1 input_dim: 1 input_dim: 227 input_dim: 227",
+         "resize = short(256); crop = 227x227 }", "neither resize nor crop"},
+        {"layer { name: 'd' type: 'Data' top: 'data' transform_param { crop_size: 224 } }",
+         "resize = short(256); crop = 224x224 }", "the file says crop; resize is what is usual"},
+        {"layer { name: 'd' type: 'ImageData' top: 'data' transform_param { crop_size: 64 }\n"
+         "  image_data_param { new_height: 80 new_width: 72 } }",
+         "resize = short(72); crop = 64x64 }", "the file says crop and stretches pictures to 80x72"},
+        {"layer { name: 'd' type: 'ImageData' top: 'data' image_data_param { crop_size: 200\n"
+         "  new_height: 300 new_width: 300 } }",
+         "resize = short(300); crop = 200x200 }", "stretches pictures to 300x300"},
+        {"layer { name: 'd' type: 'Data' top: 'data' transform_param { crop_size: 28 } }",
+         "; crop = 28x28 }", NULL},
+        {"input: 'data' input_dim: 1 input_dim: 1 input_dim: 32 input_dim: 32", NULL, NULL},
+        {"input: 'data' input_dim: 1 input_dim: 1 input_dim: 227 input_dim: 200", NULL, NULL},
+        {"input: 'data' input_dim: 1 input_dim: 1 input_dim: 500 input_dim: 500", NULL, NULL}};
+    Arena *arena = arena_new();
+    const char *path = in_folder(arena, "view.prototxt"), *spec = NULL;
+    ImportOptions o = {.path = vector(arena, "weights_only.caffemodel"), .prototxt = path};
+    ImportResult r;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        FILE *f = fopen(path, "w");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+        fprintf(f,
+                "name: 'view' %s\nlayer { name: 'conv1' type: 'Convolution' bottom: 'data' top: 'c'\n"
+                "  convolution_param { num_output: 4 kernel_size: 5 } }\n"
+                "layer { name: 'p' type: 'Pooling' bottom: 'c' top: 'p'\n"
+                "  pooling_param { pool: AVE global_pooling: true } }\n",
+                cases[i].input);
+        fclose(f);
+        CU_ASSERT_EQUAL_FATAL(import_text(arena, &o, &r, &spec), NETC_OK);
+        bool good = cases[i].said ? strstr(spec, cases[i].said) != NULL
+                                  : !strstr(spec, "crop") && !strstr(spec, "resize");
+        good &= cases[i].why ? strstr(spec, cases[i].why) != NULL : !strstr(spec, "resize");
+        CU_ASSERT(good);
+        if (!good)
+            printf("\n  %s:\n%s", cases[i].input, spec);
+    }
+    arena_free(arena);
+    intern_reset();
+}
+
+SUITE_MAIN(TEST(specs), TEST(cuts), TEST(views), TEST(options), TEST(arrays), TEST(torch_names), TEST(foreign_formats),
            TEST(lying_sizes), TEST(external_weights), TEST(wire), TEST(prototxt_mistakes),
            TEST(mutations), TEST(text_mutations))
