@@ -298,6 +298,7 @@ typedef struct rt_model {
     int64_t njobs;
     const rt_output *output;
     int64_t noutputs;
+    int64_t label_classes;  /* of the class label, the fewest of several; 0: it reads none */
 } rt_model;
 
 #endif

@@ -118,7 +118,8 @@ int rt_cli_data(rt_cli *cli, int test, int optional, rt_dataset **ds, rt_error *
     int same = test && (cli->data || !uri || !uri[0]);
     if (!cli->data && same)
         uri = s->train_data;
-    const char *split = !test ? "train" : same && optional ? "test" : "any";
+    const char *first = rt_wants_labels(cli->model) ? "train" : "bare";
+    const char *split = !test ? first : same && optional ? "test" : "any";
     *ds = NULL;
     if (!uri || !uri[0]) {
         if (optional)

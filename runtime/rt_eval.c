@@ -41,8 +41,12 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
     cli->ds = feed->ds;
     if (feed->mapped && cli->crops > 1)
         return rt_fail(err, NETRT_EUSAGE, "--crops: %s classifies every pixel", m->model->name);
+    int judged = rt_judged(m->model);
+    if (!judged && cli->crops > 1)
+        return rt_fail(err, NETRT_EUSAGE, "--crops: %s is not judged by classes\nhelp: its loss is of whole pictures",
+                       m->model->name);
     size_t room = (size_t)(feed->cap * classes);
-    float *scores = rt_alloc(room, sizeof *scores, "scores", err);
+    float *scores = judged ? rt_alloc(room, sizeof *scores, "scores", err) : NULL;
     /* Several crops vote with their probabilities, as in the papers that use them. */
     float *probs = cli->crops > 1 ? rt_alloc(room, sizeof *probs, "scores", err) : NULL;
     for (int64_t i = 0; i < total && !err->code; i += feed->cap) {
@@ -56,9 +60,11 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
         for (int k = 0; k < m->model->program[RT_FORWARD].nlosses && cli->crops <= 1; k++)
             s->part[k] += rt_loss_part(m, RT_FORWARD, good, k);
         const float *vote = has_probs ? probs : scores;
-        for (int64_t k = 0; k < good && !feed->mapped; k++)
+        s->images += judged ? 0 : good;
+        s->counted += judged ? 0 : good;
+        for (int64_t k = 0; k < good && judged && !feed->mapped; k++)
             count(m->model, s, vote + k * classes, feed->label[k]);
-        if (feed->mapped)
+        if (feed->mapped && judged)
             count_pixels(feed, s, good, err);
         double spent = rt_seconds() - begun;
         rt_progress_tick(&cli->progress, what, i + n, total, "",
@@ -121,6 +127,10 @@ static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
                    (long long)cli->skipped);
     rt_text_number(o, s->loss);
     loss_parts(o, cli, s);
+    if (!rt_judged(m->model)) {
+        rt_text_add(o, "}\n");
+        return;
+    }
     rt_text_add(o, ",\"error\":");
     rt_text_number(o, percent(s->wrong, s->counted) / 100);
     if (s->counted != s->images) {
@@ -164,6 +174,10 @@ static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
         rt_text_printf(o, " (%lld skipped)", (long long)cli->skipped);
     rt_text_printf(o, "   loss %.4f", s->loss);
     loss_parts(o, cli, s);
+    if (!rt_judged(model)) {
+        rt_text_add(o, "\n");
+        return;
+    }
     rt_text_printf(o, "   error %.2f%% (%lld wrong)", percent(s->wrong, s->counted),
                    (long long)s->wrong);
     if (s->counted != s->images)
@@ -222,7 +236,7 @@ static int run(rt_cli *cli, const char *confusion) {
     rt_score s = {0};
     rt_text out = {0};
     if (!rt_cli_open(cli, 1, &m, &err) && !rt_cli_data(cli, 1, 0, &ds, &err) &&
-        !rt_feed_open(&feed, m, ds, m->cap, 0, 1, &err)) {
+        !rt_feed_open(&feed, m, ds, m->cap, 0, rt_wants_labels(m->model), &err)) {
         int64_t c = m->model->classes;
         s.confusion = rt_alloc_zero((size_t)(c * c), sizeof(int64_t), "confusion table", &err);
         if (!m->class_names)
@@ -234,6 +248,9 @@ static int run(rt_cli *cli, const char *confusion) {
             else
                 print_text(&out, m, cli, &s);
             rt_cli_print(&out, &err);
+            if (confusion && !err.code && !rt_judged(m->model))
+                rt_fail(&err, NETRT_EUSAGE, "--confusion: %s is not judged by classes\n"
+                        "help: `predict --save` writes what it makes of pictures", m->model->name);
             if (confusion && !err.code)
                 write_confusion(m, &s, confusion, &err);
         }

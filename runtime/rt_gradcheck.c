@@ -153,7 +153,7 @@ static int open_check(Check *c, rt_cli *cli, rt_feed *feed, rt_error *err) {
     int64_t want[256];
     if (rt_cli_open(cli, 0, &c->m, err) || rt_cli_data(cli, 0, 0, &cli->ds, err) ||
         rt_program_ready(c->m, RT_TRAIN, c->m->cap, err) ||
-        rt_feed_open(feed, c->m, cli->ds, c->m->cap, 0, 1, err))
+        rt_feed_open(feed, c->m, cli->ds, c->m->cap, 0, rt_wants_labels(c->m->model), err))
         return err->code;
     int64_t count = rt_data_count(cli->ds), n = c->m->cap < count ? c->m->cap : count;
     for (int64_t i = 0; i < n; i++)

@@ -134,6 +134,14 @@ int rt_probs(const netrt *m, int program, int64_t n, float *probs);
 /* Class predicted from one row of scores; rank (0 = best) of class c, ties count against it. */
 int64_t rt_best(const rt_model *model, const float *scores);
 int64_t rt_rank(const rt_model *model, const float *scores, int64_t c);
+/* Is the net judged by the classes of its score?  One whose losses read no class is not. */
+static inline int rt_judged(const rt_model *m) {
+    return m->classes > 0 && (m->label_classes > 0 || m->program[RT_FORWARD].nlosses == 0);
+}
+/* Do its losses or its judgement need the samples' classes? */
+static inline int rt_wants_labels(const rt_model *m) {
+    return rt_judged(m) || m->label_classes > 0;
+}
 /* The k best classes of one image, best first (k <= classes). */
 void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes);
 /* The k best of n numbers (k <= n). */

@@ -62,11 +62,12 @@ static int open_data(Train *t, rt_error *err) {
     if (rt_cli_data(t->cli, 0, 0, &t->train_ds, err) || rt_cli_data(t->cli, 1, 1, &t->test_ds, err))
         return err->code;
     size_t cache = (size_t)RT_FEED_CACHE_MB << 20;
-    if (rt_feed_open(&t->feed, m, t->train_ds, m->cap, cache, 1, err))
+    int labels = rt_wants_labels(m->model);
+    if (rt_feed_open(&t->feed, m, t->train_ds, m->cap, cache, labels, err))
         return err->code;
     if (rt_feed_learn(&t->feed, rt_cli_skipped, t->cli, err))
         return err->code;
-    if (t->test_ds && rt_feed_open(&t->test_feed, m, t->test_ds, m->cap, cache, 1, err))
+    if (t->test_ds && rt_feed_open(&t->test_feed, m, t->test_ds, m->cap, cache, labels, err))
         return err->code;
     rt_cli_class_names(m, t->train_ds);
     t->want = rt_alloc((size_t)m->cap, sizeof *t->want, "sample numbers", err);
@@ -284,7 +285,7 @@ static void row(Train *t, const char *event, double loss, int64_t images, int64_
                 .loss = images ? loss : NAN,
                 .lr = t->m->lr,
                 .top5 = top5,
-                .error = images ? (double)wrong / (double)images : NAN,
+                .error = images && rt_judged(t->m->model) ? (double)wrong / (double)images : NAN,
                 .seconds = elapsed(t)};
     r.images_per_s = now > t->row_begun ? (double)t->row_images / (now - t->row_begun) : 0;
     t->row_begun = now;
@@ -312,7 +313,7 @@ static void flush_row(Train *t) {
 }
 
 static void tick(Train *t) {
-    char head[64], tail[128];
+    char head[64], tail[128], wrong[32] = "";
     if (!rt_progress_due(&t->cli->progress))
         return;
     int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch, done = t->s.step;
@@ -323,9 +324,11 @@ static void tick(Train *t) {
     double rate = (double)t->s.batch / each;
     snprintf(head, sizeof head, "epoch %lld/%lld", (long long)(t->s.epoch + 1),
              (long long)t->o.epochs);
-    snprintf(tail, sizeof tail, "loss %.4f  err %.1f%%  lr %g  %.*f%s img/s", t->ema,
-             100.0 * (double)t->s.whole.wrong / (double)(t->s.whole.images ? t->s.whole.images : 1),
-             t->m->lr, rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
+    if (rt_judged(t->m->model))
+        snprintf(wrong, sizeof wrong, "err %.1f%%  ",
+                 100.0 * (double)t->s.whole.wrong /
+                     (double)(t->s.whole.images ? t->s.whole.images : 1));
+    snprintf(tail, sizeof tail, "loss %.4f  %slr %g  %.*f%s img/s", t->ema, wrong, t->m->lr, rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
              rate >= 1e3 ? "k" : "");
     rt_progress_tick(&t->cli->progress, head, (t->s.position + t->s.batch - 1) / t->s.batch,
                      per_epoch, tail, done < total ? each * (double)(total - done) : -1);
@@ -335,13 +338,15 @@ static void tick(Train *t) {
 
 /* *counted: images, or pixels where every pixel has a label. */
 static int64_t count_wrong(Train *t, int64_t n, int64_t *counted, rt_error *err) {
+    *counted = n;
+    if (!rt_judged(t->m->model))
+        return 0;
     if (t->feed.mapped) {
         rt_cells sum = {0, 0};
         rt_cells_count(t->m, RT_TRAIN, n, t->feed.map, &sum, NULL, err);
         *counted = sum.counted;
         return sum.wrong;
     }
-    *counted = n;
     int64_t wrong = 0, classes = t->m->model->classes;
     if (!rt_scores(t->m, RT_TRAIN, n, t->scores))
         return 0;
@@ -454,32 +459,42 @@ static void save_best(Train *t, double error) {
         rt_warn(&t->cli->progress, "best weights not written: %s", e.text);
 }
 
+/* "  error 1.25%"; nothing for a net that is not judged by classes */
+static const char *share_text(int judged, double error, char buf[32]) {
+    buf[0] = 0;
+    if (judged)
+        snprintf(buf, 32, "  error %.2f%%", 100 * error);
+    return buf;
+}
+
 static int end_epoch(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
-    char text[160] = "", time[24];
+    char text[160] = "", time[24], share[32];
     double images = s->whole.images ? (double)s->whole.images : 1;
     double train_loss = s->whole.loss / images, train_error = (double)s->whole.wrong / images;
     flush_row(t);
     s->epoch++;
     s->position = 0;
     memset(&s->whole, 0, sizeof s->whole);
-    double figure = train_error;
+    int judged = rt_judged(t->m->model); /* else it is the loss that is to fall */
+    double figure = judged ? train_error : train_loss;
     if (t->test_ds) {
         if (rt_evaluate(t->cli, &t->test_feed, &t->test, "test", err))
             return err->code;
         double tested = t->test.counted ? (double)t->test.counted : 1;
-        figure = (double)t->test.wrong / tested;
+        figure = judged ? (double)t->test.wrong / tested : t->test.loss;
         row(t, "test", t->test.loss, t->test.counted, t->test.wrong,
-            t->m->model->classes > 5 && !t->test_feed.mapped ? (double)t->test.beyond5 / tested : NAN);
-        snprintf(text, sizeof text, "  test loss %.4f  error %.2f%%", t->test.loss, 100 * figure);
+            judged && t->m->model->classes > 5 && !t->test_feed.mapped ? (double)t->test.beyond5 / tested : NAN);
+        snprintf(text, sizeof text, "  test loss %.4f%s", t->test.loss,
+                 share_text(judged, figure, share));
         save_best(t, figure);
     }
     double kept = rt_optim_kept(t->m);
     if (!isnan(kept))
         snprintf(text + strlen(text), sizeof text - strlen(text), "  nonzero %.2f%%", 100 * kept);
-    rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f  error %.2f%%%s  lr %g  %s",
+    rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f%s%s  lr %g  %s",
             (long long)s->epoch, (long long)t->o.epochs, (long long)s->step, train_loss,
-            100 * train_error, text, t->m->lr, rt_text_time(elapsed(t), time));
+            share_text(judged, train_error, share), text, t->m->lr, rt_text_time(elapsed(t), time));
     if (rt_plateau_epoch(&s->plateau, &t->m->model->train.schedule, figure))
         rt_note(&t->cli->progress, "no progress: learning rate times %g",
                 t->m->model->train.schedule.factor);
@@ -553,7 +568,8 @@ static int result(Train *t, rt_error *err) {
         return NETRT_OK;
     rt_text o = {0};
     int tested = t->test_ds && t->test.images > 0;
-    double error = tested ? (double)t->test.wrong / (double)t->test.counted : NAN;
+    int judged = rt_judged(t->m->model);
+    double error = tested && judged ? (double)t->test.wrong / (double)t->test.counted : NAN;
     double kept = rt_optim_kept(t->m);
     if (t->cli->json) {
         rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":", (long long)t->s.step,
@@ -571,7 +587,10 @@ static int result(Train *t, rt_error *err) {
         rt_text_json(&o, t->last);
         rt_text_add(&o, "}\n");
     } else if (!t->cli->quiet) {
-        if (tested)
+        if (tested && !judged)
+            rt_text_printf(&o, "test loss %.4f (best %.4f after epoch %lld)\n", t->test.loss,
+                           t->s.best_error, (long long)t->s.best_epoch);
+        else if (tested)
             rt_text_printf(&o, "test error %.2f%% (best %.2f%% after epoch %lld)\n", 100 * error,
                            100 * t->s.best_error, (long long)t->s.best_epoch);
         rt_text_printf(&o, "weights: %s\n", t->last);

@@ -559,6 +559,13 @@ static Val output_array(Emit *e, Arena *keep, const Model *m, OutputIndex index)
     return em_c_array(e, item, m->noutputs);
 }
 
+static int64_t label_classes(const Model *m) {
+    int64_t fewest = 0;
+    for (int i = 0; i < m->nlabels; i++)
+        fewest = i && fewest < m->label[i].classes ? fewest : m->label[i].classes;
+    return fewest;
+}
+
 void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     const Model *m = in->model;
     Val program[MODEL_MODES];
@@ -595,5 +602,6 @@ void descriptor_emit(Emit *e, Arena *keep, const CodegenInput *in) {
     put_i64(&f, m->njobs);
     put(&f, output_array(e, keep, m, index));
     put_i64(&f, m->noutputs);
+    put_i64(&f, label_classes(m));
     em_c_export(e, in->symbol, done(&f));
 }

@@ -71,6 +71,14 @@ static bool has_images(OpCall *o) {
         else
             none = i;
     bool function = op_is(op, OPF_E) && !op_is(op, OPF_S | OPF_K);
+    if (op_is(op, OPF_T) && none == 1 && any) { /* what all images are compared with */
+        if (o->in[1]->shape.rank == 1)
+            return true;
+        diag_help(diag_error(o->b->diag, o->at->loc, "E0122", "%s compares with '%s', which is no vector",
+                             op_name[op], o->in[1]->name),
+                  "compare flatten(..) with a param of one extent");
+        return false;
+    }
     if (none < 0 || (any ? op_is(op, OPF_K) : op == OP_DENSE || function))
         return true;
     Diag *d = diag_error(o->b->diag, o->at->loc, "E0122",

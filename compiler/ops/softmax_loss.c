@@ -192,8 +192,9 @@ bool vjp_error(Vjp *v, int kind) {
     if (v->need[1] && kind == ERROR_LOGISTIC) { /* -x weight / n / count */
         a.kind = ERROR_LINEAR;
         v->dx[1] = vjp_op1(v, OP_NEG, NULL, vjp_op2(v, OP_ERROR_BWD, &a, x, y));
+        v->dx[1] = vjp_repeated(v, v->dx[1], y);
     } else if (v->need[1]) {
-        v->dx[1] = vjp_op1(v, OP_NEG, NULL, d);
+        v->dx[1] = vjp_repeated(v, vjp_op1(v, OP_NEG, NULL, d), y);
     }
     return true;
 }

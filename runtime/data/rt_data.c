@@ -283,11 +283,14 @@ static int open_uri(rt_dataset *ds, const char *uri, const char *split, rt_error
 
 int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err) {
     *out = NULL;
+    int bare = strcmp(split, "bare") == 0;
+    split = bare ? "train" : split;
     if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "any") != 0)
-        return rt_fail(err, NETRT_EUSAGE, "unknown split '%s': train, test or any", split);
+        return rt_fail(err, NETRT_EUSAGE, "unknown split '%s': train, bare, test or any", split);
     rt_dataset *ds = rt_alloc_zero(1, sizeof *ds, "data set", err);
     if (!ds)
         return NETRT_ELIMIT;
+    ds->bare = bare;
     ds->uri = rt_strdup(uri, err);
     int code = NETRT_ELIMIT;
     if (ds->uri) {

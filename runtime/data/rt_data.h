@@ -34,7 +34,7 @@ typedef struct rt_dataset rt_dataset;
  * names or fold=I/K make a test part of a source that has none.
  * split: "train"; "test" (fails with EDATA where the source has no second part); "any": the whole
  * of a source without a split, else its test part.  "train" takes the whole where there is no
- * split. EIO: missing or unreadable.  EDATA: malformed, or not one of these trees (the text shows
+ * split; "bare" is "train" of pictures that need no class, so it takes a flat folder too. EIO: missing or unreadable.  EDATA: malformed, or not one of these trees (the text shows
  * the tree expected).  On failure *out is NULL. */
 int rt_data_open(const char *uri, const char *split, rt_dataset **out, rt_error *err);
 /* Picture files by their names, without labels. */
@@ -107,6 +107,7 @@ struct rt_dataset {
     void *state;
     float outside; /* rt_data_outside */
     int ignore;    /* of label pictures */
+    int bare;      /* samples need no class */
 };
 int rt_idx_open_dir(rt_dataset *ds, const char *dir, const char *split, int *found, rt_error *err);
 int rt_idx_open_file(rt_dataset *ds, const char *path, rt_error *err);

@@ -119,6 +119,7 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->ds = ds;
     f->cap = cap;
     int classes = rt_data_classes(ds);
+    int64_t known = m->model->label_classes > 0 ? m->model->label_classes : m->model->classes;
     int64_t count = rt_data_count(ds), largest = 0;
     f->mapped = rt_data_mapped(ds, &f->ignore) && need_labels;
     if (need_labels && f->mapped && match_maps(f, err))
@@ -130,11 +131,11 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
             "  expected  DIR/<class>/<picture>  or  DIR/train/<class>/..., DIR/test/...\n"
             "help: to classify pictures use `predict`",
             rt_data_uri(ds));
-    if (need_labels && classes > m->model->classes)
+    if (need_labels && classes > known)
         return rt_fail(err, NETRT_EDATA,
                        "%s has %d classes, %s knows %lld\n"
                        "help: other data with --data, or a net whose class count fits",
-                       rt_data_uri(ds), classes, m->model->name, (long long)m->model->classes);
+                       rt_data_uri(ds), classes, m->model->name, (long long)known);
     if (count < 1)
         return rt_fail(err, NETRT_EDATA, "%s holds no samples", rt_data_uri(ds));
     for (int s = 0; s < m->model->ninputs; s++) {

@@ -301,7 +301,8 @@ static int open_root(rt_dataset *ds, const char *root, const char *train, int tr
     if (code == NETRT_OK && present.n == 0)
         code = list_dir(root, NULL, &pictures, err);
     if (code == NETRT_OK && present.n == 0)
-        code = training ? no_classes(root, pictures.n, err) : open_flat(ds, root, &pictures, err);
+        code = training && !ds->bare ? no_classes(root, pictures.n, err)
+                                     : open_flat(ds, root, &pictures, err);
     else if (code == NETRT_OK) {
         code = list_dir(train ? train : root, &classes, NULL, err);
         if (code == NETRT_OK)

@@ -76,7 +76,7 @@ void ref_cross_entropy_bwd(const RefCall *r) {
 static double wanted(const RefCall *r, int64_t n, int64_t i, double on, double off) {
     if (r->in[1].shape.rank == 0)
         return i == label(r, n, 0) ? on : off;
-    return r->in[1].at[n * image(&r->in[0]) + i];
+    return r->in[1].at[(r->in[1].n == 1 ? 0 : n) * image(&r->in[0]) + i];
 }
 
 static double sign(double x) {
@@ -272,10 +272,10 @@ RefCase ref_loss_case(Arena *keep, int op, int i) {
         add_input(&r, REF_CLASS, (Shape)S2(scores[k].dim[1], scores[k].dim[2]));
         return r;
     }
-    r.what = "two layers";
+    r.what = k == 2 ? "a layer and a parameter" : "two layers";
     r.limit = 0;
     add_input(&r, REF_DATA, layer[k]);
-    add_input(&r, REF_POSITIVE, layer[k]);
+    add_input(&r, k == 2 ? REF_WEIGHT : REF_POSITIVE, layer[k]);
     return r;
 }
 

@@ -251,6 +251,7 @@ static const rt_model toy_model = {
     NULL,
     0,
     NULL,
-    0};
+    0,
+    TOY_CLASSES};
 
 #endif

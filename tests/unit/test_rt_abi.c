@@ -306,6 +306,7 @@ static void model_is_sane(const Built *b) {
     CU_ASSERT_EQUAL(m->ninputs, b->m->ninputs);
     CU_ASSERT_EQUAL(m->classes, b->m->classes);
     CU_ASSERT_EQUAL(m->smallest_wins, b->m->smallest_wins);
+    CU_ASSERT_EQUAL(m->label_classes, b->m->nlabels ? b->m->label[0].classes : 0);
     CU_ASSERT_EQUAL_FATAL(m->nlayers, b->m->nlayers);
     for (int i = 0; i < m->nlayers; i++) {
         CU_ASSERT_STRING_EQUAL(m->layer[i].label, b->m->layer[i].label);

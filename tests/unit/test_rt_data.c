@@ -204,6 +204,12 @@ static void class_folders(void) {
     CU_ASSERT(rt_data_count(ds) == 3 && rt_data_classes(ds) == 0 && rt_data_label(ds, 0) == -1);
     rt_data_close(ds);
     refuses_both(in_dir("pets/dog"), "train", NETRT_EDATA, "no class folders", "found 3 pictures");
+    ds = open_ok(in_dir("pets/dog"), "bare"); /* to train on without classes */
+    CU_ASSERT(rt_data_count(ds) == 3 && rt_data_classes(ds) == 0);
+    rt_data_close(ds);
+    ds = open_ok(in_dir("pets"), "bare");
+    CU_ASSERT_EQUAL(rt_data_classes(ds), 2);
+    rt_data_close(ds);
     make_dir("pets/fish");
     refuses_both(in_dir("pets"), "train", NETRT_EDATA, "fish", "no pictures");
 }
