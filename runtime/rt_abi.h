@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 12
+#define RT_ABI_VERSION 13
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -195,8 +195,10 @@ typedef struct rt_input_spec {
 enum { RT_MEAN_CHANNELS, RT_MEAN_TRAINING, RT_MEAN_FILE };
 enum { RT_SCHEDULE_CONST, RT_SCHEDULE_STEP, RT_SCHEDULE_PLATEAU, RT_SCHEDULE_TABLE,
        RT_SCHEDULE_COSINE, RT_SCHEDULE_POLY };
+enum { RT_WATCH_LOSS = -1 };
 typedef struct rt_schedule {
     int32_t kind, ntable;
+    int32_t watch, pad_;    /* PLATEAU: a metric's index or RT_WATCH_LOSS */
     int64_t every;          /* STEP: epochs between factors; PLATEAU: patience in epochs; COSINE,
                                POLY: length in epochs, 0 = that of the run */
     double factor;          /* STEP, PLATEAU; COSINE, POLY: last rate / first one */
@@ -205,12 +207,12 @@ typedef struct rt_schedule {
     double warmup_from;     /* ... from this share of it */
     struct { int64_t epochs; double lr; } table[16]; /* TABLE: lr for so many epochs; last holds */
 } rt_schedule;
-enum { RT_METRIC_ERROR_RATE, RT_METRIC_TOPK };
+enum { RT_METRIC_ERROR_RATE, RT_METRIC_TOPK, RT_MAX_METRICS = 16 };
 typedef struct rt_metric {
     const char *name;
     int32_t kind, k;
     int32_t smallest_wins;  /* argmin outputs (RBF penalties) */
-    int32_t pad_;
+    int32_t output;         /* index of the output that it judges */
 } rt_metric;
 enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM, RT_SLBI };
 enum { RT_CLIP_NONE, RT_CLIP_VALUE, RT_CLIP_NORM };
@@ -245,12 +247,14 @@ typedef struct rt_layer {   /* what `info` and reports print */
 
 /* What the spec declares with `output`; the first is the one that classes and metrics are of. */
 enum { RT_MAX_OUTPUTS = 8 };
-enum { RT_OUTPUT_SOFTMAX = 1, RT_OUTPUT_SMALLEST = 2 /* the class is the argmin */ };
+enum { RT_OUTPUT_SOFTMAX = 1, RT_OUTPUT_SMALLEST = 2 /* the class is the argmin */,
+       RT_OUTPUT_JUDGED = 4 /* a loss compares its score with the class */ };
 typedef struct rt_output {
     const char *name;
     int32_t tensor;         /* forward: index of the value */
     int32_t look;           /* look: index of its score, which projections start from; -1: none */
-    int32_t flags, rank;
+    int32_t score;          /* forward: index of its score, a number per class; -1: nobody asks */
+    int32_t flags, rank, pad_;
     int64_t dim[RT_MAX_DIMS]; /* as the spec says it: [channels, frames, height, width], a sequence
                                [channels, length], [numbers] */
 } rt_output;

@@ -7,6 +7,7 @@
 #include "rt_args.h"
 #include "rt_data.h"
 #include "rt_feed.h"
+#include "rt_figures.h"
 #include "rt_model.h"
 #include "rt_par.h"
 #include "rt_progress.h"
@@ -111,6 +112,9 @@ typedef struct rt_score {
     int64_t counted;    /* what `wrong` is out of: images, or pixels */
     double loss;        /* mean */
     double part[8];     /* of each of the program's losses; with several crops: 0 */
+    int nfigures;       /* what else is told (rt_figures.h), and its values; NaN: not measured */
+    rt_figure figure[RT_FIGURES_MAX];
+    double value[RT_FIGURES_MAX];
     int64_t *confusion; /* classes * classes, true class major; NULL: not wanted */
 } rt_score;
 int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *score, const char *what, rt_error *err);

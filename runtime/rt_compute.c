@@ -96,19 +96,27 @@ static int better(int smallest_wins, float a, float b) {
     return smallest_wins ? a < b : a > b;
 }
 
-int64_t rt_best(const rt_model *model, const float *scores) {
+int64_t rt_best_of(const float *scores, int64_t n, int smallest_wins) {
     int64_t best = 0;
-    for (int64_t i = 1; i < model->classes; i++)
-        if (better(model->smallest_wins, scores[i], scores[best]))
+    for (int64_t i = 1; i < n; i++)
+        if (better(smallest_wins, scores[i], scores[best]))
             best = i;
     return best;
 }
 
-int64_t rt_rank(const rt_model *model, const float *scores, int64_t c) {
+int64_t rt_rank_of(const float *scores, int64_t n, int smallest_wins, int64_t c) {
     int64_t rank = 0;
-    for (int64_t i = 0; i < model->classes; i++)
-        rank += i != c && !better(model->smallest_wins, scores[c], scores[i]);
+    for (int64_t i = 0; i < n; i++)
+        rank += i != c && !better(smallest_wins, scores[c], scores[i]);
     return rank;
+}
+
+int64_t rt_best(const rt_model *model, const float *scores) {
+    return rt_best_of(scores, model->classes, model->smallest_wins);
+}
+
+int64_t rt_rank(const rt_model *model, const float *scores, int64_t c) {
+    return rt_rank_of(scores, model->classes, model->smallest_wins, c);
 }
 
 void rt_top_of(const float *scores, int64_t n, int smallest_wins, int64_t k, int64_t *classes) {

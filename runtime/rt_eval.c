@@ -30,14 +30,45 @@ static int count_pixels(const rt_feed *feed, rt_score *s, int64_t n, rt_error *e
     return err->code;
 }
 
+/* Means and shares of what was counted. */
+static void figures(const rt_model *model, rt_score *s, const int64_t *wrong, int crops) {
+    for (int i = 0; i < s->nfigures; i++) {
+        const rt_figure *f = &s->figure[i];
+        double sum = f->loss >= 0 ? s->part[f->loss] * (double)s->images : (double)wrong[i];
+        int known = s->images > 0 && (!crops || (f->loss < 0 && f->output == 0));
+        s->value[i] = known && (f->output > 0 || f->loss >= 0 || rt_judged(model))
+                          ? sum / (double)s->images
+                          : NAN;
+    }
+}
+
+/* One batch: `good` images have been through the net. */
+static void count_batch(rt_feed *feed, rt_score *s, int64_t good, const float *vote, int crops,
+                        float *room, int64_t *wrong, rt_error *err) {
+    netrt *m = feed->m;
+    int judged = rt_judged(m->model);
+    for (int k = 0; k < m->model->program[RT_FORWARD].nlosses && !crops; k++)
+        s->part[k] += rt_loss_part(m, RT_FORWARD, good, k);
+    s->images += judged ? 0 : good;
+    s->counted += judged ? 0 : good;
+    for (int64_t k = 0; k < good && judged && !feed->mapped; k++)
+        count(m->model, s, vote + k * m->model->classes, feed->label[k]);
+    if (feed->mapped && judged)
+        count_pixels(feed, s, good, err);
+    if (!feed->mapped)
+        rt_figures_count(m, s->figure, s->nfigures, feed->label, good, judged ? vote : NULL, room,
+                         wrong);
+}
+
 int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_error *err) {
     netrt *m = feed->m;
     int64_t total = rt_data_count(feed->ds), classes = m->model->classes;
-    int64_t *confusion = s->confusion;
+    int64_t *confusion = s->confusion, wrong[RT_FIGURES_MAX] = {0};
     double loss = 0, begun = rt_seconds();
     rt_dataset *before = cli->ds;
     memset(s, 0, sizeof *s);
     s->confusion = confusion;
+    s->nfigures = rt_figures(m->model, feed->mapped, s->figure);
     cli->ds = feed->ds;
     if (feed->mapped && cli->crops > 1)
         return rt_fail(err, NETRT_EUSAGE, "--crops: %s classifies every pixel", m->model->name);
@@ -49,6 +80,7 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
     float *scores = judged ? rt_alloc(room, sizeof *scores, "scores", err) : NULL;
     /* Several crops vote with their probabilities, as in the papers that use them. */
     float *probs = cli->crops > 1 ? rt_alloc(room, sizeof *probs, "scores", err) : NULL;
+    float *row = rt_alloc((size_t)rt_figures_room(m->model), sizeof *row, "scores", err);
     for (int64_t i = 0; i < total && !err->code; i += feed->cap) {
         int64_t n = total - i < feed->cap ? total - i : feed->cap;
         int has_probs;
@@ -57,25 +89,20 @@ int rt_evaluate(rt_cli *cli, rt_feed *feed, rt_score *s, const char *what, rt_er
         if (good < 1)
             continue;
         loss += part * (double)good;
-        for (int k = 0; k < m->model->program[RT_FORWARD].nlosses && cli->crops <= 1; k++)
-            s->part[k] += rt_loss_part(m, RT_FORWARD, good, k);
-        const float *vote = has_probs ? probs : scores;
-        s->images += judged ? 0 : good;
-        s->counted += judged ? 0 : good;
-        for (int64_t k = 0; k < good && judged && !feed->mapped; k++)
-            count(m->model, s, vote + k * classes, feed->label[k]);
-        if (feed->mapped && judged)
-            count_pixels(feed, s, good, err);
+        /* further outputs hold the last crop's numbers: they are not measured then */
+        count_batch(feed, s, good, has_probs ? probs : scores, cli->crops > 1, row, wrong, err);
         double spent = rt_seconds() - begun;
         rt_progress_tick(&cli->progress, what, i + n, total, "",
                          spent / (double)(i + n) * (double)(total - i - n));
     }
     rt_free(scores);
     rt_free(probs);
+    rt_free(row);
     cli->ds = before;
     s->loss = s->images ? loss / (double)s->images : NAN;
     for (int k = 0; k < 8; k++)
         s->part[k] = s->images ? s->part[k] / (double)s->images : NAN;
+    figures(m->model, s, wrong, cli->crops > 1);
     return err->code;
 }
 
@@ -116,6 +143,26 @@ static void loss_parts(rt_text *o, const rt_cli *cli, const rt_score *s) {
     rt_text_add(o, cli->json ? "}" : ")");
 }
 
+/* What else is measured, without the losses: those stand beside their sum. */
+static void text_figures(rt_text *o, const rt_score *s) {
+    for (int i = 0; i < s->nfigures; i++)
+        if (s->figure[i].loss < 0 && isfinite(s->value[i]))
+            rt_text_printf(o, "  %-28s %6.2f%%\n", s->figure[i].name, 100 * s->value[i]);
+}
+
+static void json_figures(rt_text *o, const rt_score *s) {
+    int any = 0;
+    for (int i = 0; i < s->nfigures; i++) {
+        if (s->figure[i].loss >= 0 || !isfinite(s->value[i]))
+            continue;
+        rt_text_add(o, any++ ? "," : ",\"metrics\":{");
+        rt_text_json(o, s->figure[i].name);
+        rt_text_add(o, ":");
+        rt_text_number(o, s->value[i]);
+    }
+    rt_text_add(o, any ? "}" : "");
+}
+
 static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s, rt_dataset *ds) {
     int64_t classes = m->model->classes;
     char buf[24];
@@ -127,6 +174,7 @@ static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
                    (long long)cli->skipped);
     rt_text_number(o, s->loss);
     loss_parts(o, cli, s);
+    json_figures(o, s);
     if (!rt_judged(m->model)) {
         rt_text_add(o, "}\n");
         return;
@@ -176,6 +224,7 @@ static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
     loss_parts(o, cli, s);
     if (!rt_judged(model)) {
         rt_text_add(o, "\n");
+        text_figures(o, s);
         return;
     }
     rt_text_printf(o, "   error %.2f%% (%lld wrong)", percent(s->wrong, s->counted),
@@ -185,7 +234,9 @@ static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
                        100 * rt_cells_iu(s->confusion, classes));
     else if (classes > 5)
         rt_text_printf(o, "   top-5 error %.2f%%", percent(s->beyond5, s->images));
-    rt_text_printf(o, "\n\n  class                 %s    recall precision\n",
+    rt_text_add(o, "\n");
+    text_figures(o, s);
+    rt_text_printf(o, "\n  class                 %s    recall precision\n",
                    s->counted == s->images ? "images" : cells);
     for (int64_t c = 0; c < classes && classes <= 200; c++) {
         int64_t have, said, right;

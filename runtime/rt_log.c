@@ -46,7 +46,19 @@ static int cut_back(const char *path, int64_t keep, rt_error *err) {
     return err->code;
 }
 
-int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], rt_error *err) {
+static void put_columns(rt_log *log, const rt_figure *figure, int nfigures) {
+    rt_text t = {0};
+    rt_text_add(&t, RT_LOG_COLUMNS);
+    for (int i = 0; i < nfigures; i++)
+        rt_text_printf(&t, ",%s", figure[i].name);
+    rt_text_add(&t, "\n");
+    if (!t.failed)
+        put(log, 0, t.data, t.size);
+    rt_text_free(&t);
+}
+
+int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], const rt_figure *figure,
+                int nfigures, rt_error *err) {
     static const char *const name[2] = {"log.csv", "log.jsonl"};
     memset(log, 0, sizeof *log);
     log->fd[0] = log->fd[1] = -1;
@@ -70,7 +82,7 @@ int rt_log_open(rt_log *log, const char *dir, const int64_t keep[2], rt_error *e
     if (err->code)
         rt_log_close(log);
     else if (!keep)
-        put(log, 0, RT_LOG_COLUMNS, strlen(RT_LOG_COLUMNS));
+        put_columns(log, figure, nfigures);
     return err->code;
 }
 
@@ -78,10 +90,10 @@ void rt_log_head(rt_log *log, const char *json) {
     put(log, 1, json, strlen(json));
 }
 
-static void cell(rt_text *t, double v, int last) {
+static void cell(rt_text *t, double v) {
     if (isfinite(v))
         rt_text_number(t, v);
-    rt_text_add(t, last ? "\n" : ",");
+    rt_text_add(t, ",");
 }
 
 void rt_row_json(rt_text *t, const rt_row *r) {
@@ -97,6 +109,13 @@ void rt_row_json(rt_text *t, const rt_row *r) {
     }
     rt_text_add(t, ",\"lr\":");
     rt_text_number(t, r->lr);
+    for (int i = 0; r->value && i < r->nfigures; i++)
+        if (isfinite(r->value[i])) {
+            rt_text_add(t, ",");
+            rt_text_json(t, r->figure[i].name);
+            rt_text_add(t, ":");
+            rt_text_number(t, r->value[i]);
+        }
     rt_text_printf(t, ",\"images_per_s\":%.1f,\"seconds\":%.3f}\n", r->images_per_s, r->seconds);
 }
 
@@ -104,11 +123,17 @@ void rt_log_row(rt_log *log, const rt_row *r) {
     rt_text t = {0};
     rt_text_printf(&t, "%s,%lld,%lld,%lld,", r->event, (long long)r->step, (long long)r->epoch,
                    (long long)r->images);
-    cell(&t, r->loss, 0);
-    cell(&t, r->error, 0);
-    cell(&t, r->top5, 0);
-    cell(&t, r->lr, 0);
-    rt_text_printf(&t, "%.1f,%.3f\n", r->images_per_s, r->seconds);
+    cell(&t, r->loss);
+    cell(&t, r->error);
+    cell(&t, r->top5);
+    cell(&t, r->lr);
+    rt_text_printf(&t, "%.1f,%.3f", r->images_per_s, r->seconds);
+    for (int i = 0; i < r->nfigures; i++) {
+        rt_text_add(&t, ",");
+        if (r->value && isfinite(r->value[i]))
+            rt_text_number(&t, r->value[i]);
+    }
+    rt_text_add(&t, "\n");
     if (!t.failed)
         put(log, 0, t.data, t.size);
     rt_text_free(&t);

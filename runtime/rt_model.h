@@ -134,6 +134,9 @@ int rt_probs(const netrt *m, int program, int64_t n, float *probs);
 /* Class predicted from one row of scores; rank (0 = best) of class c, ties count against it. */
 int64_t rt_best(const rt_model *model, const float *scores);
 int64_t rt_rank(const rt_model *model, const float *scores, int64_t c);
+/* The same of any n numbers. */
+int64_t rt_best_of(const float *scores, int64_t n, int smallest_wins);
+int64_t rt_rank_of(const float *scores, int64_t n, int smallest_wins, int64_t c);
 /* Is the net judged by the classes of its score?  One whose losses read no class is not. */
 static inline int rt_judged(const rt_model *m) {
     return m->classes > 0 && (m->label_classes > 0 || m->program[RT_FORWARD].nlosses == 0);

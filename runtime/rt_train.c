@@ -39,6 +39,8 @@ typedef struct Train {
     double begun, ema, row_begun;
     int64_t first_step, row_images;
     rt_score test;
+    rt_figure figure[RT_FIGURES_MAX]; /* what the test tells beside loss and error */
+    int nfigures;
     char ckpt[4200], last[4200], best[4200], sparse[4200];
 } Train;
 
@@ -194,9 +196,10 @@ static int start(Train *t, rt_error *err) {
         rt_program_ready(t->m, RT_TRAIN, t->m->cap, err) || start_or_resume(t, err))
         return err->code;
     rt_error broken = {0};
-    if (t->resumed && rt_log_open(&t->log, cli->out, t->s.log_size, &broken))
+    t->nfigures = rt_figures(t->m->model, t->feed.mapped, t->figure);
+    if (t->resumed && rt_log_open(&t->log, cli->out, t->s.log_size, NULL, 0, &broken))
         rt_warn(&cli->progress, "%s; starting a new log", broken.text);
-    if (!t->log.csv && rt_log_open(&t->log, cli->out, NULL, err))
+    if (!t->log.csv && rt_log_open(&t->log, cli->out, NULL, t->figure, t->nfigures, err))
         return err->code;
     log_head(t);
     rt_note(&cli->progress,
@@ -276,7 +279,7 @@ static int save_periodic(Train *t, rt_error *err) {
 /* ---- rows ---- */
 
 static void row(Train *t, const char *event, double loss, int64_t images, int64_t wrong,
-                double top5) {
+                double top5, const double *value) {
     double now = rt_seconds();
     rt_row r = {.event = event,
                 .step = t->s.step,
@@ -286,7 +289,10 @@ static void row(Train *t, const char *event, double loss, int64_t images, int64_
                 .lr = t->m->lr,
                 .top5 = top5,
                 .error = images && rt_judged(t->m->model) ? (double)wrong / (double)images : NAN,
-                .seconds = elapsed(t)};
+                .seconds = elapsed(t),
+                .figure = t->figure,
+                .value = value,
+                .nfigures = t->nfigures};
     r.images_per_s = now > t->row_begun ? (double)t->row_images / (now - t->row_begun) : 0;
     t->row_begun = now;
     t->row_images = 0;
@@ -308,7 +314,7 @@ static void row(Train *t, const char *event, double loss, int64_t images, int64_
 static void flush_row(Train *t) {
     rt_sums *r = &t->s.row;
     if (r->images > 0)
-        row(t, "train", r->loss / (double)r->images, r->images, r->wrong, NAN);
+        row(t, "train", r->loss / (double)r->images, r->images, r->wrong, NAN, NULL);
     memset(r, 0, sizeof *r);
 }
 
@@ -467,9 +473,36 @@ static const char *share_text(int judged, double error, char buf[32]) {
     return buf;
 }
 
+/* "  loss.ce 0.1234  side.error 1.25%", behind what is in text already */
+static void add_figures(const rt_score *s, char *text, size_t size) {
+    for (int i = 0; i < s->nfigures; i++) {
+        size_t used = strlen(text);
+        if (isfinite(s->value[i]) && s->figure[i].loss >= 0)
+            snprintf(text + used, size - used, "  %s %.4f", s->figure[i].name, s->value[i]);
+        else if (isfinite(s->value[i]))
+            snprintf(text + used, size - used, "  %s %.2f%%", s->figure[i].name, 100 * s->value[i]);
+    }
+}
+
+/* What schedule = plateau(..) looks at: the loss or a metric of the test, or of training where there
+ * is no test (of metrics the error alone). */
+static double watched(const Train *t, double error, double train_loss) {
+    const rt_model *model = t->m->model;
+    int32_t watch = model->train.schedule.watch;
+    if (watch == RT_WATCH_LOSS)
+        return t->test_ds ? t->test.loss : train_loss;
+    if (!t->test_ds || watch < 0 || watch >= model->nmetrics)
+        return error;
+    const rt_metric *m = &model->metric[watch];
+    int at = rt_figures_find(t->test.figure, t->test.nfigures, m);
+    if (at < 0 && m->k > 1 && !t->test_feed.mapped && t->test.counted > 0)
+        return (double)t->test.beyond5 / (double)t->test.counted;
+    return at >= 0 && isfinite(t->test.value[at]) ? t->test.value[at] : error;
+}
+
 static int end_epoch(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
-    char text[160] = "", time[24], share[32];
+    char text[1000] = "", time[24], share[32];
     double images = s->whole.images ? (double)s->whole.images : 1;
     double train_loss = s->whole.loss / images, train_error = (double)s->whole.wrong / images;
     flush_row(t);
@@ -484,9 +517,11 @@ static int end_epoch(Train *t, rt_error *err) {
         double tested = t->test.counted ? (double)t->test.counted : 1;
         figure = judged ? (double)t->test.wrong / tested : t->test.loss;
         row(t, "test", t->test.loss, t->test.counted, t->test.wrong,
-            judged && t->m->model->classes > 5 && !t->test_feed.mapped ? (double)t->test.beyond5 / tested : NAN);
+            judged && t->m->model->classes > 5 && !t->test_feed.mapped ? (double)t->test.beyond5 / tested : NAN,
+            t->test.value);
         snprintf(text, sizeof text, "  test loss %.4f%s", t->test.loss,
                  share_text(judged, figure, share));
+        add_figures(&t->test, text, sizeof text);
         save_best(t, figure);
     }
     double kept = rt_optim_kept(t->m);
@@ -495,7 +530,7 @@ static int end_epoch(Train *t, rt_error *err) {
     rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f%s%s  lr %g  %s",
             (long long)s->epoch, (long long)t->o.epochs, (long long)s->step, train_loss,
             share_text(judged, train_error, share), text, t->m->lr, rt_text_time(elapsed(t), time));
-    if (rt_plateau_epoch(&s->plateau, &t->m->model->train.schedule, figure))
+    if (rt_plateau_epoch(&s->plateau, &t->m->model->train.schedule, watched(t, figure, train_loss)))
         rt_note(&t->cli->progress, "no progress: learning rate times %g",
                 t->m->model->train.schedule.factor);
     if (keep_epoch(t, err))

@@ -275,15 +275,18 @@ static void put_program_arrays(Fields *f, Program *p) {
 
 /* Where outputs lie in forward and in look. */
 typedef struct OutputIndex {
-    int32_t tensor[OUTPUTS_MAX], look[OUTPUTS_MAX];
+    int32_t tensor[OUTPUTS_MAX], look[OUTPUTS_MAX], score[OUTPUTS_MAX];
 } OutputIndex;
 
 static void find_outputs(const Program *p, const Model *m, int mode, OutputIndex *index) {
     for (int i = 0; i < m->noutputs; i++) {
-        if (mode == MODEL_FORWARD)
-            index->tensor[i] = tensor_index(p, m->output[i].value[mode]);
+        const ModelOutput *o = &m->output[i];
+        if (mode == MODEL_FORWARD) {
+            index->tensor[i] = tensor_index(p, o->value[mode]);
+            index->score[i] = o->measured ? tensor_index(p, o->score[mode]) : -1;
+        }
         if (mode == MODEL_LOOK)
-            index->look[i] = p->g ? tensor_index(p, m->output[i].score[mode]) : -1;
+            index->look[i] = p->g ? tensor_index(p, o->score[mode]) : -1;
     }
 }
 
@@ -413,6 +416,8 @@ static Val train_struct(Emit *e, const rt_train_spec *t) {
     Fields s = {.e = e};
     put_i32(&s, t->schedule.kind);
     put_i32(&s, t->schedule.ntable);
+    put_i32(&s, t->schedule.watch);
+    put_i32(&s, 0);
     put_i64(&s, t->schedule.every);
     put_f64(&s, t->schedule.factor);
     put_f64(&s, t->schedule.power);
@@ -447,15 +452,15 @@ static Val train_struct(Emit *e, const rt_train_spec *t) {
 }
 
 static Val metric_array(Emit *e, const Model *m) {
-    Val item[16];
-    BUG_IF(m->nmetrics > 16, "more than 16 metrics");
+    Val item[RT_MAX_METRICS];
+    BUG_IF(m->nmetrics > RT_MAX_METRICS, "more than %d metrics", RT_MAX_METRICS);
     for (int i = 0; i < m->nmetrics; i++) {
         Fields f = {.e = e};
         put_text(&f, m->metric[i].name);
         put_i32(&f, m->metric[i].kind);
         put_i32(&f, m->metric[i].k);
         put_i32(&f, m->metric[i].smallest_wins);
-        put_i32(&f, 0);
+        put_i32(&f, m->metric[i].output);
         item[i] = done(&f);
     }
     return em_c_array(e, item, m->nmetrics);
@@ -550,9 +555,12 @@ static Val output_array(Emit *e, Arena *keep, const Model *m, OutputIndex index)
         put_text(&f, o->name);
         put_i32(&f, index.tensor[i]);
         put_i32(&f, index.look[i]);
+        put_i32(&f, index.score[i]);
         put_i32(&f, (o->softmax ? RT_OUTPUT_SOFTMAX : 0) |
-                        (o->smallest_wins ? RT_OUTPUT_SMALLEST : 0));
+                        (o->smallest_wins ? RT_OUTPUT_SMALLEST : 0) |
+                        (o->judged ? RT_OUTPUT_JUDGED : 0));
         put_i32(&f, rank);
+        put_i32(&f, 0);
         put(&f, fixed_i64(e, dim, SHAPE_MAX_RANK));
         item[i] = done(&f);
     }

@@ -280,6 +280,19 @@ static void run_param(Build *b, const Member *m) {
 
 /* ---- outputs ---- */
 
+/* A name that is no layer's may be an output's. */
+static void output_is_no_layer(Build *b, Diag *d, const char *name) {
+    for (int i = 0; i < b->outputs && name; i++)
+        for (int k = 0; k < b->order.len && eq(b->m->output[i].name, name); k++) {
+            const Tensor *t = b->order.data[k]->tensor;
+            if (t && t->v && t->v == b->m->output[i].score[b->mode]) {
+                diag_help(d, "'%s' is an output; the layer behind it is '%s'", name,
+                          b->order.data[k]->name);
+                return;
+            }
+        }
+}
+
 /* argmax(x), argmin(x): which value decides, and in which direction. */
 static Tensor *winner(Build *b, const Val *v, bool *smallest) {
     static const char *const one[] = {"value"};
@@ -289,9 +302,11 @@ static Tensor *winner(Build *b, const Val *v, bool *smallest) {
         return NULL;
     if (x.kind == V_TENSOR && x.tensor->kind == TENSOR_LAYER)
         return x.tensor;
-    diag_error(b->diag, x.loc, "E0111", "%s takes a layer, got %s", v->text,
-               x.kind == V_NAME ? arena_printf(b->arena, "the unknown name '%s'", x.text)
-                                : val_kind_text(&x));
+    Diag *d = diag_error(b->diag, x.loc, "E0111", "%s takes a layer, got %s", v->text,
+                         x.kind == V_NAME ? arena_printf(b->arena, "the unknown name '%s'", x.text)
+                                          : val_kind_text(&x));
+    if (x.kind == V_NAME)
+        output_is_no_layer(b, d, x.text);
     return NULL;
 }
 
@@ -322,6 +337,7 @@ static Tensor *score_of(Build *b, const Val *v, bool *smallest) {
                              v->text);
         diag_suggest(d, v->kind == V_CALL ? v->ast->call.callee->loc : v->loc,
                      nearest_name(v->text, all, n));
+        output_is_no_layer(b, d, v->kind == V_NAME ? v->text : NULL);
     } else if (v->kind != V_BAD) {
         diag_error(b->diag, v->loc, "E0111", "a layer is wanted here, got %s", val_kind_text(v));
     }
@@ -486,6 +502,27 @@ static void run_loss(Build *b, const Member *m) {
         set_score(b, before_softmax(b, t->in[0]), op == OP_LENET_MAP, NULL);
 }
 
+/* Which output a metric of t judges; -1: none is made from it. */
+static int judged_output(const Build *b, const Tensor *t, bool smallest) {
+    int found = -1;
+    for (int i = 0; i < b->outputs; i++) {
+        const ModelOutput *o = &b->m->output[i];
+        if (o->value[b->mode] != t->v && o->score[b->mode] != t->v)
+            continue;
+        if (found < 0 || (o->smallest_wins == smallest &&
+                          b->m->output[found].smallest_wins != smallest))
+            found = i;
+    }
+    return found;
+}
+
+/* eval reads the output's score: a number for each class. */
+static void measure(Build *b, int output) {
+    ModelOutput *o = &b->m->output[output];
+    o->measured = true;
+    graph_v(b->g, o->score[b->mode])->keep = true;
+}
+
 static void metric_value(Build *b, const Ast *call, const Val *v, const Val *label,
                          rt_metric *out) {
     bool smallest;
@@ -501,16 +538,26 @@ static void metric_value(Build *b, const Ast *call, const Val *v, const Val *lab
     }
     if (!b->score)
         set_score(b, t, smallest, NULL);
+    int at = judged_output(b, t, smallest);
+    const ModelOutput *o = &b->m->output[at < 0 ? 0 : at];
+    const Tensor *class = label->tensor;
     out->smallest_wins = smallest;
-    if (t != b->score && t != b->prob) {
+    out->output = at < 0 ? 0 : at;
+    if (at < 0) {
         Diag *d = diag_error(b->diag, v->loc, "E0111",
-                             "a metric of '%s', which is not what the first output is made from",
-                             t->name);
-        diag_help(d, "metrics, eval and predict judge the first output; it is made from '%s'",
-                  b->score->name);
-    } else if (smallest != b->m->smallest_wins) {
+                             "a metric of '%s', which no output is made from", t->name);
+        diag_help(d, "metrics judge outputs; write output NAME = %s beside the others", t->name);
+    } else if (smallest != o->smallest_wins) {
         diag_error(b->diag, v->loc, "E0111", "the output takes the %s value, this metric the %s",
-                   b->m->smallest_wins ? "smallest" : "largest", smallest ? "smallest" : "largest");
+                   o->smallest_wins ? "smallest" : "largest", smallest ? "smallest" : "largest");
+    } else if (at > 0 && (o->shape.rank != 1 || o->shape.dim[0] != class->classes)) {
+        Diag *d = diag_error(b->diag, v->loc, "E0334",
+                             "%s: '%s' has %lld values, '%s' has %lld classes", call->name, t->name,
+                             (long long)shape_elems(&o->shape), class->name,
+                             (long long)class->classes);
+        diag_note(d, class->loc, "the label is declared here");
+    } else if (at > 0) {
+        measure(b, at);
     }
 }
 
@@ -549,19 +596,43 @@ static void run_metric(Build *b, const Member *m, rt_metric *out) {
     }
     out->k = (int32_t)k;
     metric_value(b, call, &a[0], &a[1], out);
-    if (out->kind == RT_METRIC_TOPK && b->m->classes && k > b->m->classes)
+    int64_t classes = out->output ? b->m->output[out->output].shape.dim[0] : b->m->classes;
+    if (out->kind == RT_METRIC_TOPK && classes && k > classes)
         diag_error(b->diag, a[2].loc, "E0303", "k = %lld, but the output has %lld values",
-                   (long long)k, (long long)b->m->classes);
+                   (long long)k, (long long)classes);
 }
 
 static void run_metrics(Build *b) {
     int n = b->net->metrics.len;
     if (b->mode != MODEL_FORWARD)
         return;
+    if (n > RT_MAX_METRICS) {
+        diag_error(b->diag, b->net->metrics.data[RT_MAX_METRICS].ast->loc, "E0130",
+                   "more than %d metrics", RT_MAX_METRICS);
+        n = RT_MAX_METRICS;
+    }
     b->m->metric = ARENA_ARRAY(b->arena, n, rt_metric);
     b->m->nmetrics = n;
     for (int i = 0; i < n; i++)
         run_metric(b, &b->net->metrics.data[i], &b->m->metric[i]);
+}
+
+/* Outputs beside the first whose score a loss compares with a class: eval tells their errors. */
+static void judge_outputs(Build *b) {
+    for (int k = 0; k < b->mg->nlosses && b->mode == MODEL_FORWARD; k++) {
+        const Node *loss = graph_n(b->g, graph_v(b->g, b->mg->loss[k])->def);
+        bool class = loss->nin > 1 && graph_v(b->g, loss->in[1])->kind == VK_LABEL &&
+                     b->m->label_cells <= 1;
+        for (int i = 0; class && i < b->outputs; i++) {
+            ModelOutput *o = &b->m->output[i];
+            if (o->score[b->mode] != loss->in[0] || o->shape.rank != 1)
+                continue;
+            o->judged = true;
+            if (i > 0)
+                measure(b, i);
+            break;
+        }
+    }
 }
 
 /* ---- after the walk ---- */
@@ -742,6 +813,7 @@ void build_walk(Build *b) {
         run_output(b, &net->outputs.data[i]);
     for (int i = 0; i < net->losses.len && b->mode != MODEL_LOOK; i++)
         run_loss(b, &net->losses.data[i]);
+    judge_outputs(b);
     run_metrics(b);
     need_ends(b);
     if (!b->score && b->flow && b->flow->kind == TENSOR_LAYER && !b->flow->poison)

@@ -94,6 +94,8 @@ typedef struct ModelOutput {
     Shape shape;        /* as a spec says it: a sequence without its row */
     bool softmax;       /* the value is the softmax of the score */
     bool smallest_wins; /* argmin(..) */
+    bool judged;        /* a loss compares its score with a class label */
+    bool measured;      /* that, or a metric: forward keeps the score */
     ValueId value[MODEL_MODES], score[MODEL_MODES];
 } ModelOutput;
 

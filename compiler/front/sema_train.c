@@ -443,15 +443,18 @@ static void schedule_table(Build *b, const Val *v) {
 
 static void schedule_watch(Build *b, const Val *watch) {
     const char *name = watch->text;
+    rt_schedule *sch = &b->m->train.schedule;
     if (watch->kind == V_BAD)
         return;
     if (watch->kind == V_NAME &&
         (strncmp(name, "val.", 4) == 0 || strncmp(name, "test.", 5) == 0)) {
-        const char *metric = strchr(name, '.') + 1, *all[9];
+        const char *metric = strchr(name, '.') + 1, *all[RT_MAX_METRICS + 1];
         int n = 0;
+        sch->watch = RT_WATCH_LOSS;
         if (eq(metric, "loss"))
             return;
-        for (int i = 0; i < b->m->nmetrics && n < 8; i++) {
+        for (int i = 0; i < b->m->nmetrics; i++) {
+            sch->watch = i;
             if (eq(b->m->metric[i].name, metric))
                 return;
             all[n++] = arena_printf(b->arena, "val.%s", b->m->metric[i].name);

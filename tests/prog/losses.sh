@@ -44,6 +44,39 @@ run 0 -- ./all train -q --threads=1 --out=one
 run 0 -- ./all train -q --threads=3 --out=three
 same "threads" one/last.safetensors three/last.safetensors
 
+# Each output that a loss compares with the class, and each metric: what the net with that output alone tells.
+sed -e 's/net All/net Heads/' -e 's/output prob = softmax(late)/output prob = softmax(late), first = softmax(early), h/' \
+    -e 's/loss b: .*/loss b: cross_entropy(early, digit, weight = 0.3)/' \
+    -e 's/^  train {/  metric top3: topk(late, digit, k = 3)\n  metric near: topk(early, digit, k = 2)\n&/' \
+    -e 's/epochs = 2/epochs = 3; schedule = plateau(val.near, factor = 0.5)/' all.net >heads.net
+cat >>heads.net <<'END'
+net First extends Heads {
+  output first = softmax(early)
+  metric err: error_rate(argmax(early), digit)
+  metric top3: topk(early, digit, k = 3)
+  metric near: topk(early, digit, k = 2)
+}
+END
+run 0 -- netc build -q --net=Heads heads.net
+run 0 -- netc build -q --net=First heads.net -o first
+run 0 -- ./heads train -q --out=heads.a
+for pair in first.error:error first.top5:top5_error near:near top3:; do
+    here=$(./heads eval -q --json --out=heads.a | grep -o "\"${pair%:*}\":[0-9.e-]*" | cut -d: -f2)
+    alone=$(./first eval -q --json --out=heads.a | grep -o "\"${pair#*:}\":[0-9.e-]*" | cut -d: -f2)
+    [ "${pair#*:}" ] || alone=$here
+    hold "${pair%:*} is $here, alone $alone" [ -n "$here" -a "$here" = "$alone" ]
+done
+run 0 -- ./heads eval -q --out=heads.a
+hold "in words" grep -qE '^  first.error +[0-9.]+%$' stdout
+hold "the log has a column for each" grep -q ',loss.a,loss.b,loss.c,top3,near,first.error,first.top5$' heads.a/log.csv
+hold "and its cells in every row" awk -F, 'NF != 17 { exit 1 }
+    $1 == "test" { n++; if ($NF == "" || $11 == "") exit 1 } END { exit n != 3 }' heads.a/log.csv
+run 0 -- ./heads train -q --lr=0.4 --epochs=8 --out=heads.b
+hold "plateau(val.near): half the rate after each epoch without a new best of it" awk -F, '
+    $1 == "test" { if (rate && $8 != rate) exit 1
+        rate = $8 / (best == "" || $15 < best ? 1 : 2); if (best == "" || $15 < best) best = $15 }
+    END { exit !(best != "" && rate < 0.4) }' heads.b/log.csv
+
 # The same loss twice is one of twice the weight.
 sed -e 's/net All/net Twice/' -e 's/loss b: .*/loss b: cross_entropy(late, digit, weight = 0.5)/' \
     -e 's/weight = 1)/weight = 0.5)/' -e '/loss c/d' all.net >twice.net

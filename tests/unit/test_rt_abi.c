@@ -416,6 +416,40 @@ static void shipped(const char *name) {
     release(&b);
 }
 
+static const char judged_net[] =
+    "net Judged {\n"
+    "  input image: f32[3, 6, 6]\n  input kind: class[4]\n"
+    "  c1: conv(5, 3x3) -> relu\n  f2: dense(4)\n  f3: c1 -> dense(4)\n  f4: c1 -> dense(4)\n"
+    "  output prob = softmax(f2), side = softmax(f3), c1, low = argmin(f4)\n"
+    "  loss ce: cross_entropy(f2, kind)\n  loss aux: cross_entropy(f3, kind)\n"
+    "  loss same: mse(c1, c1)\n"
+    "  metric err: error_rate(argmax(f2), kind)\n  metric two: topk(f3, kind, k = 2)\n"
+    "  metric least: error_rate(argmin(f4), kind)\n"
+    "  train { schedule = plateau(val.loss) }\n}\n";
+
+/* Which outputs a class judges, by a loss or by a metric: forward keeps their scores. */
+static void judged(void) {
+    Built b;
+    build(&b, NULL, judged_net);
+    const rt_output *o = b.rt->output;
+    const rt_program *forward = &b.rt->program[MODEL_FORWARD];
+    CU_ASSERT_EQUAL_FATAL(b.rt->noutputs, 4);
+    CU_ASSERT(o[0].flags == (RT_OUTPUT_SOFTMAX | RT_OUTPUT_JUDGED) && o[0].score == -1);
+    CU_ASSERT(o[1].flags == (RT_OUTPUT_SOFTMAX | RT_OUTPUT_JUDGED));
+    CU_ASSERT(o[2].flags == 0 && o[2].score == -1);
+    CU_ASSERT(o[3].flags == RT_OUTPUT_SMALLEST);
+    for (int i = 1; i < 4; i += 2) {
+        CU_ASSERT_FATAL(o[i].score >= 0 && o[i].score < forward->ntensors);
+        CU_ASSERT_EQUAL(rt_tensor_count(&forward->tensor[o[i].score]), 4);
+        CU_ASSERT_EQUAL(o[i].score == o[i].tensor, i == 3);
+    }
+    CU_ASSERT_EQUAL_FATAL(b.rt->nmetrics, 3);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(b.rt->metric[i].output, i == 2 ? 3 : i);
+    CU_ASSERT_EQUAL(b.rt->train.schedule.watch, RT_WATCH_LOSS);
+    release(&b);
+}
+
 static void heads(void) {
     static const char *const name[] = {"prob", "between", "m", "output4", "sum"};
     Built b;
@@ -423,7 +457,9 @@ static void heads(void) {
     CU_ASSERT_EQUAL_FATAL(b.rt->noutputs, 5);
     for (int i = 0; i < 5; i++) {
         CU_ASSERT_STRING_EQUAL(b.rt->output[i].name, name[i]);
-        CU_ASSERT_EQUAL(b.rt->output[i].flags, i == 0 || i == 3 ? RT_OUTPUT_SOFTMAX : 0);
+        CU_ASSERT_EQUAL(b.rt->output[i].flags,
+                        (i == 0 || i == 3 ? RT_OUTPUT_SOFTMAX : 0) | (i == 0 ? RT_OUTPUT_JUDGED : 0));
+        CU_ASSERT_EQUAL(b.rt->output[i].score, -1);
     }
     CU_ASSERT_EQUAL(b.rt->output[2].rank, 3);
     CU_ASSERT_EQUAL(b.rt->output[2].dim[0], 2);
@@ -460,4 +496,4 @@ static void runs(void) {
     release(&b);
 }
 
-SUITE_MAIN(TEST(settings), TEST(sums_of_layers), TEST(heads), TEST(lenet), TEST(lenet5), TEST(runs))
+SUITE_MAIN(TEST(settings), TEST(sums_of_layers), TEST(heads), TEST(judged), TEST(lenet), TEST(lenet5), TEST(runs))

@@ -594,6 +594,7 @@ static void settings(void) {
     CU_ASSERT_DOUBLE_EQUAL(t->lr, 0.1, 0);
     CU_ASSERT_DOUBLE_EQUAL(t->momentum, 0.9, 0);
     CU_ASSERT_DOUBLE_EQUAL(t->decay, 1e-4, 0);
+    CU_ASSERT(t->schedule.kind == RT_SCHEDULE_PLATEAU && t->schedule.watch == 0);
     CU_ASSERT_TRUE(r.m->nesterov);
     CU_ASSERT_EQUAL(t->batch, 7);
     CU_ASSERT_EQUAL(t->epochs, 3);
