@@ -34,7 +34,7 @@ loss() { "$@" --json | grep -o '"loss":[-0-9.e]*' | cut -d: -f2; }
 
 run 0 -- netc build -q --net=Painter painter.net -o painter
 run 0 -- ./painter gradcheck
-run 0 'test loss [0-9.]+  lr' 'epoch 2/2' -- ./painter train --out=run
+run 0 'test loss [0-9.]+  loss.like [^%]*  lr' 'epoch 2/2' -- ./painter train --out=run
 hold "no error rate is told" grep -q '^test loss [0-9.]* (best [0-9.]* after epoch [12])' stdout
 run 0 -- ./painter train -q --epochs=0 --out=start
 hold "the loss falls" awk "BEGIN { exit !($(loss ./painter eval --out=run) < 0.8 * $(loss ./painter eval --out=start)) }"
