@@ -123,6 +123,7 @@ int rt_verb_train(rt_cli *cli, int argc, char **argv);
 int rt_verb_lottery(rt_cli *cli, int argc, char **argv);
 int rt_verb_features(rt_cli *cli, int argc, char **argv);
 int rt_verb_rbm(rt_cli *cli, int argc, char **argv);
+int rt_verb_bcd(rt_cli *cli, int argc, char **argv);
 int rt_verb_eval(rt_cli *cli, int argc, char **argv);
 int rt_verb_predict(rt_cli *cli, int argc, char **argv);
 int rt_verb_info(rt_cli *cli, int argc, char **argv);

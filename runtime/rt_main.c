@@ -13,6 +13,7 @@ static const Verb verbs[] = {
     {"train", "train the network; without options as the spec says", rt_verb_train},
     {"lottery", "train, prune, put back, again: which weights are needed?", rt_verb_lottery},
     {"rbm", "convolutions learn without labels, as a deep belief network", rt_verb_rbm},
+    {"bcd", "dense layers learn by block coordinate descent, without gradients", rt_verb_bcd},
     {"eval", "loss, errors and the confusion table on labelled data", rt_verb_eval},
     {"predict", "classify pictures", rt_verb_predict},
     {"features", "classifiers on each layer's values, or the values", rt_verb_features},
