@@ -21,6 +21,8 @@ typedef struct Collapse {
     rt_viz *v;
     rt_feed feed;
     int seed, weight; /* the layer; the classifier's weights, -1: none of that shape */
+    int means;        /* the classifier is a 1x1 convolution, then the mean of each map */
+    char why[160];    /* why it is not one, though it begins so */
     int64_t n;
     double *epoch;    /* n: number of the epoch, or of the file */
     rt_nc *nc;
@@ -41,11 +43,69 @@ static int classifier(const Collapse *c, int64_t dim) {
     return -1;
 }
 
+/* The first operation of a row of the table that a linear classifier of `from`'s maps may not have,
+ * NULL if there is none.  The mean over the whole map sets *mean. */
+static const char *not_linear(const char *detail, const rt_layer *from, int *mean) {
+    static const char *const plain[] = {"flatten", "softmax", "dropout"};
+    char pool[64];
+    snprintf(pool, sizeof pool, "avgpool %lldx%lld", (long long)from->out[1],
+             (long long)from->out[2]);
+    for (const char *part = detail, *end; *part; part = *end ? end + 3 : end) {
+        int fine = 0;
+        end = strstr(part, " + ");
+        end = end ? end : part + strlen(part);
+        for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+            fine |= strncmp(part, plain[i], strlen(plain[i])) == 0;
+        size_t n = strcspn(part, "/+ "); /* the word */
+        n += part[n] == ' ' && part + n < end ? 1 + strcspn(part + n + 1, "/+ ") : 0;
+        if ((n == 14 && memcmp(part, "global_avgpool", n) == 0) ||
+            (n == strlen(pool) && memcmp(part, pool, n) == 0))
+            *mean = fine = 1;
+        if (!fine)
+            return part;
+    }
+    return NULL;
+}
+
+/* Is the score made of the layer by a 1x1 convolution and the mean of each map?  Where nothing else
+ * stands between them they may change places: the weights then read the means of the layer's maps. */
+static int mean_classifier(Collapse *c) {
+    const rt_model *m = c->v->m->model;
+    const rt_program *look = &m->program[RT_LOOK];
+    const rt_layer *row = m->layer, *end = m->layer + m->nlayers;
+    int mean = 0, score = rt_viz_score(c->v, &(rt_error){0});
+    if (score < 0 || c->seed + 1 >= look->nseeds)
+        return 0;
+    while (row < end && strcmp(row->label, look->seed[c->seed + 1].label) != 0)
+        row++;
+    if (row == end || strcmp(row->op, "conv") != 0 || row->nin != 1 || row->in[0] < 0 ||
+        row->out[0] != m->classes)
+        return 0;
+    const rt_layer *conv = row, *from = &m->layer[row->in[0]];
+    const char *wrong = row->detail, *last = look->seed[score].label;
+    if (strcmp(from->label, look->seed[c->seed].label) != 0 || from->out[1] * from->out[2] == 1)
+        return 0;
+    if (strcmp(wrong, "conv 1x1") == 0 || strncmp(wrong, "conv 1x1 + ", 11) == 0)
+        wrong = not_linear(wrong + (wrong[8] ? 11 : 8), from, &mean);
+    while (!wrong && (strcmp(row->label, last) != 0 ||
+                      (row + 1 < end && strcmp(row[1].label, last) == 0))) {
+        if (++row == end || row->nin != 1 || row->in[0] != row - 1 - m->layer)
+            return 0;
+        wrong = not_linear(row->detail, from, &mean);
+    }
+    if (wrong)
+        snprintf(c->why, sizeof c->why, "%.40s is no linear classifier of the maps' means (%.*s)",
+                 conv->label, (int)(strstr(wrong, " + ") ? strstr(wrong, " + ") - wrong : 40), wrong);
+    return !wrong && mean;
+}
+
 static int measure(Collapse *c, int64_t at, rt_error *err) {
     rt_viz *v = c->v;
     rt_rows rows = {0};
     float *w = NULL;
-    if (rt_rows_gather(&rows, v, &c->feed, c->seed, v->limit > 0 ? v->limit : LIMIT, 0, err) == 0) {
+    c->means = mean_classifier(c);
+    if (rt_rows_gather(&rows, v, &c->feed, c->seed, v->limit > 0 ? v->limit : LIMIT, c->means, 0,
+                       err) == 0) {
         int64_t wrong = 0;
         c->weight = classifier(c, rows.dim);
         if (c->weight >= 0)
@@ -147,8 +207,12 @@ static int print(Collapse *c, rt_error *err) {
     for (int k = 0; k < MEASURES; k++)
         if (isfinite(v[k]))
             rt_text_printf(&o, "  %-24s %.4g\n", name[k], v[k]);
+    if (c->weight >= 0 && c->means)
+        rt_text_printf(&o, "  of the mean of each map, which the 1x1 convolution %s classifies\n",
+                       c->v->m->model->param[c->weight].label);
     if (c->weight < 0)
-        rt_text_add(&o, "  no dense layer of these numbers follows: without its weights\n");
+        rt_text_printf(&o, "  without weights: %s\n",
+                       c->why[0] ? c->why : "no dense layer of these numbers follows");
     return c->v->cli.quiet ? (rt_text_free(&o), NETRT_OK) : rt_cli_print(&o, err);
 }
 

@@ -217,7 +217,7 @@ static int one_layer(Embed *e, rt_error *err) {
         return rt_fail(err, NETRT_ELIMIT, "%lld samples are too many\nhelp: --limit=%d or less",
                        (long long)limit, LIMIT_MOST);
     int64_t count = rt_data_count(e->feed->ds);
-    if (rt_rows_gather(&e->rows, v, e->feed, e->seed, limit,
+    if (rt_rows_gather(&e->rows, v, e->feed, e->seed, limit, 0,
                        thumb_side(count < limit ? count : limit), err) == 0 &&
         find_classes(e, err) == 0 && compute(e, err) == 0) {
         snprintf(title, sizeof title, "the space of layer %s of %.60s", e->label, v->m->model->name);

@@ -85,14 +85,14 @@ static int keep(Gather *g, int seed, int64_t i, rt_error *err) {
     return NETRT_OK;
 }
 
-int rt_rows_gather(rt_rows *r, rt_viz *v, rt_feed *feed, int seed, int64_t limit, int pictures,
-                   rt_error *err) {
+int rt_rows_gather(rt_rows *r, rt_viz *v, rt_feed *feed, int seed, int64_t limit, int means,
+                   int pictures, rt_error *err) {
     int64_t chw[3], total = rt_data_count(feed->ds), classes = v->m->model->classes;
     int64_t batch = v->look.cap < feed->cap ? v->look.cap : feed->cap;
     rt_seed_shape(v->m->model, seed, chw);
     total = limit > 0 && limit < total ? limit : total;
     *r = (rt_rows){.layer_dim = chw[0] * chw[1] * chw[2]};
-    int pool = r->layer_dim > RT_ROWS_POOL && chw[1] * chw[2] > 1;
+    int pool = (means || r->layer_dim > RT_ROWS_POOL) && chw[1] * chw[2] > 1;
     r->dim = pool ? chw[0] : r->layer_dim;
     Gather g = {.r = r, .v = v, .feed = feed, .plane = pool ? chw[1] * chw[2] : 1};
     g.layer = rt_alloc((size_t)(r->layer_dim + 1), sizeof *g.layer, "a layer's values", err);

@@ -21,10 +21,10 @@ typedef struct rt_rows {
 int rt_rows_layer(const rt_viz *v, rt_error *err);
 
 enum { RT_ROWS_POOL = 4096 }; /* layers of maps above this many numbers: the mean of each map */
-/* Layer `seed` of the first `limit` samples of the feed (0: all); pictures: their longer side, 0:
- * none.  Stops with a signal's error. */
-int rt_rows_gather(rt_rows *r, rt_viz *v, rt_feed *feed, int seed, int64_t limit, int pictures,
-                   rt_error *err);
+/* Layer `seed` of the first `limit` samples of the feed (0: all); means: of each map the mean,
+ * whatever their size; pictures: their longer side, 0: none.  Stops with a signal's error. */
+int rt_rows_gather(rt_rows *r, rt_viz *v, rt_feed *feed, int seed, int64_t limit, int means,
+                   int pictures, rt_error *err);
 void rt_rows_free(rt_rows *r);
 /* The class to colour row i by: the data's, else the network's, else -1. */
 int64_t rt_rows_class(const rt_rows *r, int64_t i);

@@ -402,6 +402,24 @@ run 0 -- ./lenet-viz collapse -q "$data" --limit=300 --out=nc run/last.safetenso
 hold "two files, two rows" [ "$(wc -l <nc/collapse.csv)" = 3 ]
 hold "collapse.svg is well-formed" xml nc/collapse.svg
 
+# the mean of a 1x1 convolution's maps is a dense layer of the means, with the same weights: the same measures
+collapse_of() { # NAME BODY SCORE TEXT: what it prints
+    printf '%s\n' "net $1 {" ' input image: f32[1, 28, 28]' ' input kind: class[10]' \
+        ' a: conv(6, 5x5, stride = 3) -> relu' " $2" " output prob = softmax($3)" " loss ce: cross_entropy($3, kind)" \
+        ' train { optimizer = sgd(lr = 0.1); batch = 20; epochs = 1 } }' >"$1.net"
+    run 0 -- netc build -q -O1 "$1.net" -o "$1"
+    run 0 -- "./$1" train -q --data=digits:200:1 --out="$1.run"
+    run 0 -- "./$1-viz" collapse --data=digits:200:1 --weights="$1.run/last.safetensors" --out="$1.run"
+    hold "$1: $4" grep -q "$4" stdout
+}
+collapse_of MeanOfConv 'f: conv(10, 1x1) -> global_avgpool -> flatten' f 'which the 1x1 convolution f classifies'
+collapse_of DenseOfMean 'p: global_avgpool -> flatten; f: dense(10)' f 'NC3'
+hold "equal measures, NC3 too" awk -F, '
+    FNR == 2 && NR == 2 { n = split($0, x); next }
+    FNR == 2 { for (i = 2; i <= n; i++) if (x[i] == "" || (x[i] - $i) ^ 2 > 1e-8 * $i ^ 2) exit 1; ok = n == 9 }
+    END { exit !ok }' MeanOfConv.run/collapse.csv DenseOfMean.run/collapse.csv
+collapse_of MeanOfRelu 'f: conv(10, 1x1) -> relu; p: avgpool(8x8) -> flatten' p 'without weights: f is no .*(relu)'
+
 # --- the plane: |x| of both coordinates has 4 pieces, twice folded 16 ---
 run 0 -- netc build -q --net=Fold "$src/specs/xor.net" -o plane
 printf '%s\n' 1,1,0 -1,1,1 1,-1,1 -1,-1,0 >four.csv
