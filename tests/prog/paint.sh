@@ -51,6 +51,16 @@ run 0 'shape 1, texture 1, neither 0: shape bias 50.0 %' -- ./linear-viz cue cue
 hold "probabilities of both cues" awk -F, '
     NR > 1 { p = $1 ~ /^0-1/ ? $4 : $1 ~ /^b-a1/ ? $5 : 1 - $4; n += p > 0.99183 && p < 0.99185 }
     END { exit n != 3 }' l/cue.csv
+# the same by a table, of any data
+printf '%s\n' picture,shape,texture 1,b,a1 b-a1.pgm,0,1 2,1,1 >pairs.csv
+run 0 'shape 1, texture 1, neither 0: shape bias 50.0 %' -- ./linear-viz cue cues --cues=pairs.csv --out=l2
+hold "words of the table, in its order" awk -F, '
+    NR > 1 { s = s $2 $3 "," $7 ";" } END { exit s != "ba,"a";01,"b";11,no conflict;" }' \
+    a="$(awk -F, '$1 ~ /^b-a/ { print $7 }' l/cue.csv)" b="$(awk -F, '$1 ~ /^0-1/ { print $7 }' l/cue.csv)" l2/cue.csv
+printf '%s\n' 0,0,1 1,0 >pairs.csv
+run 4 'pairs.csv:2: three fields' -- ./linear-viz cue cues --cues=pairs.csv
+echo 3,0,1 >pairs.csv
+run 4 'pairs.csv:1: there is no such picture' -- ./linear-viz cue cues --cues=pairs.csv
 mkdir odd && cp grey/a/flat.pgm odd/flat.pgm
 run 2 'not called SHAPE-TEXTURE' -- ./linear-viz cue odd --out=l
 mv odd/flat.pgm odd/cat-b.pgm
