@@ -179,7 +179,7 @@ static bool clip_inputs(OpCall *o) {
     Tensor *src = o->in[0];
     if (!equal_frames(o))
         return false;
-    if (op == OP_LSTM && shape_frames(&src->shape) > 1) {
+    if (op_def[op]->recurrent && shape_frames(&src->shape) > 1) {
         Diag *d = diag_error(o->b->diag, o->at->loc, "E0332", "%s reads a sequence, not a clip",
                              op_title(o));
         diag_help(d, "mean(axis = time) or frames(0, 1) make an image of it");

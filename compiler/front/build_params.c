@@ -259,7 +259,7 @@ static int64_t count_links(const ConnTable *t) {
 /* The parameter as op reads it: a convolution reads reused dense weights in their split form. */
 static ValueId param_value(Build *b, int index, int op) {
     const Param *p = &b->m->params.at[index];
-    bool split = op == OP_CONV2D || op == OP_DECONV || op == OP_LSTM;
+    bool split = op == OP_CONV2D || op == OP_DECONV || op_def[op]->recurrent;
     const Shape *form = split ? &p->split : &p->shape;
     ValueId v = (ValueId)(uintptr_t)map_get(&b->values, p->name);
     if (!v || graph_v(b->g, v)->slot != index) {
@@ -669,7 +669,7 @@ static bool reads_otherwise(const Build *b, Scope *s, const Bound *bound, const 
 
 /* Weights as the operation reads them. */
 static const Shape *form_of(const Bound *bound, const ParamSpec *spec) {
-    return bound->op == OP_LSTM ? &spec->split : packed(spec);
+    return op_def[bound->op]->recurrent ? &spec->split : packed(spec);
 }
 
 bool build_params(Build *b, Scope *s, const Ast *at, const Bound *bound, const Tensor *src,

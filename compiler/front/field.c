@@ -139,7 +139,7 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
         for (int i = 0; i < params->n; i++)
             if (!b->m->params.at[params->index[i]].frozen)
                 row->trainable += b->m->params.at[params->index[i]].trainable;
-        if (op_def[op]->spreads || op == OP_LSTM) /* every input cell meets every weight */
+        if (op_def[op]->spreads || op_def[op]->recurrent) /* every input cell meets every weight */
             row->macs = (double)params->weights * pixels(&in->shape);
         else if (!op_def[op]->expand) /* a normalisation's line per channel joins its producer */
             row->macs = (double)params->weights * pixels(&out->shape);

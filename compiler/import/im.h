@@ -134,7 +134,7 @@ typedef struct ImLayer {
     int parts, part;             /* slice: one of so many equal ones; crop of two: columns alone */
     bool to_end;                 /* slice: all maps from the first on */
     bool align;                  /* upsample, resize: corner to corner */
-    bool all, reverse;           /* lstm: outputs of all steps; from the last step on */
+    bool all, reverse;           /* lstm, gru: outputs of all steps; from the last step on */
     bool line;                   /* a sequence [C, L] in the spec: dim is [C, 1, L] */
     bool affine;                 /* bn: a factor and a term per channel, no statistics */
     double number[4]; /* lrn: k alpha beta; bn: eps; leaky_relu: slope; clip: low high; ... */

@@ -61,6 +61,7 @@ bool im_is_reserved(const char *word) {
         "transpose",
         "reshape",
         "lstm",
+        "gru",
         "gelu",
         "hinge",
         "min",

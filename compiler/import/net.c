@@ -215,8 +215,9 @@ static bool infer_dense(Im *im, ImLayer *l, const ImLayer *src) {
     return has_shape(im, l, "weight", 2, w) && has_shape(im, l, "bias", 1, w);
 }
 
-static bool infer_lstm(Im *im, ImLayer *l, const ImLayer *src) {
-    int64_t w[2] = {4 * l->maps, src->dim[0]}, r[2] = {4 * l->maps, l->maps};
+static bool infer_recurrent(Im *im, ImLayer *l, const ImLayer *src) {
+    int64_t rows = (l->op == IM_GRU ? 3 : 4) * l->maps;
+    int64_t w[2] = {rows, src->dim[0]}, r[2] = {rows, l->maps};
     if (src->rank != 3 || src->dim[1] != 1 || src->frames != 1)
         return bad_layer(im, l, "its input is no sequence");
     l->rank = l->all ? 3 : 1;
@@ -369,7 +370,8 @@ static bool infer_one(Im *im, ImNet *net, ImLayer *l) {
     case IM_DENSE:
         return infer_dense(im, l, src);
     case IM_LSTM:
-        return infer_lstm(im, l, src);
+    case IM_GRU:
+        return infer_recurrent(im, l, src);
     case IM_FLATTEN:
         l->rank = 1;
         l->dim[0] = product(src);

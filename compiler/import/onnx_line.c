@@ -1,11 +1,12 @@
-/* onnx_line.c: sequences in ONNX, and the LSTM that reads them.
+/* onnx_line.c: sequences in ONNX, and the LSTM and GRU that read them.
  *
  * The language has one order, [C, L]; ONNX has several: a value carries the letters of its axes, "NCL"
- * behind a one-dimensional convolution, "LNC" around an LSTM, "LDNC" what it gives for one or two
+ * behind a one-dimensional convolution, "LNC" around these, "LDNC" what it gives for one or two
  * directions D.  Nodes that only move axes change the letters; a joined "DC" becomes a concat.
  * Values without letters are vectors and images as everywhere else.
  * requires: constants are folded.  ensures: what is made computes what the operator's schema says.
- * Source: the operator schemas of onnx.ai, LSTM versions 7, 14 and 22 (gates i, o, f, c).
+ * Source: the operator schemas of onnx.ai, LSTM and GRU versions 7, 14 and 22 (gates i, o, f, c and
+ * z, r, h).
  */
 #include "import/onnx.h"
 
@@ -27,7 +28,8 @@ int onnx_line_axis(const OnnxValue *v, char letter) {
 }
 
 /* ---- the input ---- */
-/* A network's input of three axes is [N, C, L], but for one that an LSTM reads, perhaps transposed. */
+/* A network's input of three axes is [N, C, L], but for one that an LSTM or a GRU reads, perhaps
+ * transposed. */
 static void axes_of_input(const OnnxModel *m, const char *name, char axes[4]) {
     int64_t perm[4], at[3] = {0, 1, 2}, next[3];
     memcpy(axes, "NCL", 4);
@@ -36,7 +38,7 @@ static void axes_of_input(const OnnxModel *m, const char *name, char axes[4]) {
         if (n->in.len < 1 || n->out.len < 1 || strcmp(n->in.data[0], name) != 0)
             continue;
         bool turn = strcmp(n->type, "Transpose") == 0;
-        if (strcmp(n->type, "LSTM") == 0) {
+        if (strcmp(n->type, "LSTM") == 0 || strcmp(n->type, "GRU") == 0) {
             const char *want = onnx_int(n, "layout", 0) ? "NLC" : "LNC";
             for (int k = 0; k < 3; k++)
                 axes[at[k]] = want[k];
@@ -282,18 +284,27 @@ static bool line_matmul(Onnx *o, const OnnxValue *v) {
     return true;
 }
 
-/* ---- LSTM ---- */
-/* Rows of gates in the order i, o, f, c become i, f, c, o; `from` of a matrix of `rows` rows. */
-static ImTensor gates(Onnx *o, const ImTensor *t, int64_t from, int64_t units, int64_t width) {
-    static const int order[4] = {0, 2, 3, 1};
-    int64_t dim[2] = {4 * units, width};
+/* ---- LSTM, GRU ---- */
+typedef struct Recur {
+    ImTensor w, r, b;
+    bool has_b, all;
+    ImOp op;
+    int64_t gates, units, inputs;
+} Recur;
+
+/* Rows of gates in the order i, o, f, c become i, f, c, o, and z, r, h become r, z, h; `from` of a
+ * matrix. */
+static ImTensor gates(Onnx *o, const Recur *s, const ImTensor *t, int64_t from, int64_t width) {
+    static const int lstm[4] = {0, 2, 3, 1}, gru[3] = {1, 0, 2};
+    const int *order = s->op == IM_GRU ? gru : lstm;
+    int64_t dim[2] = {s->gates * s->units, width};
     float *out;
     ImTensor made = im_tensor_new(o->im, width ? 2 : 1, dim, &out);
     width = width ? width : 1;
-    for (int g = 0; g < 4; g++)
-        for (int64_t u = 0; u < units * width; u++)
-            out[g * units * width + u] =
-                t ? (float)im_tensor_at(t, (from + order[g] * units) * width + u) : 0;
+    for (int g = 0; g < s->gates; g++)
+        for (int64_t u = 0; u < s->units * width; u++)
+            out[g * s->units * width + u] =
+                t ? (float)im_tensor_at(t, (from + order[g] * s->units) * width + u) : 0;
     return made;
 }
 
@@ -307,13 +318,7 @@ static bool zeros(const Onnx *o, int i) {
     return v->constant;
 }
 
-typedef struct Lstm {
-    ImTensor w, r, b;
-    bool has_b, all;
-    int64_t units, inputs;
-} Lstm;
-
-static bool lstm_given(Onnx *o, const OnnxValue *x, Lstm *s, int64_t dirs) {
+static bool recur_given(Onnx *o, const OnnxValue *x, Recur *s, int64_t dirs) {
     const char *want = onnx_int(o->node, "layout", 0) ? "NLC" : "LNC";
     if (strcmp(x->axes, want) != 0)
         return onnx_refuse(o, "its input is no sequence of that order of axes");
@@ -327,28 +332,30 @@ static bool lstm_given(Onnx *o, const OnnxValue *x, Lstm *s, int64_t dirs) {
     if (onnx_has(o->node, "activations") || onnx_has(o->node, "clip") ||
         onnx_int(o->node, "input_forget", 0))
         return onnx_refuse(o, "only the usual curves can be imported, without clip");
+    if (s->op == IM_GRU && !onnx_int(o->node, "linear_before_reset", 0))
+        return onnx_refuse(o, "only linear_before_reset = 1 can be imported (PyTorch; Keras with "
+                              "reset_after)");
     s->inputs = im_at(o->net, x->layer)->dim[0];
     s->units = onnx_int(o->node, "hidden_size", s->r.rank == 3 ? s->r.dim[2] : 0);
-    int64_t rows = 4 * s->units;
-    bool fits = s->units >= 1 && s->units <= IM_MAX_SIDE && s->w.rank == 3 && s->r.rank == 3 &&
+    int64_t rows = s->units >= 1 && s->units <= IM_MAX_SIDE ? s->gates * s->units : 0;
+    bool fits = rows && s->w.rank == 3 && s->r.rank == 3 &&
                 s->w.dim[0] == dirs && s->w.dim[1] == rows && s->w.dim[2] == s->inputs &&
                 s->r.dim[0] == dirs && s->r.dim[1] == rows && s->r.dim[2] == s->units &&
                 (!s->has_b || s->b.count == dirs * 2 * rows);
     return fits || onnx_refuse(o, "its weights do not fit its input");
 }
 
-static int lstm_layer(Onnx *o, const Lstm *s, int in, int64_t dir, bool reverse) {
+static int recur_layer(Onnx *o, const Recur *s, int in, int64_t dir, bool reverse) {
     const char *name = o->node->name;
-    int layer = im_add(o->im, o->net, IM_LSTM, name[0] == '/' ? "" : name, 1, &in);
+    int layer = im_add(o->im, o->net, s->op, name[0] == '/' ? "" : name, 1, &in);
     if (o->im->code)
         return 0;
     ImLayer *l = im_at(o->net, layer);
-    int64_t rows = 4 * s->units;
+    int64_t rows = s->gates * s->units;
     const ImTensor *b = s->has_b ? &s->b : NULL;
-    ImTensor p[4] = {gates(o, &s->w, dir * rows, s->units, s->inputs),
-                     gates(o, &s->r, dir * rows, s->units, s->units),
-                     gates(o, b, dir * 2 * rows, s->units, 0),
-                     gates(o, b, dir * 2 * rows + rows, s->units, 0)};
+    ImTensor p[4] = {gates(o, s, &s->w, dir * rows, s->inputs),
+                     gates(o, s, &s->r, dir * rows, s->units), gates(o, s, b, dir * 2 * rows, 0),
+                     gates(o, s, b, dir * 2 * rows + rows, 0)};
     static const char *const suffix[4] = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
                                           "bias_hh_l0"};
     for (int i = 0; i < 4; i++)
@@ -360,12 +367,12 @@ static int lstm_layer(Onnx *o, const Lstm *s, int in, int64_t dir, bool reverse)
 }
 
 /* The last step in the direction of time, a vector. */
-static int last_step(Onnx *o, int lstm) {
-    const ImLayer *l = im_at(o->net, lstm);
+static int last_step(Onnx *o, int layer) {
+    const ImLayer *l = im_at(o->net, layer);
     int64_t at = l->reverse ? 0 : l->dim[2] - 1;
     if (!l->all)
-        return lstm;
-    int step = im_add(o->im, o->net, IM_CROP, "", 1, &lstm);
+        return layer;
+    int step = im_add(o->im, o->net, IM_CROP, "", 1, &layer);
     if (o->im->code)
         return 0;
     ImLayer *made = im_at(o->net, step);
@@ -377,15 +384,16 @@ static int last_step(Onnx *o, int lstm) {
     return !o->im->code && onnx_done(o) ? flat : 0;
 }
 
-static bool convert_lstm(Onnx *o, const OnnxValue *x) {
+static bool convert_recurrent(Onnx *o, const OnnxValue *x) {
     const char *direction = onnx_text(o->im, o->node, "direction", "forward");
     bool both = strcmp(direction, "bidirectional") == 0, back = strcmp(direction, "reverse") == 0;
     bool layout = onnx_int(o->node, "layout", 0) != 0;
     int read[2] = {0};
-    Lstm s = {.units = 0};
+    bool gru = type_is(o, "GRU");
+    Recur s = {.op = gru ? IM_GRU : IM_LSTM, .gates = gru ? 3 : 4};
     if (!both && !back && strcmp(direction, "forward") != 0)
         return onnx_refuse(o, "its direction cannot be imported");
-    if (!lstm_given(o, x, &s, both ? 2 : 1))
+    if (!recur_given(o, x, &s, both ? 2 : 1))
         return false;
     for (int i = 0; i < 2 && i < o->node->out.len; i++)
         read[i] = onnx_readers(o, o->node->out.data[i]);
@@ -393,7 +401,7 @@ static bool convert_lstm(Onnx *o, const OnnxValue *x) {
     OnnxValue y = {.axes = ""}, last = {.axes = ""};
     int from = x->layer;
     for (int d = 0; d < 1 + both; d++) {
-        int layer = lstm_layer(o, &s, from, d, back || d);
+        int layer = recur_layer(o, &s, from, d, back || d);
         int end = layer && read[1] ? last_step(o, layer) : layer;
         if (!layer || !end)
             return false;
@@ -425,8 +433,8 @@ static const struct {
     const char *type;
     bool (*convert)(Onnx *, const OnnxValue *);
 } moves[] = {{"Transpose", line_transpose}, {"Squeeze", line_squeeze}, {"Unsqueeze", line_unsqueeze},
-             {"Reshape", line_reshape},     {"Gather", line_gather},   {"LSTM", convert_lstm},
-             {"MatMul", line_matmul}};
+             {"Reshape", line_reshape},     {"Gather", line_gather},   {"LSTM", convert_recurrent},
+             {"GRU", convert_recurrent},    {"MatMul", line_matmul}};
 
 bool onnx_line(Onnx *o, bool *done) {
     const OnnxValue *v = onnx_in(o, 0);
@@ -440,7 +448,7 @@ bool onnx_line(Onnx *o, bool *done) {
     for (size_t i = 0; i < sizeof moves / sizeof *moves; i++)
         if (v && v->axes[0] && type_is(o, moves[i].type))
             return moves[i].convert(o, v);
-    if (type_is(o, "LSTM"))
+    if (type_is(o, "LSTM") || type_is(o, "GRU"))
         return onnx_refuse(o, "its input is no sequence");
     *done = false;
     if (!v || !v->axes[0])

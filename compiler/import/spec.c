@@ -269,6 +269,7 @@ const char *spec_stage(Im *im, const ImNet *net, const ImLayer *l) {
         pool_args(&out, net, l);
         break;
     case IM_LSTM:
+    case IM_GRU:
         sb_printf(&out, "(%lld%s%s)", (long long)l->maps, l->all ? ", return = all" : "",
                   l->reverse ? ", reverse = yes" : "");
         break;

@@ -148,6 +148,7 @@ typedef struct OpDef {
     double (*flops)(const Graph *, NodeId);                        /* per image */
     bool spreads; /* .window is that of the adjoint: a stride makes the output larger (deconv) */
     bool sees_all; /* every output cell depends on whole maps */
+    bool recurrent; /* reads a sequence step by step: the weights meet every step, in split form */
     bool (*window)(const void *attrs, int64_t kernel[2], int64_t stride[2], int64_t pad[4]);
     struct LLVMOpaqueValue *(*scalar)(ScalarCtx *);                /* OPF_E */
     void (*lower)(KernelCtx *);                                    /* all others */

@@ -158,11 +158,11 @@ typedef struct ConcatAttrs { int axis; } ConcatAttrs;
 enum { CONCAT_MAPS, CONCAT_FRAMES };
 typedef struct SliceAttrs { int64_t from, count; } SliceAttrs;      /* channels */
 typedef struct UnflattenAttrs { int64_t dim[3]; } UnflattenAttrs;
-typedef struct LstmAttrs { /* LSTM, its steps and their gradient */
+typedef struct RecurAttrs { /* LSTM, GRU, their steps and the gradients of those */
     int64_t units;
-    int all;               /* LSTM: 0 the last step's output, 1 those of all steps */
+    int all;               /* 0 the last step's output, 1 those of all steps */
     bool reverse;          /* from the last step to the first */
-} LstmAttrs;
+} RecurAttrs;
 typedef struct RbfAttrs { int64_t units; } RbfAttrs;
 typedef struct LossAttrs { /* all losses and their gradients */
     double weight;

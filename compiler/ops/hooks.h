@@ -64,8 +64,9 @@ WEIGHTS(rbf); WEIGHTS(rbf_bwd); /* rbf: input 1; gradients: input 2 or the outpu
 LOWER(gram); LOWER(gram_bwd); LOWER(tv); LOWER(tv_bwd); LOWER(alpha_norm); LOWER(penalty);
 SCALAR(alpha_norm_bwd); CHOOSE(gram); CHOOSE(gram_bwd);
 
-/* lstm_lower.c */
-LOWER(lstm_scan); LOWER(lstm_scan_bwd); CHOOSE(lstm_scan); WEIGHTS(lstm_scan);
+/* lstm_lower.c, gru_lower.c, what both share in scan_lower.c */
+LOWER(lstm_scan); LOWER(lstm_scan_bwd); LOWER(gru_scan); LOWER(gru_scan_bwd);
+CHOOSE(scan); WEIGHTS(scan);
 
 /* optim_lower.c: all optimizers; clip_norm_lower.c */
 LOWER(update); LOWER(square_sums); LOWER(clip_factor);

@@ -590,8 +590,9 @@ static bool say_channel_shuffle(Ox *o) {
     return ready(shaped(o, x, 4, (const int64_t[]){0, d[0], d[1], d[2]}, true));
 }
 
-/* ---- lstm ---- */
-/* Rows of gates i, f, c, o in ONNX's order i, o, f, c; in front an axis for its one direction. */
+/* ---- lstm, gru ---- */
+/* Rows of gates i, f, c, o in ONNX's order i, o, f, c, or r, z, n as z, r, h; in front an axis for
+ * its one direction. */
 static const char *gates(Ox *o, const char *rows, const char *order) {
     return ox_two(o, "Gather", rows, order, false);
 }
@@ -608,21 +609,21 @@ static const char *turned(Ox *o, const char *x, const int64_t perm[3]) {
     return ox_end(o, false);
 }
 
-static const char *gate_order(Ox *o, int64_t units) {
-    static const int64_t from[4] = {0, 3, 1, 2};
-    int64_t *row = ARENA_ARRAY(o->arena, 4 * units, int64_t);
-    for (int64_t i = 0; i < 4 * units; i++)
+static const char *gate_order(Ox *o, const int64_t *from, int64_t gates, int64_t units) {
+    int64_t *row = ARENA_ARRAY(o->arena, gates * units, int64_t);
+    for (int64_t i = 0; i < gates * units; i++)
         row[i] = from[i / units] * units + i % units;
-    return ox_ints(o, (int)(4 * units), row);
+    return ox_ints(o, (int)(gates * units), row);
 }
 
 /* Steps come first there: [L, N, C]; results are [L, 1, N, units], and [1, N, units] of the last. */
-static bool say_lstm(Ox *o) {
+static bool say_recurrent(Ox *o, const char *type, const int64_t *from, int64_t gate_count) {
     static const int64_t row = 2, first = 0, second = 1, in[3] = {2, 0, 1}, back[3] = {1, 2, 0};
-    const LstmAttrs *a = o->node->attrs;
-    int64_t units = a->units, w[2] = {4 * units, ox_shape(o, 0)->dim[0]}, r[2] = {4 * units, units};
+    const RecurAttrs *a = o->node->attrs;
+    int64_t units = a->units, rows = gate_count * units;
+    int64_t w[2] = {rows, ox_shape(o, 0)->dim[0]}, r[2] = {rows, units};
     const char *x = ox_two(o, "Squeeze", ox_in(o, 0), ox_ints(o, 1, &row), false);
-    const char *order = gate_order(o, units);
+    const char *order = gate_order(o, from, gate_count, units);
     x = turned(o, x, in);
     const char *weight = one_direction(o, gates(o, ox_as(o, 1, 2, w), order));
     const char *recurrent = one_direction(o, gates(o, ox_as(o, 2, 2, r), order));
@@ -632,7 +633,7 @@ static bool say_lstm(Ox *o) {
     ox_arg(o, bias[1]);
     ox_attr_int(o, "axis", 0);
     const char *biases = one_direction(o, ox_end(o, false));
-    ox_begin(o, "LSTM");
+    ox_begin(o, type);
     ox_label(o);
     ox_arg(o, x);
     ox_arg(o, weight);
@@ -640,6 +641,8 @@ static bool say_lstm(Ox *o) {
     ox_arg(o, biases);
     ox_attr_int(o, "hidden_size", units);
     ox_attr_text(o, "direction", a->reverse ? "reverse" : "forward");
+    if (gate_count == 3)
+        ox_attr_int(o, "linear_before_reset", 1);
     if (!a->all)
         ox_no_output(o);
     const char *y = ox_end(o, false);
@@ -647,6 +650,16 @@ static bool say_lstm(Ox *o) {
     if (a->all)
         ox_two(o, "Unsqueeze", turned(o, y, back), ox_ints(o, 1, &row), true);
     return true;
+}
+
+static bool say_lstm(Ox *o) {
+    static const int64_t from[4] = {0, 3, 1, 2};
+    return say_recurrent(o, "LSTM", from, 4);
+}
+
+static bool say_gru(Ox *o) {
+    static const int64_t from[3] = {1, 0, 2};
+    return say_recurrent(o, "GRU", from, 3);
 }
 
 const OxSay ox_say[OP_COUNT] = {
@@ -709,6 +722,7 @@ const OxSay ox_say[OP_COUNT] = {
     [OP_RESHAPE] = say_reshape,
     [OP_RBF] = say_rbf,
     [OP_LSTM] = say_lstm,
+    [OP_GRU] = say_gru,
     [OP_FRAMES] = ox_say_frames,
     [OP_FRAMES_MAX] = ox_say_frames_max,
 };

@@ -47,7 +47,7 @@ typedef struct Words {
 } Words;
 
 static const char *kind_of(const char *op) {
-    static const char *const full[] = {"dense", "vdense", "rbf", "lstm"};
+    static const char *const full[] = {"dense", "vdense", "rbf", "lstm", "gru"};
     static const char *const sum[] = {"concat", "add", "sub", "mul", "max", "mean"};
     if (strstr(op, "conv"))
         return "conv";

@@ -475,6 +475,39 @@ def _(m, x):  # all steps and the last one of the same layer
     return m.node("Add", squeezed(m, h, 0), squeezed(m, names[1], 0))
 
 
+# ---- GRU: as PyTorch has it ----
+def gru(m, x, units, inputs, bias=True, outputs=("h", ""), **attributes):
+    dirs = 2 if attributes.get("direction") == "bidirectional" else 1
+    n = f"r{len(m.nodes)}"
+    b = m.init(weights(dirs, 6 * units, seed=3)) if bias else ""
+    zero = m.init(np.zeros((dirs, 1, units), "f4"))
+    names = [n + k if k else "" for k in outputs]
+    m.node("GRU", x, m.init(weights(dirs, 3 * units, inputs)),
+           m.init(weights(dirs, 3 * units, units, seed=1)), b, *(["", zero] if bias else []),
+           outputs=names, hidden_size=units, **attributes)
+    return names[0] if names[0] else names[1]
+
+
+case("Gru", LINE, least=14)(lambda m, x: m.node("Transpose", squeezed(
+    m, gru(m, steps_first(m, x), 5, 3, linear_before_reset=1), 1), perm=[1, 2, 0]))
+case("GruReverseLast", LINE)(lambda m, x: squeezed(m, gru(
+    m, steps_first(m, x), 4, 3, bias=False, outputs=("", "c"), direction="reverse",
+    linear_before_reset=1), 0))
+
+
+@case("GruBoth", LINE, least=14)
+def _(m, x):
+    y = gru(m, steps_first(m, x), 4, 3, direction="bidirectional", linear_before_reset=1)
+    y = m.node("Reshape", m.node("Transpose", y, perm=[0, 2, 1, 3]), m.ints(0, 0, -1))
+    return m.node("Transpose", y, perm=[1, 2, 0])
+
+
+@case("GruTimeFirst", (9, 1, 3), least=14)
+def _(m, x):  # two layers, and a step of the second
+    y = squeezed(m, gru(m, x, 5, 3, linear_before_reset=1), 1)
+    return picked(m, squeezed(m, gru(m, y, 4, 5, linear_before_reset=1), 1), -1, 0)
+
+
 # ---- clips: [N, C, D, H, W] ----
 CLIP = (1, 2, 5, 6, 4)
 
@@ -616,6 +649,8 @@ refused("Gelu", opset=20)(lambda m, x: m.node("Gelu", x))
 refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 3, clip=1.0))
 refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 3, direction="sideways"))
 refused("LSTM", shape=(9, 1, 3))(lambda m, x: lstm(m, x, 2, 4))
+refused("GRU", shape=(9, 1, 3))(lambda m, x: gru(m, x, 2, 3))
+refused("GRU", shape=(9, 1, 3))(lambda m, x: gru(m, x, 2, 4, linear_before_reset=1))
 refused("LSTM", shape=(1, 3, 6, 5))(lambda m, x: lstm(m, x, 2, 3))
 refused("Conv", shape=LINE)(lambda m, x: m.node("Conv", m.node("Transpose", x, perm=[0, 2, 1]),
                                                 m.init(weights(2, 9, 1))))

@@ -9,7 +9,7 @@
 #include "ref_algebra.h"
 #include "ref_clip.h"
 #include "ref_loss.h"
-#include "ref_lstm.h"
+#include "ref_recur.h"
 #include "ref_objective.h"
 #include "ref_params.h"
 #include "ref_window.h"
@@ -515,9 +515,12 @@ static const struct {
     [OP_UNFLATTEN] = {move_family, COUNT(image_shape)},
     [OP_CONCAT] = {concat_family, COUNT(concat_case)},
     [OP_SLICE] = {move_family, COUNT(image_shape)},
-    [OP_LSTM] = {ref_lstm_case, REF_LSTM_CASES},
-    [OP_LSTM_SCAN] = {ref_lstm_case, REF_LSTM_CASES},
-    [OP_LSTM_SCAN_BWD] = {ref_lstm_case, REF_LSTM_CASES},
+    [OP_LSTM] = {ref_recur_case, REF_RECUR_CASES},
+    [OP_LSTM_SCAN] = {ref_recur_case, REF_RECUR_CASES},
+    [OP_LSTM_SCAN_BWD] = {ref_recur_case, REF_RECUR_CASES},
+    [OP_GRU] = {ref_recur_case, REF_GRU_CASES},
+    [OP_GRU_SCAN] = {ref_recur_case, REF_GRU_CASES},
+    [OP_GRU_SCAN_BWD] = {ref_recur_case, REF_GRU_CASES},
     [OP_RBF] = {rbf_family, COUNT(rbf_case)},
     [OP_RBF_BWD_DATA] = {rbf_family, COUNT(rbf_case)},
     [OP_RBF_BWD_CENTERS] = {rbf_family, COUNT(rbf_case)},

@@ -13,7 +13,7 @@
 #include "ref_algebra.h"
 #include "ref_clip.h"
 #include "ref_loss.h"
-#include "ref_lstm.h"
+#include "ref_recur.h"
 #include "ref_norm.h"
 #include "ref_objective.h"
 #include "ref_params.h"
@@ -643,6 +643,7 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_VDENSE] = 1e-5,           [OP_VDENSE_BWD_DATA] = 1e-5,  [OP_VDENSE_BWD_WEIGHTS] = 1e-6,
     [OP_REPACK] = 0,
     [OP_LSTM] = 5e-6, [OP_LSTM_SCAN] = 5e-6, [OP_LSTM_SCAN_BWD] = 1e-5,
+    [OP_GRU] = 5e-6, [OP_GRU_SCAN] = 5e-6, [OP_GRU_SCAN_BWD] = 1e-5,
     [OP_GLOBAL_AVGPOOL] = 2e-6, [OP_GLOBAL_MAXPOOL] = 1e-6, [OP_MEAN] = 2e-6,
     [OP_MAX] = 1e-6, [OP_RESAMPLE] = 2e-6, [OP_FRAMES] = 1e-6, [OP_FRAMES_MAX] = 1e-6,
     [OP_FRAMES_MAX_BWD] = 1e-6, [OP_CROP] = 1e-6,

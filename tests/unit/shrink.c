@@ -94,8 +94,9 @@ static void scale_shape(const Walk *w, AstList dims, bool set) {
 
 /* Maps are the first argument of some operations and may be any of a block. */
 static void scale_call(const Walk *w, Ast *call) {
-    static const char *const layers[] = {"conv", "deconv", "dense",  "rbf", "slice", "reshape",
-                                         "lstm", "conv1d", "conv3d", "pad", "param", NULL};
+    static const char *const layers[] = {"conv",    "deconv", "dense", "rbf",    "slice",
+                                         "reshape", "lstm",   "gru",   "conv1d", "conv3d",
+                                         "pad",     "param",  NULL};
     static const char *const named[] = {"maps", "units", "maps_after", "from", "count", NULL};
     static const char *const sizes[] = {"stride", "pad",    "kernel",   "dilation", "output_pad",
                                         "groups", "factor", "multiple", "seed",     NULL};
