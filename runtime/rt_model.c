@@ -324,15 +324,18 @@ void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const flo
                                 (float *)(void *)(at + f * (t->image_bytes / frames)), c, 1, 1);
 }
 
-void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images) {
+void rt_tensor_zero_image(netrt *m, int program, int tensor, int64_t image) {
     const rt_tensor *t = &m->model->program[program].tensor[tensor];
     int64_t bytes = rt_layout_physical(&t->layout) * (t->dtype == RT_U8 ? 1 : 4);
     if (rt_tensor_frames(t) > 1)
         bytes = t->image_bytes;
-    if (t->pool != RT_POOL_ACT)
-        images = 1;
+    if (image == 0 || t->pool == RT_POOL_ACT)
+        memset(rt_tensor_at(m, program, tensor, image), 0, (size_t)bytes);
+}
+
+void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images) {
     for (int64_t i = 0; i < images; i++)
-        memset(rt_tensor_at(m, program, tensor, i), 0, (size_t)bytes);
+        rt_tensor_zero_image(m, program, tensor, i);
 }
 
 /* ---- parameters ---- */

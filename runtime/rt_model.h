@@ -89,6 +89,7 @@ void *rt_tensor_at(const netrt *m, int program, int tensor, int64_t image);
 void rt_tensor_read(const netrt *m, int program, int tensor, int64_t image, float *logical);
 void rt_tensor_write(netrt *m, int program, int tensor, int64_t image, const float *logical);
 void rt_tensor_zero(netrt *m, int program, int tensor, int64_t images);
+void rt_tensor_zero_image(netrt *m, int program, int tensor, int64_t image);
 
 /* Parameters in logical order, rt_param_count() numbers; state: number `which` of those that the
  * optimizer keeps per weight (rt_optim.h). */

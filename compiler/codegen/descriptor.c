@@ -216,6 +216,12 @@ static Val seed_rule(Program *p, int rule, int seed) {
     return done(&f);
 }
 
+/* The kernel behind the one that makes a value, 0: none does. */
+static int32_t recorded_by(const Program *p, ValueId value) {
+    const Value *v = graph_v(p->g, graph_resolve(p->g, value));
+    return v->kind == VK_RESULT && v->def ? (int32_t)graph_n(p->g, v->def)->kernel : 0;
+}
+
 static Val seed_array(Program *p) {
     int n = p->mg->nseeds;
     Val *item = ARENA_ARRAY(p->keep, n + 1, Val);
@@ -229,6 +235,8 @@ static Val seed_array(Program *p) {
         put_i32(&f, s->parts);
         put_i32(&f, s->leads);
         put_i32(&f, s->base);
+        put_i32(&f, recorded_by(p, s->value));
+        put_i32(&f, 0);
         put(&f, em_c_fixed(p->e, rule, 3));
         static const int64_t whole[2] = {0, 0};
         put(&f, fixed_i64(p->e, s->field.all ? whole : s->field.size, 2));

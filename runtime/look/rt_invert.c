@@ -21,21 +21,23 @@
 #include "rt_alloc.h"
 #include "rt_climb.h"
 #include "rt_paint.h"
+#include "rt_par.h"
 #include "rt_rng.h"
 #include "rt_sheet.h"
 
-enum { LAYERS_MAX = 256 };
+enum { LAYERS_MAX = 256, FEW = 12 };
 
 static struct {
     const char *preset;
     int64_t steps;
+    int64_t count;
     double rate, tv, alpha, weight;
-} options = {.preset = "mahendran2016", .steps = -1, .rate = NAN, .tv = NAN, .alpha = NAN,
+} options = {.preset = "mahendran2016", .steps = -1, .count = FEW, .rate = NAN, .tv = NAN, .alpha = NAN,
              .weight = NAN};
 
 /* One picture of the batch. */
 typedef struct Search {
-    int seed;
+    int seed, at;             /* at: of the list of layers */
     int64_t reach;            /* of shifts: 0 .. reach - 1 */
     double size;              /* |phi0|^2 */
     double tv, alpha, rate;   /* weights of the regularizers; first rate */
@@ -52,8 +54,8 @@ typedef struct Invert {
     int old;                  /* mahendran2015 */
     int64_t at, steps, n;
     double weight, norm, b;   /* C, s, B */
-    int seed[LAYERS_MAX];
-    int nseeds;
+    int seed[LAYERS_MAX], nseeds;
+    int order[LAYERS_MAX];    /* of the list, deepest first: the others need not go as far */
     rt_term *term;
     Search *search;
     float *x, *given, *all;   /* pictures in progress; the picture; all results, pixels */
@@ -63,11 +65,11 @@ typedef struct Invert {
 
 /* ---- one step of one picture ---- */
 
-static int64_t shift(const Invert *v, const Search *s, int64_t i, int64_t step, int axis) {
+static int64_t shift(const Invert *v, const Search *s, int64_t step, int axis) {
     uint32_t bits[4];
     if (v->old || step + 50 >= v->steps || s->reach < 2)
         return 0;
-    rt_rng_block(rt_rng_make(v->v->m->seed, RT_RNG_VIZ), 2, (uint32_t)i, (uint32_t)step, 0, bits);
+    rt_rng_block(rt_rng_make(v->v->m->seed, RT_RNG_VIZ), 2, (uint32_t)s->at, (uint32_t)step, 0, bits);
     return rt_rng_below(bits[axis], (uint32_t)s->reach);
 }
 
@@ -96,7 +98,7 @@ static void forget_speed(Search *s) {
     memset(s->climb.v, 0, (size_t)s->climb.n * sizeof *s->climb.v);
 }
 
-static void advance(Invert *v, int64_t i, int64_t step) {
+static void advance(Invert *v, int64_t i, int64_t step, float *room) {
     Search *s = &v->search[i];
     int64_t n = v->p.count;
     float *x = v->x + i * n, *g = v->p.g + i * n;
@@ -104,7 +106,7 @@ static void advance(Invert *v, int64_t i, int64_t step) {
     s->first = step == 0 ? s->last : s->first;
     if (step == v->steps)
         return;
-    rt_roll(g, v->p.size, -shift(v, s, i, step, 0), -shift(v, s, i, step, 1), v->p.room);
+    rt_roll(g, v->p.size, -shift(v, s, step, 0), -shift(v, s, step, 1), room);
     double value = add_terms(v, s, x, v->p.value[i], g), norm = rt_norm2(g, n);
     if (!(value < 4 * s->best) || !isfinite(norm)) { /* leapt out of the valley */
         memcpy(x, s->keep, (size_t)n * sizeof *x);
@@ -124,20 +126,40 @@ static void advance(Invert *v, int64_t i, int64_t step) {
         rt_pixel_box(x, v->p.size, 2 * v->b);
 }
 
+typedef struct Round {
+    Invert *v;
+    int64_t step;
+} Round;
+
+/* What is evaluated: the pictures, shifted. */
+static void place_some(void *context, int64_t lo, int64_t hi, int thread) {
+    const Round *r = context;
+    Invert *v = r->v;
+    int64_t n = v->p.count;
+    for (int64_t i = lo; i < hi; i++) {
+        memcpy(v->p.x + i * n, v->x + i * n, (size_t)n * sizeof *v->x);
+        rt_roll(v->p.x + i * n, v->p.size, shift(v, &v->search[i], r->step, 0),
+                shift(v, &v->search[i], r->step, 1), rt_paint_room(&v->p, thread));
+    }
+}
+
+static void advance_some(void *context, int64_t lo, int64_t hi, int thread) {
+    const Round *r = context;
+    for (int64_t i = lo; i < hi; i++)
+        advance(r->v, i, r->step, rt_paint_room(&r->v->p, thread));
+}
+
 static int search(Invert *v, int64_t done, rt_error *err) {
     rt_progress *say = &v->v->cli.progress;
-    int64_t n = v->p.count;
+    int threads = v->v->m->threads;
     for (int64_t step = 0; step <= v->steps; step++) {
+        Round round = {v, step};
         if (rt_cli_signal)
             return rt_fail(err, 128 + rt_cli_signal, "stopped");
-        memcpy(v->p.x, v->x, (size_t)(v->n * n) * sizeof *v->x);
-        for (int64_t i = 0; i < v->n; i++)
-            rt_roll(v->p.x + i * n, v->p.size, shift(v, &v->search[i], i, step, 0),
-                    shift(v, &v->search[i], i, step, 1), v->p.room);
+        rt_parallel_for(threads, v->n, 1, place_some, &round);
         if (rt_paint_eval(&v->p, step < v->steps, err))
             return err->code;
-        for (int64_t i = 0; i < v->n; i++)
-            advance(v, i, step);
+        rt_parallel_for(threads, v->n, 1, advance_some, &round);
         if (rt_progress_due(say))
             rt_progress_tick(say, "inverting", done + step * v->n,
                              (int64_t)v->nseeds * (v->steps + 1), "", -1);
@@ -155,9 +177,10 @@ static double usual_tv(const Invert *v, int seed) {
     return depth < 0.3 ? 1 : depth < 0.6 ? 10 : 100;
 }
 
-static int set_up(Invert *v, Search *s, int seed, rt_error *err) {
+static int set_up(Invert *v, Search *s, int at, rt_error *err) {
     const rt_program *look = &v->v->m->model->program[RT_LOOK];
     int64_t chw[3], n = v->p.count;
+    int seed = v->seed[at];
     rt_seed_shape(v->v->m->model, seed, chw);
     int64_t cells = chw[0] * chw[1] * chw[2];
     double area = (double)(v->p.size.h * v->p.size.w), s2 = 2 * v->norm * v->norm;
@@ -165,7 +188,7 @@ static int set_up(Invert *v, Search *s, int seed, rt_error *err) {
     double b = v->b, far = v->b / 80;      /* largest pixel / 128 */
     const int64_t *jump = look->seed[seed].rf_jump;
     int64_t stride = jump[0] > jump[1] ? jump[0] : jump[1];
-    *s = (Search){.seed = seed, .reach = (stride + 2) / 4, .best = INFINITY};
+    *s = (Search){.seed = seed, .at = at, .reach = (stride + 2) / 4, .best = INFINITY};
     s->target = rt_alloc((size_t)cells, sizeof *s->target, "a layer's values", err);
     if (s->target)
         s->keep = rt_alloc_zero((size_t)n, sizeof *s->keep, "a picture", err);
@@ -194,10 +217,10 @@ static void start(Invert *v, int64_t i) {
     rt_rng rng = rt_rng_make(v->v->m->seed, RT_RNG_VIZ);
     if (!v->old) { /* uniform, its .95 quantile at B / sqrt 3 */
         float most = (float)(v->b / sqrt(3) / 0.95);
-        rt_rng_fill_uniform(rng, 3, (uint32_t)i, 0, -most, most, x, (size_t)v->p.count);
+        rt_rng_fill_uniform(rng, 3, (uint32_t)v->search[i].at, 0, -most, most, x, (size_t)v->p.count);
         return;
     }
-    rt_rng_fill_normal(rng, 3, (uint32_t)i, 0, 0, 1, x, (size_t)v->p.count);
+    rt_rng_fill_normal(rng, 3, (uint32_t)v->search[i].at, 0, 0, 1, x, (size_t)v->p.count);
     double scale = v->norm / rt_norm2(x, v->p.count);
     for (int64_t k = 0; k < v->p.count; k++)
         x[k] *= (float)scale;
@@ -216,20 +239,20 @@ static void close_batch(Invert *v) {
     rt_paint_close(&v->p);
 }
 
-/* Layers first .. first + n - 1 of the list, together. */
+/* Layers first .. first + n - 1 in this order, together. */
 static int batch(Invert *v, int64_t first, int64_t n, rt_error *err) {
     v->n = n;
     v->term = rt_alloc_zero((size_t)n, sizeof *v->term, "terms", err);
     if (v->term)
         v->search = rt_alloc_zero((size_t)n, sizeof *v->search, "searches", err);
     for (int64_t i = 0; i < n && !err->code; i++)
-        v->term[i] = (rt_term){.kind = RT_TERM_MATCH, .seed = v->seed[first + i], .image = i};
+        v->term[i] = (rt_term){.kind = RT_TERM_MATCH, .seed = v->seed[v->order[first + i]], .image = i};
     if (err->code || rt_paint_open(&v->p, v->v, v->term, (int)n, n, err))
         return err->code;
     if (rt_viz_record(v->v, &v->feed, v->at, err))
         return err->code;
     for (int64_t i = 0; i < n; i++) {
-        if (set_up(v, &v->search[i], v->seed[first + i], err))
+        if (set_up(v, &v->search[i], v->order[first + i], err))
             return err->code;
         v->term[i].target = v->search[i].target;
         v->term[i].weight = v->weight / v->search[i].size;
@@ -239,17 +262,18 @@ static int batch(Invert *v, int64_t first, int64_t n, rt_error *err) {
         return err->code;
     for (int64_t i = 0; i < n; i++) {
         double sum = 0;
+        int at = v->order[first + i];
         for (int64_t k = 0; k < v->p.count; k++) {
-            float *pixel = &v->all[(first + i) * v->p.count + k];
+            float *pixel = &v->all[at * v->p.count + k];
             float x = v->x[i * v->p.count + k] + v->p.zero[k];
             *pixel = x < 0 ? 0 : x > 255 ? 255 : x;
             double d = (double)*pixel - (double)v->p.zero[k] - (double)v->given[k];
             sum += d * d;
         }
-        v->error[first + i][0] = v->search[i].first;
-        v->error[first + i][1] = v->search[i].last;
-        v->halved[first + i] = v->search[i].halved;
-        v->away[first + i] = sqrt(sum / (double)v->p.count);
+        v->error[at][0] = v->search[i].first;
+        v->error[at][1] = v->search[i].last;
+        v->halved[at] = v->search[i].halved;
+        v->away[at] = sqrt(sum / (double)v->p.count);
     }
     return NETRT_OK;
 }
@@ -301,6 +325,28 @@ static int draw(Invert *v, const char *title, const char *note, const char *name
 
 /* ---- the verb ---- */
 
+/* Of too many layers as many as are wanted, from the first to the last. */
+static void spread(Invert *v) {
+    int all = v->nseeds, few = (int)options.count;
+    if (all <= few)
+        return;
+    for (int i = 0; i < few; i++)
+        v->seed[i] = v->seed[few > 1 ? (i * (all - 1) + (few - 1) / 2) / (few - 1) : all - 1];
+    v->nseeds = few;
+    rt_note(&v->v->cli.progress, "%d of %d layers: --count=%d shows all, --layer names others", few,
+            all, all);
+}
+
+static void sort(Invert *v) {
+    const rt_look *look = &v->v->look;
+    for (int i = 0; i < v->nseeds; i++) {
+        int at = i, end = rt_look_end(look, v->seed[i]);
+        for (; at > 0 && rt_look_end(look, v->seed[v->order[at - 1]]) < end; at--)
+            v->order[at] = v->order[at - 1];
+        v->order[at] = i;
+    }
+}
+
 static int choose(Invert *v, rt_error *err) {
     static const char *const preset[] = {"mahendran2015", "mahendran2016"};
     const char *list = v->v->layers;
@@ -322,7 +368,9 @@ static int choose(Invert *v, rt_error *err) {
         v->nseeds = rt_viz_conv_layers(v->v, v->seed, LAYERS_MAX - 1);
         if (score >= 0 && (v->nseeds == 0 || v->seed[v->nseeds - 1] != score))
             v->seed[v->nseeds++] = score;
+        spread(v);
     }
+    sort(v);
     if (!err->code && (v->nseeds == 0 || !(v->weight > 0)))
         return rt_fail(err, NETRT_EUSAGE, v->nseeds ? "--weight must be above 0\nhelp: 1 to 300"
                        : "there is no layer to invert\nhelp: name layers with --layer");
@@ -383,6 +431,8 @@ static const rt_arg args[] = {
     {"preset", 0, RT_ARG_TEXT, "NAME", &options.preset, 0, 0,
      "mahendran2015 or mahendran2016 (default)"},
     {"steps", 0, RT_ARG_INT, "N", &options.steps, 0, 1000000, "steps (default: the preset's)"},
+    {"count", 0, RT_ARG_INT, "N", &options.count, 1, LAYERS_MAX,
+     "layers at most, spread over the network, where --layer names none (12)"},
     {"rate", 0, RT_ARG_REAL, "X", &options.rate, 0, 1, "rate (default: 2015 .004, 2016 .05)"},
     {"tv", 0, RT_ARG_REAL, "X", &options.tv, 0, 1,
      "weight of total variation (default: 2015 1 to 100 by depth, 2016 1)"},

@@ -31,7 +31,7 @@ static const rt_job everything[] = {
     JOB("gradxinput", "gradxinput"),
     JOB("lrp", "lrp"),
     JOB("gradcam", "gradcam"),
-    JOB("maximize", "maximize", "--steps=200"),
+    JOB("maximize", "maximize"),
     JOB("embed", "embed", "--limit=300"),
     JOB("errors", "errors", "--limit=10000"),
 };

@@ -6,8 +6,11 @@
 
 #include "rt_alloc.h"
 #include "rt_layout.h"
+#include "rt_par.h"
 
 const char *const rt_rule_names[RT_RULES] = {"gradient", "deconvnet", "guided"};
+
+enum { ROOM_BYTES = 256 << 20 }; /* of layers' values for several threads */
 
 static const rt_program *look_of(const rt_model *model) {
     return &model->program[RT_LOOK];
@@ -60,21 +63,51 @@ int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err) {
         int64_t n = chw[0] * chw[1] * chw[2];
         l->seed_room = n > l->seed_room ? n : l->seed_room;
     }
-    l->seed = rt_alloc_zero((size_t)(l->seed_room ? l->seed_room : 1), sizeof *l->seed,
-                            "a layer's values", err);
-    l->other = rt_alloc_zero((size_t)(l->seed_room ? l->seed_room : 1), sizeof *l->other,
-                             "a layer's values", err);
+    int64_t each = l->seed_room ? l->seed_room : 1, most = ROOM_BYTES / (8 * each);
+    most = most < m->threads ? most : m->threads;
+    most = most < cap ? most : cap;
+    l->rooms = most < 1 ? 1 : (int)most;
+    size_t all = (size_t)(l->rooms * each);
+    l->seed = rt_alloc_zero(all, sizeof *l->seed, "a layer's values", err);
+    l->other = rt_alloc_zero(all, sizeof *l->other, "a layer's values", err);
+    l->on = rt_alloc_zero((size_t)cap, 1, "a walk's images", err);
     return err->code;
 }
 
 void rt_look_close(rt_look *l) {
     rt_free(l->seed);
     rt_free(l->other);
+    rt_free(l->on);
     l->seed = l->other = NULL;
+    l->on = NULL;
 }
 
 int rt_look_record(rt_look *l, int64_t n, rt_error *err) {
     return netrt_run(l->m, RT_LOOK, "record", -1, n, err);
+}
+
+int rt_look_end(const rt_look *l, int seed) {
+    const rt_program *p = look_of(l->m->model);
+    const rt_entry *record = rt_find_entry(p, "record");
+    int last = record ? record->first + record->count : 0, end = p->seed[seed].recorded;
+    return record && end > record->first && end < last ? end : last;
+}
+
+int rt_look_record_to(rt_look *l, const int *end, int64_t n, rt_error *err) {
+    const rt_entry *record = rt_find_entry(look_of(l->m->model), "record");
+    int from = record ? record->first : -1;
+    for (;;) { /* to where the next image stops, with those that go on */
+        int64_t count = 0;
+        int stop = 0;
+        for (int64_t i = 0; i < n; i++)
+            if (end[i] > from) {
+                count = i + 1;
+                stop = stop == 0 || end[i] < stop ? end[i] : stop;
+            }
+        if (count == 0 || rt_run_part(l->m, RT_LOOK, "record", from, stop, count, err))
+            return err->code;
+        from = stop;
+    }
 }
 
 static int refuse(const netrt *m, int rule, int seed, rt_error *err) {
@@ -99,41 +132,62 @@ static bool passes_rule(const rt_look *l, int rule, const rt_seed *s, float diff
     return (rule == RT_RULE_GRADIENT || diff > 0) && (rule == RT_RULE_DECONVNET || activation > 0);
 }
 
-static void let_pass(rt_look *l, int rule, int seed, int64_t image) {
+static void let_pass(rt_look *l, int rule, int seed, int64_t image, int room) {
     const rt_seed *s = &look_of(l->m->model)->seed[seed];
+    float *values = l->seed + room * l->seed_room, *other = l->other + room * l->seed_room;
     if (passes_rule(l, rule, s, 0, 0))
         return; /* whatever comes */
     int64_t n = rt_tensor_count(&look_of(l->m->model)->tensor[s->tensor]);
-    rt_look_values(l, seed, image, l->other);
+    rt_look_values(l, seed, image, other);
     for (int64_t i = 0; i < n; i++)
-        l->seed[i] = passes_rule(l, rule, s, l->seed[i], l->other[i]) ? l->seed[i] : 0;
+        values[i] = passes_rule(l, rule, s, values[i], other[i]) ? values[i] : 0;
 }
 
-static void fill_start(void *context, int layer, int64_t image, float *diff);
+static void fill_start(void *context, int layer, int64_t image, int room, float *diff);
 static bool push_unit(rt_look *l, int rule, int seed, void *context, int64_t n);
 
-/* Puts a layer's gradients into its tensor, beside what a walk brought there or instead of it. */
-static void push(rt_look *l, int rule, int seed, int layer, bool add, rt_fill fill, void *context,
-                 int64_t n) {
-    int tensor = look_of(l->m->model)->seed[seed].rule[rule].diff;
-    int64_t count = rt_tensor_count(&look_of(l->m->model)->tensor[tensor]);
-    if (!add && fill == fill_start && push_unit(l, rule, seed, context, n))
-        return;
-    int rectified = !passes_rule(l, rule, &look_of(l->m->model)->seed[seed], 1, 0);
-    if (l->in_place && !add)
-        rt_tensor_zero(l->m, RT_LOOK, tensor, n);
-    for (int64_t i = 0; i < n; i++) {
-        if (l->in_place && l->in_place(context, layer, i, tensor, rectified, add))
+/* A layer whose gradients go into its tensor. */
+typedef struct Push {
+    rt_look *l;
+    int rule, seed, layer, tensor, rectified;
+    rt_fill fill;
+    void *context;
+} Push;
+
+/* Those of images lo .. hi - 1: instead of what is there, or where the walk came from above beside it. */
+static void push_some(void *context, int64_t lo, int64_t hi, int room) {
+    const Push *p = context;
+    rt_look *l = p->l;
+    const rt_program *look = look_of(l->m->model);
+    const rt_seed *s = &look->seed[p->seed];
+    int64_t count = rt_tensor_count(&look->tensor[p->tensor]);
+    float *values = l->seed + room * l->seed_room, *other = l->other + room * l->seed_room;
+    for (int64_t i = lo; i < hi; i++) {
+        if (l->wants && !l->wants(p->context, p->layer, i))
             continue;
-        fill(context, layer, i, l->seed);
-        let_pass(l, rule, seed, i);
+        bool add = l->on[i];
+        for (int k = 0; !add && k < s->rule[p->rule].nlive; k++)
+            rt_tensor_zero_image(l->m, RT_LOOK, s->rule[p->rule].live[k], i);
+        l->on[i] = 1;
+        if (l->in_place && !add)
+            rt_tensor_zero_image(l->m, RT_LOOK, p->tensor, i);
+        if (l->in_place && l->in_place(p->context, p->layer, i, p->tensor, p->rectified, add))
+            continue;
+        p->fill(p->context, p->layer, i, room, values);
+        let_pass(l, p->rule, p->seed, i, room);
         if (add) {
-            rt_tensor_read(l->m, RT_LOOK, tensor, i, l->other);
+            rt_tensor_read(l->m, RT_LOOK, p->tensor, i, other);
             for (int64_t k = 0; k < count; k++)
-                l->seed[k] += l->other[k];
+                values[k] += other[k];
         }
-        rt_tensor_write(l->m, RT_LOOK, tensor, i, l->seed);
+        rt_tensor_write(l->m, RT_LOOK, p->tensor, i, values);
     }
+}
+
+static void push(rt_look *l, int rule, int seed, int layer, rt_fill fill, void *context, int64_t n) {
+    const rt_seed *s = &look_of(l->m->model)->seed[seed];
+    Push p = {l, rule, seed, layer, s->rule[rule].diff, !passes_rule(l, rule, s, 1, 0), fill, context};
+    rt_parallel_for(l->serial ? 1 : l->rooms, n, 1, push_some, &p);
 }
 
 /* Layers in the order in which the walk from the score meets them. */
@@ -150,6 +204,8 @@ int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill
                  int64_t n, float *diff, rt_error *err) {
     const rt_program *p = look_of(l->m->model);
     int image = p->image_diff[rule], order[RT_BACK_MAX];
+    if (n < 1 || n > l->cap)
+        return rt_fail(err, NETRT_EBUG, "a walk with %lld images", (long long)n);
     if (nseeds < 1 || nseeds > RT_BACK_MAX)
         return rt_fail(err, NETRT_EUSAGE, "a walk starts from 1 to %d layers, not %d", RT_BACK_MAX,
                        nseeds);
@@ -159,19 +215,26 @@ int rt_look_back(rt_look *l, int rule, const int *seed, int nseeds, rt_fill fill
     sort_layers(p, rule, seed, nseeds, order);
     char entry[64];
     snprintf(entry, sizeof entry, "project_%s", rt_rule_names[rule]);
-    int first = seed[order[0]];
-    for (int i = 0; i < p->seed[first].rule[rule].nlive; i++)
-        rt_tensor_zero(l->m, RT_LOOK, p->seed[first].rule[rule].live[i], n);
+    memset(l->on, 0, (size_t)n);
     for (int i = 0; i < nseeds; i++) {
         int from = p->seed[seed[order[i]]].rule[rule].first;
         int end = i + 1 < nseeds ? p->seed[seed[order[i + 1]]].rule[rule].first : -1;
-        push(l, rule, seed[order[i]], order[i], i > 0, fill, context, n);
-        if (rt_run_part(l->m, RT_LOOK, entry, from, end, n, err))
+        if (fill == fill_start && push_unit(l, rule, seed[order[i]], context, n))
+            memset(l->on, 1, (size_t)n);
+        else
+            push(l, rule, seed[order[i]], order[i], fill, context, n);
+        int64_t count = n; /* what stands behind has not begun */
+        while (count > 0 && !l->on[count - 1])
+            count--;
+        if (count > 0 && rt_run_part(l->m, RT_LOOK, entry, from, end, count, err))
             return err->code;
     }
     int64_t pixels = rt_tensor_count(&p->tensor[image]);
     for (int64_t i = 0; i < n; i++)
-        rt_tensor_read(l->m, RT_LOOK, image, i, diff + i * pixels);
+        if (l->on[i])
+            rt_tensor_read(l->m, RT_LOOK, image, i, diff + i * pixels);
+        else
+            memset(diff + i * pixels, 0, (size_t)pixels * sizeof *diff);
     return NETRT_OK;
 }
 
@@ -220,10 +283,11 @@ typedef struct Start {
     int64_t chw[3];
 } Start;
 
-static void fill_start(void *context, int layer, int64_t image, float *diff) {
+static void fill_start(void *context, int layer, int64_t image, int room, float *diff) {
     const Start *s = context;
     int64_t plane = s->chw[1] * s->chw[2], count = s->chw[0] * plane;
     (void)layer;
+    (void)room;
     if (s->value) {
         const rt_unit *u = &s->unit[image];
         memset(diff, 0, (size_t)count * sizeof *diff);
@@ -243,6 +307,8 @@ static bool push_unit(rt_look *l, int rule, int seed, void *context, int64_t n) 
     if (!s->value || !unit_at(l, tensor, 0, s->unit[0]))
         return false;
     rt_tensor_zero(l->m, RT_LOOK, tensor, n);
+    for (int i = 0; i < at->rule[rule].nlive; i++)
+        rt_tensor_zero(l->m, RT_LOOK, at->rule[rule].live[i], n);
     for (int64_t i = 0; i < n; i++) {
         float value = s->value[i];
         if (passes_rule(l, rule, at, value, rt_look_value(l, seed, i, s->unit[i])))
@@ -300,9 +366,10 @@ int rt_look_walk(rt_look *l, int seed, rt_unit unit, rt_stop stop, void *context
     if (image < 0 || top->rule[0].diff < 0)
         return refuse(l->m, RT_RULE_GRADIENT, seed, err);
     rt_seed_shape(l->m->model, seed, s.chw);
-    for (int i = 0; i < top->rule[0].nlive; i++)
-        rt_tensor_zero(l->m, RT_LOOK, top->rule[0].live[i], 1);
-    push(l, RT_RULE_GRADIENT, seed, 0, false, fill_start, &s, 1);
+    if (!push_unit(l, RT_RULE_GRADIENT, seed, &s, 1)) {
+        l->on[0] = 0;
+        push(l, RT_RULE_GRADIENT, seed, 0, fill_start, &s, 1);
+    }
     n = rt_look_way(l, seed, way);
     for (int i = 0; i < n && !err->code; i++) {
         int end = i + 1 < n ? p->seed[way[i + 1]].rule[0].first : -1;

@@ -25,21 +25,32 @@ int rt_seed_of_param(const rt_model *model, int param);
 typedef struct rt_look {
     netrt *m;
     int64_t cap;     /* images per record */
-    float *seed;     /* one layer's values, logical */
-    float *other;    /* the same room: what came from above, activations */
+    float *seed;     /* one layer's values, logical, for each of `rooms` threads */
+    float *other;    /* the same: what came from above, activations */
     int64_t seed_room;
+    int rooms;       /* 1 at least */
+    unsigned char *on; /* of each image: has its walk started? */
     int through;     /* gradient: what starts at a rectified layer passes units that are silent too,
                         as if it were asked for in front of the rectifier: lets a climb leave 0 */
     int (*in_place)(void *context, int layer, int64_t image, int tensor, int rectified, int add);
                      /* NULL, or what is asked before an rt_fill: may put the gradient into `tensor`
                         itself (where rectified, only at active units; add: to what is there) and
                         answer 1 */
+    int (*wants)(void *context, int layer, int64_t image);
+                     /* NULL, or: does anything of this image start at this layer?  Where nothing does,
+                        neither is filled nor is the image's walk begun; images whose walk begins
+                        early should come first */
+    int serial;      /* fill and in_place are called by one thread, with room 0 */
 } rt_look;
 int rt_look_open(rt_look *l, netrt *m, int64_t cap, rt_error *err);
 void rt_look_close(rt_look *l);
 
 /* Runs "record" on the n images that the frame points to. */
 int rt_look_record(rt_look *l, int64_t n, rt_error *err);
+/* The same, of each image only as far as the kernel end[image] (rt_look_end): what is behind keeps what
+ * it had.  Images that go far should come first. */
+int rt_look_record_to(rt_look *l, const int *end, int64_t n, rt_error *err);
+int rt_look_end(const rt_look *l, int seed);
 
 typedef struct rt_unit {
     int64_t c, y, x;
@@ -61,8 +72,8 @@ int rt_look_centre_switches(rt_look *l, int64_t n);
 
 /* The gradient of something that a caller makes of a layer's activations: fill() writes all of one
  * image's numbers, d something / d activation, planes first.  `layer` of those given to
- * rt_look_back. */
-typedef void (*rt_fill)(void *context, int layer, int64_t image, float *diff);
+ * rt_look_back; room: below rt_look.rooms, another one for each thread at a time. */
+typedef void (*rt_fill)(void *context, int layer, int64_t image, int room, float *diff);
 /* For each of the n recorded images: the gradients at the layers seed[0..nseeds-1] (at most
  * RT_BACK_MAX, all different) go down to the image by the rule in one walk; where the walk reaches a
  * layer that is named, its gradient is added to what came from above.  diff as rt_look_project. */

@@ -14,10 +14,22 @@
 
 /* ---- terms ---- */
 
+static bool is_about(const rt_term *t, int seed, int64_t image) {
+    return t->seed == seed && (t->image < 0 || t->image == image);
+}
+
 /* Is term i one of GRAM at this place? */
 static bool is_gram(const rt_objective *o, int i, int seed, int64_t image) {
-    const rt_term *t = &o->term[i];
-    return t->kind == RT_TERM_GRAM && t->seed == seed && (t->image < 0 || t->image == image);
+    return o->term[i].kind == RT_TERM_GRAM && is_about(&o->term[i], seed, image);
+}
+
+/* Is there any term at this place? */
+static int wanted(void *context, int layer, int64_t image) {
+    const rt_objective *o = context;
+    for (int i = 0; i < o->nterms; i++)
+        if (is_about(&o->term[i], o->layer[layer], image))
+            return 1;
+    return 0;
 }
 
 static void count_value(rt_objective *o, int term, int64_t image, double value) {
@@ -64,14 +76,15 @@ static double cross_term(const float *a, int64_t n, int64_t c, double w, float *
 }
 
 /* Every cell goes towards the guide's cell that it is most alike: Mordvintsev et al. 2015. */
-static double guide_term(rt_objective *o, const rt_term *t, const int64_t chw[3], float *diff) {
+static double guide_term(rt_objective *o, const rt_term *t, const int64_t chw[3],
+                         const float *values, float *diff) {
     int64_t c = chw[0], m = chw[1] * chw[2];
     double sum = 0;
     for (int64_t i = 0; i < m; i++) {
         float *dot = o->alike;
         memset(dot, 0, (size_t)m * sizeof *dot);
         for (int64_t k = 0; k < c; k++) {
-            float a = o->values[k * m + i];
+            float a = values[k * m + i];
             const float *guide = t->target + k * m;
             for (int64_t j = 0; a != 0 && j < m; j++)
                 dot[j] += a * guide[j];
@@ -86,10 +99,10 @@ static double guide_term(rt_objective *o, const rt_term *t, const int64_t chw[3]
     return t->weight * sum;
 }
 
-/* One term at o->values; diff gets its gradient added, unless NULL. */
-static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3], float *diff) {
+/* One term at the layer's values a; diff gets its gradient added, unless NULL. */
+static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3], const float *a,
+                         float *diff) {
     int64_t m = chw[1] * chw[2], n = chw[0] * m, at = t->unit.c * m;
-    const float *a = o->values;
     float w = (float)t->weight;
     double sum = 0;
     switch (t->kind) {
@@ -132,25 +145,25 @@ static double term_value(rt_objective *o, const rt_term *t, const int64_t chw[3]
     case RT_TERM_CROSS:
         return cross_term(a, n, t->unit.c, t->weight, diff);
     case RT_TERM_GUIDE:
-        return guide_term(o, t, chw, diff);
+        return guide_term(o, t, chw, a, diff);
     }
     return t->weight * sum;
 }
 
 /* All terms of a layer for one image: what the walk asks for when it comes by. */
-static void fill(void *context, int layer, int64_t image, float *diff) {
+static void fill(void *context, int layer, int64_t image, int room, float *diff) {
     rt_objective *o = context;
     int seed = o->layer[layer];
     int64_t chw[3];
+    float *values = o->values + room * o->look->seed_room;
     rt_seed_shape(o->look->m->model, seed, chw);
-    rt_look_values(o->look, seed, image, o->values);
+    rt_look_values(o->look, seed, image, values);
     if (diff)
         memset(diff, 0, (size_t)(chw[0] * chw[1] * chw[2]) * sizeof *diff);
     for (int i = 0; i < o->nterms; i++)
-        if (o->term[i].seed == seed && o->term[i].kind != RT_TERM_GRAM &&
-            (o->term[i].image < 0 || o->term[i].image == image))
-            count_value(o, i, image, term_value(o, &o->term[i], chw, diff));
-    rt_maps f = rt_maps_plain(o->values, chw[0], chw[1], chw[2]), g = f;
+        if (is_about(&o->term[i], seed, image) && o->term[i].kind != RT_TERM_GRAM)
+            count_value(o, i, image, term_value(o, &o->term[i], chw, values, diff));
+    rt_maps f = rt_maps_plain(values, chw[0], chw[1], chw[2]), g = f;
     g.at = diff;
     gram_terms(o, seed, image, &f, diff ? &g : NULL, 1, 0);
 }
@@ -174,23 +187,34 @@ static int fill_in_place(void *context, int layer, int64_t image, int tensor, in
 
 int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
                       rt_error *err) {
-    netrt *m = o->look->m;
-    m->frame.input[0] = images;
-    if (rt_look_record(o->look, n, err))
+    rt_look *l = o->look;
+    l->m->frame.input[0] = images;
+    for (int64_t k = 0; k < n; k++) {
+        o->end[k] = 0;
+        for (int i = 0; i < o->nlayers; i++)
+            if (wanted(o, i, k) && rt_look_end(l, o->layer[i]) > o->end[k])
+                o->end[k] = rt_look_end(l, o->layer[i]);
+    }
+    if (rt_look_record_to(l, o->end, n, err))
         return err->code;
     o->sum = value;
     memset(value, 0, (size_t)n * sizeof *value);
     if (o->part)
         memset(o->part, 0, (size_t)o->nterms * sizeof *o->part);
     if (diff) {
-        o->look->in_place = fill_in_place;
-        rt_look_back(o->look, RT_RULE_GRADIENT, o->layer, o->nlayers, fill, o, n, diff, err);
-        o->look->in_place = NULL;
+        l->serial = o->gram || o->alike || o->part; /* which have one room */
+        l->in_place = o->gram ? fill_in_place : NULL;
+        l->wants = wanted;
+        rt_look_back(l, RT_RULE_GRADIENT, o->layer, o->nlayers, fill, o, n, diff, err);
+        l->serial = 0;
+        l->in_place = NULL;
+        l->wants = NULL;
         return err->code;
     }
     for (int i = 0; i < o->nlayers; i++)
         for (int64_t k = 0; k < n; k++)
-            fill(o, i, k, NULL);
+            if (wanted(o, i, k))
+                fill(o, i, k, 0, NULL);
     return NETRT_OK;
 }
 
@@ -227,8 +251,9 @@ int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int n
         if (add_layer(o, term[i].seed, err))
             return err->code;
     }
-    o->values = rt_alloc_zero((size_t)(look->seed_room ? look->seed_room : 1), sizeof *o->values,
+    o->values = rt_alloc_zero((size_t)(look->rooms * look->seed_room + 1), sizeof *o->values,
                               "a layer's values", err);
+    o->end = rt_alloc_zero((size_t)look->cap, sizeof *o->end, "a walk's images", err);
     float **part[] = {&o->gram, &o->slope, &o->how.room};
     size_t size[] = {(size_t)(gram * gram), (size_t)(gram * gram), (size_t)room};
     for (int i = 0; i < 3 && gram && !err->code; i++)
@@ -244,5 +269,7 @@ void rt_objective_close(rt_objective *o) {
     rt_free(o->slope);
     rt_free(o->how.room);
     rt_free(o->alike);
+    rt_free(o->end);
+    o->end = NULL;
     o->values = o->gram = o->slope = o->how.room = o->alike = NULL;
 }

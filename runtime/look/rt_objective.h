@@ -35,7 +35,8 @@ typedef struct rt_objective {
     const rt_term *term;
     int nterms, nlayers;
     int layer[RT_BACK_MAX]; /* the layers that terms are about */
-    float *values;          /* of one layer of one image */
+    float *values;          /* of one layer of one image, for each of look->rooms threads */
+    int *end;               /* of each image: the kernel behind its last layer with a term */
     float *gram, *slope;    /* C*C numbers of the largest layer with a GRAM term: G, what follows for
                                its gradient */
     rt_gram_how how;
@@ -51,7 +52,9 @@ int rt_objective_open(rt_objective *o, rt_look *look, const rt_term *term, int n
 void rt_objective_close(rt_objective *o);
 
 /* Records n images (planes first, as input slot 0 takes them; n <= the look program's capacity) and
- * evaluates.  value: n numbers.  diff: n images of gradients, or NULL: no walk back. */
+ * evaluates.  value: n numbers.  diff: n images of gradients, or NULL: no walk back.  Layers behind
+ * an image's last term are not recorded; where images have terms of their own, those with the deepest
+ * layers should come first. */
 int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
                       rt_error *err);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_par.h"
 #include "rt_rng.h"
 
 /* Input i: base + scale * (pixel - zero). */
@@ -31,7 +32,7 @@ int rt_paint_open(rt_paint *p, rt_viz *v, const rt_term *term, int nterms, int64
     for (int i = 0; i < 3 && !err->code; i++)
         *one[i] = rt_alloc_zero((size_t)p->count, sizeof(float), "a picture", err);
     if (!err->code)
-        p->room = rt_alloc_zero(2 * (size_t)p->count, sizeof(float), "pictures", err);
+        p->room = rt_alloc_zero((size_t)v->m->threads * (size_t)p->count, sizeof(float), "pictures", err);
     if (!err->code)
         p->value = rt_alloc_zero((size_t)n, sizeof(double), "values", err);
     if (!err->code)
@@ -75,23 +76,42 @@ void rt_paint_input(const rt_paint *p, int64_t i, float *input) {
     to_input(p, p->x + i * p->count, input);
 }
 
-int rt_paint_eval(rt_paint *p, int gradient, rt_error *err) {
-    for (int64_t i = 0; i < p->n; i++)
+static void some_to_input(void *context, int64_t lo, int64_t hi, int thread) {
+    const rt_paint *p = context;
+    (void)thread;
+    for (int64_t i = lo; i < hi; i++)
         to_input(p, p->x + i * p->count, p->input + i * p->count);
-    if (rt_objective_eval(&p->objective, p->input, p->n, p->value, gradient ? p->g : NULL, err))
-        return err->code;
-    for (int64_t i = 0; gradient && i < p->n; i++)
+}
+
+static void scale_some(void *context, int64_t lo, int64_t hi, int thread) {
+    const rt_paint *p = context;
+    (void)thread;
+    for (int64_t i = lo; i < hi; i++)
         for (int64_t j = 0; j < p->count; j++)
             p->g[i * p->count + j] *= p->scale[j];
+}
+
+int rt_paint_eval(rt_paint *p, int gradient, rt_error *err) {
+    rt_parallel_for(p->v->m->threads, p->n, 1, some_to_input, p);
+    if (rt_objective_eval(&p->objective, p->input, p->n, p->value, gradient ? p->g : NULL, err))
+        return err->code;
+    if (gradient)
+        rt_parallel_for(p->v->m->threads, p->n, 1, scale_some, p);
     return NETRT_OK;
 }
 
-void rt_paint_clamp(rt_paint *p) {
-    for (int64_t i = 0; i < p->n; i++)
+static void clamp_some(void *context, int64_t lo, int64_t hi, int thread) {
+    const rt_paint *p = context;
+    (void)thread;
+    for (int64_t i = lo; i < hi; i++)
         for (int64_t j = 0; j < p->count; j++) {
-            float *x = &p->x[i * p->count + j], lo = -p->zero[j], hi = 255 - p->zero[j];
-            *x = *x < lo ? lo : *x > hi ? hi : *x;
+            float *x = &p->x[i * p->count + j], least = -p->zero[j], most = 255 - p->zero[j];
+            *x = *x < least ? least : *x > most ? most : *x;
         }
+}
+
+void rt_paint_clamp(rt_paint *p) {
+    rt_parallel_for(p->v->m->threads, p->n, 1, clamp_some, p);
 }
 
 int rt_paint_show(const rt_paint *p, const float *x, rt_image *out, rt_error *err) {

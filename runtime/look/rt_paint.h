@@ -20,9 +20,13 @@ typedef struct rt_paint {
     float *scale, *base; /* of each number: input units per pixel unit; input at 0 */
     float *zero;         /* pixel that 0 stands for */
     float *x, *g;        /* n pictures; gradients per pixel unit */
-    float *input, *room; /* n pictures; two */
+    float *input, *room; /* n pictures; one for each thread (rt_paint_room) */
     double *value;       /* n */
 } rt_paint;
+
+static inline float *rt_paint_room(const rt_paint *p, int thread) {
+    return p->room + thread * p->count;
+}
 
 /* n pictures at a time, at most the look program's capacity.  Fails for networks of several inputs. */
 int rt_paint_open(rt_paint *p, rt_viz *v, const rt_term *term, int nterms, int64_t n,

@@ -2,7 +2,6 @@
 #include "rt_pixels.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void rt_plane_max(const float *x, rt_planes p, float *out) {
@@ -160,24 +159,42 @@ void rt_roll(float *x, rt_planes p, int64_t dy, int64_t dx, float *room) {
     memcpy(x, room, (size_t)rt_planes_count(p) * sizeof *x);
 }
 
-static int ascending(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
+/* The number of rank k, from 0, of n that are not negative: the bits of such floats are ordered as they
+ * are, and are found from the upper ones down, RADIX at a time. */
+static float ranked(const float *x, int64_t n, int64_t k) {
+    enum { RADIX = 8 };
+    uint32_t found = 0, known = 0;
+    for (int shift = 32 - RADIX; shift >= 0; shift -= RADIX) {
+        int64_t count[1 << RADIX] = {0}, digit = 0;
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t bits;
+            memcpy(&bits, &x[i], sizeof bits);
+            if ((bits & known) == found)
+                count[bits >> shift & ((1u << RADIX) - 1)]++;
+        }
+        for (; k >= count[digit]; digit++)
+            k -= count[digit];
+        found |= (uint32_t)digit << shift;
+        known |= ((1u << RADIX) - 1) << shift;
+    }
+    float value;
+    memcpy(&value, &found, sizeof value);
+    return value;
 }
 
-/* Value below which `percent` of the n sorted numbers lie, linear between two ranks. */
-static float percentile(const float *sorted, int64_t n, double percent) {
+/* Value below which `percent` of the n numbers lie, linear between two ranks. */
+static float percentile(const float *x, int64_t n, double percent) {
     double at = percent / 100 * (double)(n - 1);
     int64_t low = (int64_t)at;
     if (low >= n - 1)
-        return sorted[n - 1];
+        return ranked(x, n, n - 1);
     double part = at - (double)low;
-    return (float)((1 - part) * (double)sorted[low] + part * (double)sorted[low + 1]);
+    return (float)((1 - part) * (double)ranked(x, n, low) + part * (double)ranked(x, n, low + 1));
 }
 
 void rt_cut_pixels(float *x, const float *grad, rt_planes p, int key, double percent, float *room) {
     int64_t plane = p.h * p.w;
-    float *size = room, *sorted = room + plane;
+    float *size = room;
     if (!(percent > 0) || plane < 1)
         return;
     for (int64_t i = 0; i < plane; i++) {
@@ -188,9 +205,7 @@ void rt_cut_pixels(float *x, const float *grad, rt_planes p, int key, double per
         }
         size[i] = (float)(key == RT_CUT_NORM ? sqrt(sum) : fabs(sum));
     }
-    memcpy(sorted, size, (size_t)plane * sizeof *sorted);
-    qsort(sorted, (size_t)plane, sizeof *sorted, ascending);
-    float bound = percentile(sorted, plane, percent > 100 ? 100 : percent);
+    float bound = percentile(size, plane, percent > 100 ? 100 : percent);
     for (int64_t i = 0; i < plane; i++)
         for (int64_t k = 0; k < p.c && size[i] < bound; k++)
             x[k * plane + i] = 0;

@@ -40,7 +40,7 @@ void rt_roll(float *x, rt_planes p, int64_t dy, int64_t dx, float *room);
 
 /* Sets to 0 the `percent` of pixels (all planes of one) with the smallest key: NORM the length of
  * the pixel, BENEFIT |sum over planes of x * grad| (Yosinski et al. 2015, section 3.2).  A pixel
- * falls when its key is below the percentile (linear between ranks).  room: h*w floats twice. */
+ * falls when its key is below the percentile (linear between ranks).  room: h*w floats. */
 enum { RT_CUT_NORM, RT_CUT_BENEFIT };
 void rt_cut_pixels(float *x, const float *grad, rt_planes p, int key, double percent, float *room);
 

@@ -117,6 +117,13 @@ int main(int argc, char **argv) {
     for (int i = 0; i < TERMS; i++)
         slope(name[i], &all[i], 1);
     slope("all", all, TERMS);
+    for (int turn = 0; turn < N; turn++) { /* walks that begin at other layers, in any order of images */
+        rt_term own[N] = {all[0], all[1], all[3]};
+        for (int i = 0; i < N; i++)
+            own[i].image = (i + turn) % N;
+        evaluate(all, TERMS, image, (double[N]){0}, diff); /* what an earlier walk left is not found */
+        slope("own", own, N);
+    }
 
     /* one walk for all layers is the sum of the walks of each */
     double value[N], part[N], sum[N] = {0};
