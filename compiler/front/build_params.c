@@ -256,10 +256,11 @@ static int64_t count_links(const ConnTable *t) {
     return n;
 }
 
-/* The parameter as op reads it: a convolution reads reused dense weights in their split form. */
+/* The parameter as op (OP_NONE: nobody yet) reads it: a convolution reads reused dense weights in
+ * their split form. */
 static ValueId param_value(Build *b, int index, int op) {
     const Param *p = &b->m->params.at[index];
-    bool split = op == OP_CONV2D || op == OP_DECONV || op_def[op]->recurrent;
+    bool split = op == OP_CONV2D || op == OP_DECONV || (op && op_def[op]->recurrent);
     const Shape *form = split ? &p->split : &p->shape;
     ValueId v = (ValueId)(uintptr_t)map_get(&b->values, p->name);
     if (!v || graph_v(b->g, v)->slot != index) {
