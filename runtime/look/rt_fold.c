@@ -11,14 +11,21 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_contour.h"
 #include "rt_pca.h"
 #include "rt_scatter.h"
+#include "rt_svg.h"
 #include "rt_viz.h"
 
 /* The grid has SIDE x SIDE points, every STEP-th row and column of them is a line. */
 enum { SIDE = 241, STEP = 12, GRID = SIDE * SIDE, TILE = 241, POINTS = 1000, LAYERS = 12 };
 #define ACROSS 0xd55e00u
 #define UP 0x0072b2u
+#define PAPER 0xf6f6f6u
+/* The SVG: columns, rows and the head, in pixels. */
+#define SVG_X 253
+#define SVG_Y 285
+#define SVG_HEAD 52
 
 static struct {
     const char *range;
@@ -35,7 +42,7 @@ typedef struct Fold {
     int rectified;     /* layers so far */
     double *at;        /* n x 2: the points in the layer at hand */
     rt_sheet sheet;
-    rt_text csv;
+    rt_text csv, svg;
 } Fold;
 
 /* ---- points ---- */
@@ -110,11 +117,65 @@ static void line(rt_image *canvas, const double a[2], const double b[2], unsigne
                        1, 1, color);
 }
 
+static void svg_caption(Fold *f, int column, int row, const char *caption) {
+    double x = 8 + SVG_X * column, y = SVG_HEAD + SVG_Y * row + TILE + 14.0;
+    size_t n = strcspn(caption, "\n");
+    char line[100];
+    snprintf(line, sizeof line, "%.*s", (int)n, caption);
+    rt_svg_text(&f->svg, x, y, "", line);
+    if (caption[n])
+        rt_svg_text(&f->svg, x, y + 15, "", caption + n + 1);
+}
+
+/* draw_grid with lines instead of pixels. */
+static int svg_grid(Fold *f, int column, const char *caption, rt_error *err) {
+    rt_scatter_fit fit = rt_scatter_fit_of(f->at, f->n, TILE);
+    double at[2 * SIDE], x = 8 + SVG_X * column, y = SVG_HEAD;
+    rt_text_printf(&f->svg, "<rect x=\"%g\" y=\"%g\" width=\"%d\" height=\"%d\" fill=\"#%06x\"/>\n",
+                   x, y, TILE, TILE, PAPER);
+    for (int way = 0; way < 2; way++) {
+        rt_text_printf(&f->svg, "<path fill=\"none\" stroke=\"#%06x\" d=\"", way ? UP : ACROSS);
+        for (int64_t k = 0; k < SIDE && !err->code; k += STEP) {
+            for (int64_t i = 0; i < SIDE; i++) {
+                double *p = at + 2 * i;
+                rt_scatter_place(&fit, TILE, f->at + 2 * (way ? i * SIDE + k : k * SIDE + i), p);
+                p[0] += x;
+                p[1] += y;
+            }
+            rt_svg_line(&f->svg, at, SIDE, 0.15, err);
+        }
+        rt_text_add(&f->svg, "\"/>\n");
+    }
+    for (int64_t i = GRID; i < f->n; i++) {
+        rt_scatter_place(&fit, TILE, f->at + 2 * i, at);
+        rt_scatter_mark_svg(&f->svg, x + at[0], y + at[1], f->class[i - GRID]);
+    }
+    svg_caption(f, column, 0, caption);
+    return err->code;
+}
+
+/* Areas, the borders between cells of different id, the samples of the input column. */
+static int svg_areas(Fold *f, int column, const rt_image *tile, const uint64_t *id,
+                     const char *caption, rt_error *err) {
+    double x = 8 + SVG_X * column, y = SVG_HEAD + SVG_Y, scale = (SIDE - 1) / (f->hi - f->lo);
+    rt_svg_picture(&f->svg, tile, x, y, err);
+    rt_text_add(&f->svg, "<path fill=\"none\" stroke=\"#333\" d=\"");
+    if (!err->code)
+        rt_svg_borders(&f->svg, id, SIDE, SIDE, x, y, err);
+    rt_text_add(&f->svg, "\"/>\n");
+    for (int64_t i = GRID; i < f->n && column == 0; i++)
+        rt_scatter_mark_svg(&f->svg, x + 0.5 + ((double)f->x[2 * i] - f->lo) * scale,
+                            y + 0.5 + (f->hi - (double)f->x[2 * i + 1]) * scale,
+                            f->class[i - GRID]);
+    svg_caption(f, column, 1, caption);
+    return err->code;
+}
+
 /* The lines of the grid where f->at says that their points are now, and the samples. */
 static int draw_grid(const Fold *f, rt_image *tile, rt_error *err) {
     rt_scatter_fit fit = rt_scatter_fit_of(f->at, f->n, TILE);
     double a[2], b[2];
-    if (rt_canvas_new(tile, TILE, TILE, 0xf6f6f6u, err))
+    if (rt_canvas_new(tile, TILE, TILE, PAPER, err))
         return err->code;
     for (int way = 0; way < 2; way++)
         for (int64_t k = 0; k < SIDE; k += STEP)
@@ -149,13 +210,13 @@ static int64_t count_pieces(const Fold *f, rt_error *err) {
     return n;
 }
 
-/* Each piece of the input plane in a pale colour of its own, dark where two meet. */
-static int draw_pieces(const Fold *f, rt_image *tile, rt_error *err) {
+/* Each piece of the input plane in a pale colour of its own, with edges dark where two meet. */
+static int draw_pieces(const Fold *f, rt_image *tile, int edges, rt_error *err) {
     if (rt_canvas_new(tile, TILE, TILE, 0xffffffu, err))
         return err->code;
     for (int64_t i = 0; i < GRID; i++) {
-        int edge = (i % SIDE + 1 < SIDE && f->piece[i] != f->piece[i + 1]) ||
-                   (i + SIDE < GRID && f->piece[i] != f->piece[i + SIDE]);
+        int edge = edges && ((i % SIDE + 1 < SIDE && f->piece[i] != f->piece[i + 1]) ||
+                             (i + SIDE < GRID && f->piece[i] != f->piece[i + SIDE]));
         uint64_t h = f->piece[i] * 0x9e3779b97f4a7c15u;
         unsigned pale = 0xb0b0b0u + ((unsigned)(h >> 40) & 0x3f3f3fu);
         rt_canvas_rect(tile, (int)(i % SIDE), (int)(i / SIDE), 1, 1, edge ? 0x333333u : pale);
@@ -227,17 +288,20 @@ static int one_layer(Fold *f, int seed, int column, rt_error *err) {
             snprintf(text, sizeof text, "%.20s\n%lld unit%s", label, (long long)units,
                      units == 1 ? "" : "s");
         rt_sheet_put(&f->sheet, column, 0, &tile, text);
+        svg_grid(f, column, text, err);
         int relu = strstr(op, "relu") != NULL;
         for (int64_t i = 0; relu && i < GRID; i++)
             for (int64_t k = 0; k < units; k++)
                 f->piece[i] = (f->piece[i] ^ (uint64_t)(values[i * units + k] > 0)) *
                                   0x100000001b3u + 1;
         f->rectified += relu;
-        if (f->rectified && draw_pieces(f, &tile, err) == 0) {
+        if (!err->code && f->rectified && draw_pieces(f, &tile, 1, err) == 0) {
             pieces = count_pieces(f, err);
             snprintf(text, sizeof text, "up to %.20s\n%lld linear piece%s", label,
                      (long long)pieces, pieces == 1 ? "" : "s");
             rt_sheet_put(&f->sheet, column, 1, &tile, text);
+            if (draw_pieces(f, &tile, 0, err) == 0)
+                svg_areas(f, column, &tile, f->piece, text, err);
         }
         rt_text_printf(&f->csv, "%s,%lld,%lld\n", label, (long long)units, (long long)pieces);
     }
@@ -253,6 +317,34 @@ static unsigned mix(unsigned color, double share) {
     return out;
 }
 
+/* Who wins where: won has the class and its probability of every point. */
+static int draw_winners(Fold *f, rt_image *tile, const float *won, rt_error *err) {
+    static const char text[] = "class that wins,\nstronger: more probable";
+    double classes = (double)f->v->m->model->classes;
+    uint64_t *id = rt_alloc(GRID, sizeof *id, "classes", err);
+    if (!id || rt_canvas_new(tile, TILE, TILE, 0xffffffu, err)) {
+        rt_free(id);
+        return err->code;
+    }
+    for (int64_t i = 0; i < GRID; i++) {
+        double sure = ((double)won[2 * i + 1] - 1.0 / classes) / (1 - 1.0 / classes);
+        sure = sure > 0 ? sure < 1 ? sure : 1 : 0; /* scores are no probabilities */
+        id[i] = (uint64_t)won[2 * i];
+        rt_canvas_rect(tile, (int)(i % SIDE), (int)(i / SIDE), 1, 1,
+                       mix(rt_class_color((int64_t)won[2 * i]), 0.15 + 0.55 * sure));
+    }
+    svg_areas(f, 0, tile, id, text, err);
+    for (int64_t i = GRID; i < f->n; i++) {
+        int x = (int)lrint(((double)f->x[2 * i] - f->lo) / (f->hi - f->lo) * (SIDE - 1));
+        int y = (int)lrint((f->hi - (double)f->x[2 * i + 1]) / (f->hi - f->lo) * (SIDE - 1));
+        rt_scatter_mark(tile, x, y, 3, -1);
+        rt_scatter_mark(tile, x, y, 2, f->class[i - GRID]);
+    }
+    rt_sheet_put(&f->sheet, 0, 1, tile, text);
+    rt_free(id);
+    return err->code;
+}
+
 /* The input plane: the grid itself and, below, who wins where. */
 static int input_column(Fold *f, rt_error *err) {
     rt_image tile = {0};
@@ -263,29 +355,25 @@ static int input_column(Fold *f, rt_error *err) {
         snprintf(text, sizeof text, "input, %.4g to %.4g\n%lld samples", f->lo, f->hi,
                  (long long)f->extra);
         rt_sheet_put(&f->sheet, 0, 0, &tile, text);
+        svg_grid(f, 0, text, err);
     }
     float *won = rt_alloc((size_t)f->n, 2 * sizeof *won, "answers", err);
-    int64_t classes = f->v->m->model->classes;
-    if (won && classes > 1 && run_points(f, -1, 2, won, err) == 0 &&
-        rt_canvas_new(&tile, TILE, TILE, 0xffffffu, err) == 0) {
-        for (int64_t i = 0; i < GRID; i++) {
-            double sure = ((double)won[2 * i + 1] - 1.0 / (double)classes) /
-                          (1 - 1.0 / (double)classes);
-            sure = sure > 0 ? sure < 1 ? sure : 1 : 0; /* scores are no probabilities */
-            rt_canvas_rect(&tile, (int)(i % SIDE), (int)(i / SIDE), 1, 1,
-                           mix(rt_class_color((int64_t)won[2 * i]), 0.15 + 0.55 * sure));
-        }
-        for (int64_t i = GRID; i < f->n; i++) {
-            int x = (int)lrint(((double)f->x[2 * i] - f->lo) / (f->hi - f->lo) * (SIDE - 1));
-            int y = (int)lrint((f->hi - (double)f->x[2 * i + 1]) / (f->hi - f->lo) * (SIDE - 1));
-            rt_scatter_mark(&tile, x, y, 3, -1);
-            rt_scatter_mark(&tile, x, y, 2, f->class[i - GRID]);
-        }
-        rt_sheet_put(&f->sheet, 0, 1, &tile, "class that wins,\nstronger: more probable");
-    }
+    if (won && f->v->m->model->classes > 1 && run_points(f, -1, 2, won, err) == 0)
+        draw_winners(f, &tile, won, err);
     rt_free(won);
     rt_image_free(&tile);
     return err->code;
+}
+
+static void svg_begin(Fold *f, const char *title, const char *note, int columns) {
+    int w = 8 + SVG_X * columns, h = SVG_HEAD + 2 * SVG_Y;
+    w = w < 760 ? 760 : w; /* the note */
+    rt_text_printf(&f->svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+                            "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\" "
+                            "fill=\"#222\">\n<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n", w, h,
+                   w, h, w, h);
+    rt_svg_text(&f->svg, 8, 20, " font-size=\"15\" font-weight=\"bold\"", title);
+    rt_svg_text(&f->svg, 8, 38, " fill=\"#666\"", note);
 }
 
 static int fold(Fold *f, rt_error *err) {
@@ -303,11 +391,14 @@ static int fold(Fold *f, rt_error *err) {
                                "input plane, classes and pieces on which the layers so far are linear";
     snprintf(title, sizeof title, "how %.60s folds the plane", v->m->model->name);
     rt_text_add(&f->csv, "layer,units,linear_pieces\n");
+    svg_begin(f, title, note, n + 1);
     if (rt_sheet_open(&f->sheet, title, note, n + 1, 2, TILE, TILE, 0, 2, err) == 0 &&
         input_column(f, err) == 0) {
         for (int i = 0; i < n && !err->code; i++)
             one_layer(f, seed[i], i + 1, err);
-        if (!err->code && rt_viz_write(v, &f->sheet.canvas, "fold", title, note, err) == 0)
+        rt_text_add(&f->svg, "</svg>\n");
+        if (!err->code && rt_viz_write(v, &f->sheet.canvas, "fold", title, note, err) == 0 &&
+            rt_viz_write_svg(v, &f->svg, "fold", title, note, err) == 0)
             rt_viz_write_text(v, &f->csv, "fold", title, err);
     }
     return err->code;
@@ -324,11 +415,14 @@ static int run(rt_viz *v, const char **operands, int n, rt_error *err) {
                        (long long)rt_input_count(model, 0), v->cli.program);
     if (n == 1)
         v->cli.data = operands[0];
-    if (rt_viz_open(v, 1, err) == 0 && rt_cli_data(&v->cli, 1, 1, &v->cli.ds, err) == 0 &&
+    int optional = v->cli.data == NULL; /* what is named is taken, whole */
+    if (rt_viz_open(v, 1, err) == 0 &&
+        rt_cli_data(&v->cli, 1, optional, &v->cli.ds, err) == 0 &&
         (!v->cli.ds || rt_feed_open(&f.feed, v->m, v->cli.ds, v->look.cap, 0, 0, err) == 0))
         fold(&f, err);
     rt_sheet_close(&f.sheet);
     rt_text_free(&f.csv);
+    rt_text_free(&f.svg);
     rt_free(f.x);
     rt_free(f.at);
     rt_free(f.class);

@@ -79,7 +79,7 @@ static int named(const rt_scatter *p, const rt_classes *classes) {
 
 /* ---- SVG ---- */
 
-static void svg_mark(rt_text *o, double x, double y, int64_t c) {
+void rt_scatter_mark_svg(rt_text *o, double x, double y, int64_t c) {
     char color[16];
     snprintf(color, sizeof color, "#%06x", rt_class_color(c));
     switch (shape_of(c)) {
@@ -109,7 +109,7 @@ static void svg_panel(rt_text *o, const rt_scatter *p, const rt_classes *classes
                       "stroke=\"#bbb\"/>\n", x0, y0, SIDE, SIDE);
     for (int64_t i = 0; i < p->n; i++) {
         rt_scatter_place(&fit, SIDE, p->at + 2 * i, at);
-        svg_mark(o, x0 + at[0], y0 + at[1], classes->of[i]);
+        rt_scatter_mark_svg(o, x0 + at[0], y0 + at[1], classes->of[i]);
     }
     for (int64_t c = 0; c < classes->count && names; c++) {
         int64_t i = centre_of(p, classes, c);

@@ -37,7 +37,8 @@ void rt_scatter_svg(rt_text *o, const char *title, const char *note, const rt_sc
 int rt_scatter_canvas(rt_image *canvas, const char *title, const char *note,
                       const rt_scatter *panel, int panels, const rt_classes *classes,
                       rt_error *err);
-/* One point of class c on a canvas. */
+/* One point of class c in an SVG, on a canvas. */
+void rt_scatter_mark_svg(rt_text *o, double x, double y, int64_t c);
 void rt_scatter_mark(rt_image *canvas, int x, int y, int radius, int64_t c);
 
 #endif

@@ -423,9 +423,16 @@ collapse_of MeanOfRelu 'f: conv(10, 1x1) -> relu; p: avgpool(8x8) -> flatten' p 
 # --- the plane: |x| of both coordinates has 4 pieces, twice folded 16 ---
 run 0 -- netc build -q --net=Fold "$src/specs/xor.net" -o plane
 printf '%s\n' 1,1,0 -1,1,1 1,-1,1 -1,-1,0 >four.csv
+echo 1,x,0 >broken.csv
 run 0 -- ./plane train -q --lr=0 --steps=1 --data=four.csv --out=pl
 run 0 -- ./plane-viz fold -q --weights=pl/last.safetensors --range=-1.99,2.01 --out=pl
 hold "linear pieces" diff pl/fold.csv <(printf '%s\n' layer,units,linear_pieces f1,4,4 g1,2,4 f2,4,16 s,2,16)
+run 0 -- ./plane-viz fold four.csv --weights=pl/last.safetensors --out=pl4
+hold "fold.svg is well-formed" xml pl4/fold.svg
+hold "four samples in five grids and on the plane" [ "$(grep -c '<circle' pl4/fold.svg)" = 24 ]
+run 0 -- ./plane-viz fold four.csv --threads=2 --weights=pl/last.safetensors --out=pl5
+same "1 and 2 threads" pl4/fold.svg pl5/fold.svg
+run 4 'broken.csv' -- ./plane-viz fold broken.csv --weights=pl/last.safetensors --out=pl5
 run 2 'reads 784' 'embed' -- ./lenet-viz fold
 run 2 'no range' -- ./plane-viz fold --weights=pl/last.safetensors --range=2
 
