@@ -7,6 +7,7 @@
  * ensures: every sum has one order, whatever the number of threads.
  * theory: Goto and van de Geijn 2008 (tiles for the registers, pieces for the caches).
  */
+#include "ir/cost.h"
 #include "ops/conv.h"
 #include "ops/loss.h"
 
@@ -19,6 +20,17 @@ static double gram_scale(KernelCtx *k, const View *src) {
 
 /* ---- gram ---- */
 
+/* Tiles of `pixels` x 1 vector: multiply-adds of vectors and what they load, for one image. */
+static double tile_seconds(const Graph *g, const Kernel *k, const Target *t, int pixels,
+                           double vectors) {
+    double n = (double)plan_batch(g), lanes = (double)t->vector;
+    Cost c = {.flops = 2 * lanes * vectors * n,
+              .efficiency = 0.5 * pixels / tile_cycles(pixels, 1),
+              .l2_bytes = 4 * lanes * vectors * n * (1 + 1 / lanes) / pixels,
+              .tasks = (double)k->tasks_per * n};
+    return cost_seconds(t, &c);
+}
+
 void choose_gram(const Graph *g, Kernel *k, const Target *t) {
     int64_t c, h, w;
     shape_chw(&graph_v(g, graph_n(g, k->anchor)->in[0])->shape, &c, &h, &w);
@@ -27,6 +39,8 @@ void choose_gram(const Graph *g, Kernel *k, const Target *t) {
     k->tasks_per = ceil_div(c, t->vector);
     k->tasks_block = 1;
     k->scratch = k->tasks_per * t->vector * t->vector * 4;
+    double pairs = (double)(k->tasks_per * (k->tasks_per + 1) / 2);
+    k->seconds = tile_seconds(g, k, t, t->vector, pairs * (double)(t->vector * h * w));
 }
 
 typedef struct Gram {
@@ -138,6 +152,7 @@ void choose_gram_bwd(const Graph *g, Kernel *k, const Target *t) {
     k->algorithm = "gemm";
     k->why = "1x1 convolution whose weights are the image's matrix";
     k->tile.ow = (int)ceil_div(w, ceil_div(w, most));
+    k->seconds = tile_seconds(g, k, t, k->tile.ow, (double)(ceil_div(c, t->vector) * c * h * w));
 }
 
 typedef struct GramBack {

@@ -57,4 +57,14 @@ run 0 -- netc build -q --net=Style painter.net -o style
 run 0 -- ./style train -q --data=one_picture --out=found
 run 0 -- ./style eval -q --data=one_picture --out=found --json
 hold "found" awk "BEGIN { exit !($(grep -o '"style":[-0-9.e]*' stdout | cut -d: -f2) < 1e-10) }"
+
+# A painter learns from a loss network, by default on drawn digits: Gram matrices first.
+for net in Style StyleTrain; do
+    run 0 -- netc build -q --net=$net -D H=32 -D W=32 "$src/specs/style_train.net" -o $net
+done
+run 0 -- ./Style train -q --out=styled
+run 0 -- ./Style eval -q --out=styled
+run 0 -- ./StyleTrain train -q --weights=styled/last.safetensors --partial --epochs=0 --out=before
+run 0 -- ./StyleTrain train -q --weights=styled/last.safetensors --partial --epochs=1 --out=after
+hold "it learns" awk "BEGIN { exit !($(loss ./StyleTrain eval --out=after) < 0.5 * $(loss ./StyleTrain eval --out=before)) }"
 finish

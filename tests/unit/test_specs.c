@@ -88,6 +88,8 @@ static const Row table[] = {
     {"resnet.net", "Depth.152", 60192808, 0, 11513626624},
     {"fast_style.net", NULL, 28270, 0, 0},
     {"style.net", NULL, 12944960, 0, 0},
+    {"style_train.net", "Style", 36864, 25644, 0},
+    {"style_train.net", "StyleTrain", 28270, 25644 + 36864, 0},
     {"resnet_cifar.net", "Layers.20", 269722, 0, 0},
     {"resnet_cifar.net", "Layers.32", 464154, 0, 0},
     {"resnet_cifar.net", "Layers.44", 658586, 0, 0},
