@@ -388,6 +388,7 @@ int stage_run_pass(Compile *c, const char *text, FILE *out) {
     pass.train = c->options->mode == MODEL_TRAIN;
     pass.look = c->options->mode == MODEL_LOOK;
     pass.curvature = c->options->mode == MODEL_CURVATURE;
+    pass.attack = c->options->mode == MODEL_ATTACK;
     if (!pass_run_one(graph, &pass, c->options->run_pass)) {
         fprintf(stderr, "netc: error: pass '%s' does not apply to a graph in this state\n",
                 c->options->run_pass);

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RT_ABI_VERSION 13
+#define RT_ABI_VERSION 14
 
 /* ---- what a kernel sees ---- */
 enum {
@@ -89,7 +89,7 @@ typedef struct rt_entry {
     const char *name;       /* forward: "forward", small networks also "forward_few" for a few
                                images; train: "step"; look: "prepare", "record",
                                "project_gradient", "project_deconvnet", "project_guided";
-                               curvature: "curvature" */
+                               curvature: "curvature"; attack: "attack", "attack_few" */
     int32_t first, count;
 } rt_entry;
 
@@ -131,7 +131,7 @@ typedef struct rt_pool {    /* look: a max pool's switches, one byte per output:
 } rt_pool;
 
 typedef struct rt_program {
-    const char *name;       /* "forward", "train", "look", "curvature" (sdlm) */
+    const char *name;       /* "forward", "train", "look", "curvature" (sdlm), "attack" (adversarial) */
     int64_t act_bytes;      /* per image of capacity */
     int64_t fix_bytes;
     int64_t scratch_bytes;  /* per thread, the largest of its kernels */
@@ -141,7 +141,8 @@ typedef struct rt_program {
     const rt_tensor *tensor;
     const rt_seed *seed;
     int32_t nkernels, nentries, ntensors, nseeds;
-    int32_t image_diff[3];  /* look: tensor index of the projection at the image, per rule */
+    int32_t image_diff[3];  /* look: tensor index of the projection at the image, per rule; attack:
+                               [0] the gradient of the mean loss at the image */
     int32_t output;         /* tensor index of the score (pre-softmax) or penalties, -1 */
     int32_t prob;           /* tensor index of the declared output (softmax), -1 */
     int32_t nlosses;
@@ -219,6 +220,15 @@ typedef struct rt_metric {
 } rt_metric;
 enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM, RT_SLBI };
 enum { RT_CLIP_NONE, RT_CLIP_VALUE, RT_CLIP_NORM };
+/* Training on pictures changed within a box of `eps` (a share of the pixel range) around their own:
+ * `steps` steps of `step` along the sign of the gradient.  pgd: of the losses, and the weights' step
+ * is at the changed pictures.  trades: of the relative entropy between the scores of both, which joins
+ * the losses at the unchanged pictures with weight beta. */
+enum { RT_ADVERSARY_NONE, RT_ADVERSARY_PGD, RT_ADVERSARY_TRADES };
+typedef struct rt_adversary {
+    double eps, step, beta;
+    int64_t steps, kind;    /* steps 0: kind is NONE */
+} rt_adversary;
 typedef struct rt_train_spec {
     double lr, momentum, decay; /* adam: momentum is beta1 */
     double second;          /* adam: beta2; rmsprop: alpha; slbi: 1 - 1 / nu */
@@ -236,6 +246,7 @@ typedef struct rt_train_spec {
     const char *load, *load_map, *load_skip; /* weights to start from, or NULL; "old.* -> new.*, ..";
                                names that stay as initialised */
     int64_t load_partial;
+    rt_adversary adversary;
 } rt_train_spec;
 
 typedef struct rt_layer {   /* what `info` and reports print */
@@ -288,7 +299,7 @@ typedef struct rt_model {
     int32_t nparams;
     const rt_param *param;
     int64_t param_bytes, state_bytes;
-    rt_program program[4];  /* forward, train, look, curvature; nkernels = 0: absent */
+    rt_program program[5];  /* forward, train, look, curvature, attack; nkernels = 0: absent */
     rt_train_spec train;
     const rt_metric *metric;
     const rt_layer *layer;

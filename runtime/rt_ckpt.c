@@ -46,8 +46,11 @@ static const Field field[] = {
     FIELD("seconds", F_REAL, seconds),
     FIELD("log_csv", F_INT, log_size[0]),
     FIELD("log_jsonl", F_INT, log_size[1]),
+    FIELD("other_loss", F_REAL, other.loss), /* from here on: older files have them not */
+    FIELD("other_images", F_INT, other.images),
+    FIELD("other_wrong", F_INT, other.wrong),
 };
-enum { FIELDS = sizeof field / sizeof field[0] };
+enum { FIELDS = sizeof field / sizeof field[0], FIELDS_NEW = 3 };
 
 int rt_ckpt_save(netrt *m, const char *path, const rt_run_state *s, rt_error *err) {
     st_writer *w;
@@ -102,7 +105,8 @@ static int check(const netrt *m, const st_file *file, rt_run_state *s, rt_error 
                        file->path, m->model->spec_file, spec ? spec : "?", m->model->spec_hash,
                        file->path);
     for (int i = 0; i < FIELDS; i++)
-        if (!read_field(file, &field[i], s))
+        if (!read_field(file, &field[i], s) &&
+            (i < FIELDS - FIELDS_NEW || st_meta(file, field[i].name)))
             return rt_fail(err, NETRT_EDATA, "%s: %s is missing or malformed", file->path,
                            field[i].name);
     if (s->step < 0 || s->epoch < 0 || s->position < 0 || s->samples < 1 || s->batch < 1 ||

@@ -27,6 +27,7 @@ typedef struct rt_run_state {
     double best_error;
     int64_t best_epoch;
     rt_sums row, whole;  /* since the last log row; of this epoch */
+    rt_sums other;       /* adversarial training: of this epoch, what whole is not of (rt_train.c) */
     double seconds;      /* training time of earlier runs */
     int64_t log_size[2]; /* log.csv, log.jsonl at this point */
 } rt_run_state;

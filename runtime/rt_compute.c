@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_attack.h"
 #include "rt_layout.h"
 #include "rt_mask.h"
 #include "rt_model.h"
@@ -258,7 +259,10 @@ static void constrain(netrt *m, int param) {
 }
 
 int rt_step(netrt *m, int64_t n, double *loss, rt_error *err) {
-    if (netrt_run(m, RT_TRAIN, "step", -1, n, err))
+    if (m->model->train.adversary.kind == RT_ADVERSARY_NONE || rt_attack_run(m, n, err) == 0)
+        netrt_run(m, RT_TRAIN, "step", -1, n, err);
+    rt_attack_done(m);
+    if (err->code)
         return err->code;
     double mean = rt_losses(m, RT_TRAIN, n, NULL);
     if (loss)

@@ -1,5 +1,6 @@
 /* rt_eval.c: `NAME eval`: loss, error, top-5, confusion table and per-class figures of a network on
- * a data set; rt_evaluate is also the test after each training epoch.
+ * a data set, and errors on pictures that an attack has changed (rt_robust.h); rt_evaluate is also the
+ * test after each training epoch.
  */
 #include <math.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include "rt_cli.h"
 #include "rt_io.h"
 #include "rt_par.h"
+#include "rt_robust.h"
 #include "rt_svg.h"
 
 static void count(const rt_model *model, rt_score *s, const float *scores, int32_t label) {
@@ -163,7 +165,28 @@ static void json_figures(rt_text *o, const rt_score *s) {
     rt_text_add(o, any ? "}" : "");
 }
 
-static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s, rt_dataset *ds) {
+static void attack_json(rt_text *o, const rt_robust *r) {
+    rt_text_printf(o, ",\"attack\":{\"kind\":\"pgd\",\"eps\":%.9g,\"step\":%.9g,\"steps\":%lld,"
+                   "\"images\":%lld,\"loss\":", r->how.eps, r->how.step, (long long)r->how.steps,
+                   (long long)r->images);
+    rt_text_number(o, r->loss);
+    rt_text_add(o, ",\"error\":");
+    rt_text_number(o, percent(r->wrong, r->images) / 100);
+    rt_text_add(o, ",\"clean_error\":");
+    rt_text_number(o, percent(r->clean, r->images) / 100);
+    rt_text_add(o, "}");
+}
+
+static void attack_text(rt_text *o, const rt_robust *r) {
+    char count[32];
+    rt_text_printf(o, "\npgd, eps %.4g of the pixel range, %lld steps of %.4g: %s images   loss %.4f   "
+                   "error %.2f%%, unchanged %.2f%%\n", r->how.eps, (long long)r->how.steps, r->how.step,
+                   rt_text_count(r->images, count), r->loss, percent(r->wrong, r->images),
+                   percent(r->clean, r->images));
+}
+
+static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s, rt_dataset *ds,
+                       const rt_robust *robust) {
     int64_t classes = m->model->classes;
     char buf[24];
     rt_text_add(o, "{\"model\":");
@@ -204,7 +227,10 @@ static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
             rt_text_printf(o, "%s%lld", c ? "," : "", (long long)s->confusion[r * classes + c]);
         rt_text_add(o, "]");
     }
-    rt_text_add(o, "]}\n");
+    rt_text_add(o, "]");
+    if (robust->images > 0)
+        attack_json(o, robust);
+    rt_text_add(o, "}\n");
 }
 
 static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size) {
@@ -263,6 +289,31 @@ static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
     rt_text_add(o, "\n");
 }
 
+/* ---- under attack ---- */
+
+static struct {
+    int kind; /* --attack: 0 none, 1 pgd */
+    double eps, step;
+    int64_t steps, limit;
+} attack;
+
+static int choose_attack(const rt_model *model, rt_robust *r, rt_error *err) {
+    r->how = rt_attack_usual(model);
+    if (attack.eps > 1 || attack.step > 1)
+        return rt_fail(err, NETRT_EUSAGE, "--eps and --step are shares of the pixel range, 0 to 1\n"
+                       "help: --eps=%.4f is 8 of 255", 8.0 / 255);
+    if (attack.steps >= 0)
+        r->how.steps = attack.steps;
+    if (attack.eps >= 0)
+        r->how.eps = attack.eps;
+    if (attack.step >= 0)
+        r->how.step = attack.step;
+    else if ((attack.eps >= 0 || attack.steps >= 0) && r->how.steps > 0)
+        r->how.step = 2.5 * r->how.eps / (double)r->how.steps;
+    r->limit = attack.limit;
+    return NETRT_OK;
+}
+
 static const char *name_of(void *context, int64_t i, char buf[24]) {
     return netrt_class_name(context, i, buf);
 }
@@ -294,11 +345,17 @@ static int run(rt_cli *cli, const char *confusion) {
             rt_cli_class_names(m, ds);
         if (s.confusion && !rt_evaluate(cli, &feed, &s, "evaluating", &err)) {
             rt_progress_clear(&cli->progress);
+            rt_robust robust = {0};
+            if (attack.kind && choose_attack(m->model, &robust, &err) == 0)
+                rt_robust_count(cli, &feed, &robust, &err);
             if (cli->json)
-                print_json(&out, m, cli, &s, ds);
+                print_json(&out, m, cli, &s, ds, &robust);
             else
                 print_text(&out, m, cli, &s);
-            rt_cli_print(&out, &err);
+            if (!cli->json && robust.images > 0)
+                attack_text(&out, &robust);
+            if (!err.code)
+                rt_cli_print(&out, &err);
             if (confusion && !err.code && !rt_judged(m->model))
                 rt_fail(&err, NETRT_EUSAGE, "--confusion: %s is not judged by classes\n"
                         "help: `predict --save` writes what it makes of pictures", m->model->name);
@@ -306,6 +363,7 @@ static int run(rt_cli *cli, const char *confusion) {
                 write_confusion(m, &s, confusion, &err);
         }
     }
+    rt_text_free(&out);
     rt_report(&cli->progress, &err);
     if (feed.m)
         rt_feed_close(&feed);
@@ -317,6 +375,10 @@ static int run(rt_cli *cli, const char *confusion) {
 
 int rt_verb_eval(rt_cli *cli, int argc, char **argv) {
     const char *confusion = NULL;
+    attack.kind = 0;
+    attack.eps = attack.step = -1;
+    attack.steps = -1;
+    attack.limit = 0;
     const rt_arg table[] = {
         RT_OPT_DATA(cli, "data set; its test part if it has one (default: the spec's)"),
         RT_OPT_WEIGHTS(cli),
@@ -327,6 +389,16 @@ int rt_verb_eval(rt_cli *cli, int argc, char **argv) {
         {"confusion", 0, RT_ARG_TEXT, "FILE.svg", &confusion, 0, 0,
          "also draw the confusion table"},
         RT_OPT_CROPS(cli),
+        {"attack", 0, RT_ARG_CHOICE, "none|pgd", &attack.kind, 0, 0,
+         "also count errors on pictures changed so that the network errs: projected gradient steps"},
+        {"eps", 0, RT_ARG_REAL, "X", &attack.eps, 0, 1,
+         "attack: most that a pixel changes, share of its range (default: the spec's; grey .3, colour "
+         "8/255)"},
+        {"step", 0, RT_ARG_REAL, "X", &attack.step, 0, 1,
+         "attack: of one step (default: the spec's; grey .01, colour 2/255; with --eps: 2.5 eps / steps)"},
+        {"steps", 0, RT_ARG_INT, "N", &attack.steps, 0, 1000000,
+         "attack: how many (default: the spec's; grey 40, colour 20)"},
+        {"limit", 0, RT_ARG_INT, "N", &attack.limit, 1, INT64_MAX, "attack: the first N samples alone"},
         RT_OPT_BATCH(cli),
         RT_OPT_THREADS(cli),
         RT_OPT_PROGRESS(cli),
@@ -334,7 +406,7 @@ int rt_verb_eval(rt_cli *cli, int argc, char **argv) {
         RT_OPT_JSON(cli)};
     static const rt_verb verb = {"eval", "loss and errors on labelled data", "[OPTIONS]",
                                  "eval\neval --weights=run/best.safetensors --data=digits:6000\n"
-                                 "eval --json --confusion=confusion.svg"};
+                                 "eval --json --confusion=confusion.svg\neval --attack=pgd --eps=0.1 --limit=1000"};
     const char *operands[argc + 1];
     int n = 0, code;
     if (!rt_cli_parse(cli, &verb, table, sizeof table / sizeof *table, argc, argv, operands, &n,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_attack.h"
 #include "rt_layout.h"
 #include "rt_mask.h"
 #include "rt_optim.h"
@@ -165,6 +166,7 @@ void netrt_close(netrt *m) {
         rt_slab_free(m->space[i].fix, m->space[i].fix_size);
     rt_turn_free(m->turn, m->model, m->threads);
     rt_mask_clear(m);
+    rt_attack_close(m->attack);
     rt_free(m->logical);
     rt_free(m->no_label);
     rt_free(m);
@@ -177,7 +179,8 @@ static int need_state(netrt *m, rt_error *err) {
 }
 
 int rt_program_ready(netrt *m, int program, int64_t cap, rt_error *err) {
-    static const char *const name[RT_PROGRAMS] = {"forward", "training", "visualization", "curvature"};
+    static const char *const name[RT_PROGRAMS] = {"forward", "training", "visualization", "curvature",
+                                            "attack"};
     rt_error local = {0};
     if (!err)
         err = &local;
@@ -243,7 +246,9 @@ const rt_entry *rt_find_entry(const rt_program *p, const char *name) {
  * choice may not depend on the number of threads, because results differ in their last bits. */
 const rt_entry *rt_entry_for(const rt_program *p, const char *name, int64_t n) {
     const rt_entry *e = rt_find_entry(p, name);
-    const rt_entry *few = strcmp(name, "forward") == 0 ? rt_find_entry(p, "forward_few") : NULL;
+    const rt_entry *few = NULL;
+    if (strcmp(name, "forward") == 0 || strcmp(name, "attack") == 0)
+        few = rt_find_entry(p, name[0] == 'f' ? "forward_few" : "attack_few");
     return few && 4 * n <= 3 * p->kernel[e->first].tasks_block ? few : e;
 }
 

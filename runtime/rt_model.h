@@ -14,7 +14,7 @@
 #include "netrt.h"
 #include "rt_image.h"
 
-enum { RT_FORWARD, RT_TRAIN, RT_LOOK, RT_CURVATURE, RT_PROGRAMS };
+enum { RT_FORWARD, RT_TRAIN, RT_LOOK, RT_CURVATURE, RT_ATTACK, RT_PROGRAMS };
 
 typedef struct rt_space {
     char *fix;
@@ -48,6 +48,11 @@ struct netrt {
     int64_t no_label_size;
     float *logical;       /* room for the largest parameter under a constraint */
     struct rt_mask *mask; /* of each parameter, or NULL: rt_mask.h */
+    struct rt_attack *attack; /* adversarial training: rt_attack.h; made by its first step */
+    const float *input1;      /* what a net with one input finds as its second: changed pictures of
+                                 trades, its targets; NULL: the first */
+    const float *clean;       /* frame.input[0] while a step reads changed pictures */
+    const volatile int *stop; /* a signal that asks to end long steps, or NULL */
     struct rt_turn *turn; /* task counters of rt_run.c */
     rt_observer observer;
     void *observer_context;

@@ -27,6 +27,8 @@ enum rt_purpose {
     RT_RNG_SPLIT = 8,
     RT_RNG_CURVATURE = 9, /* samples that curvatures are found on: a = epoch */
     RT_RNG_RBM = 10,      /* pretraining: a = step, b = image of the batch; weights: a = UINT32_MAX */
+    RT_RNG_ATTACK = 11,   /* where attacks begin: a = step, b = image of the batch; eval: a =
+                             UINT32_MAX, b = sample */
     RT_RNG_TEST = 99
 };
 

@@ -236,6 +236,8 @@ static void bind(netrt *m, int program, int64_t n) {
     m->frame.scalar[RT_SCALAR_INV_N] = program == RT_CURVATURE ? 1 : (float)(1.0 / (double)n);
     rt_optim_scalars(m);
     m->frame.seed = m->seed;
+    if (m->model->ninputs == 1)
+        m->frame.input[1] = m->input1 ? m->input1 : m->frame.input[0];
     for (int i = 0; i < 2; i++)
         if (!m->frame.label[i])
             m->frame.label[i] = m->no_label;

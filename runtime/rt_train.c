@@ -1,6 +1,9 @@
 /* rt_train.c: `NAME train`: epochs of shuffled batches, tests, checkpoints, logs, and the ways a
  * run can end early (signal, divergence, full disk).
  *
+ * Adversarial training (rt_attack.h) has figures of two kinds: those of the scores that the step
+ * reads, pgd: of changed pictures, trades: of clean ones, and `other`, of the other kind; pgd would have to
+ * run the clean pictures only for that, and does so in the steps that write a log row.
  * ensures: the weights after step k are a function of (spec, data, seed, rates, k): not of threads,
  * of interruptions or of how often a checkpoint is written.  The output directory is proved
  * writable before step 1.  Weights that are not finite never replace a good checkpoint.
@@ -13,6 +16,7 @@
 #include <unistd.h>
 
 #include "rt_alloc.h"
+#include "rt_attack.h"
 #include "rt_ckpt.h"
 #include "rt_cli.h"
 #include "rt_epochs.h"
@@ -37,6 +41,7 @@ typedef struct Train {
     int resumed, log_warned;
     int64_t saved_step; /* -1: no checkpoint yet */
     double begun, ema, row_begun;
+    rt_sums other; /* of the last step that told */
     int64_t first_step, row_images;
     rt_score test;
     rt_figure figure[RT_FIGURES_MAX]; /* what the test tells beside loss and error */
@@ -184,6 +189,38 @@ static void weights_of_spec(Train *t) {
     t->cli->partial = (int)spec->load_partial;
 }
 
+static const rt_adversary *adversary(const Train *t) {
+    const rt_adversary *a = &t->m->model->train.adversary;
+    return a->kind == RT_ADVERSARY_NONE ? NULL : a;
+}
+
+static const char *other_name(const Train *t) {
+    return adversary(t)->kind == RT_ADVERSARY_PGD ? "clean" : "attacked";
+}
+
+static int check_adversary(Train *t, rt_error *err) {
+    const rt_adversary *a = adversary(t);
+    char weight[48] = "";
+    if (!a)
+        return NETRT_OK;
+    if (rt_data_real(t->train_ds))
+        return rt_fail(err, NETRT_EDATA,
+                       "%s holds numbers, and eps of adversarial training is a share of the pixel range\n"
+                       "help: pictures have one; train { adversarial = .. } left out is plain training",
+                       rt_data_uri(t->train_ds));
+    if (rt_program_ready(t->m, RT_ATTACK, t->m->cap, err))
+        return err->code;
+    t->m->stop = &rt_cli_signal;
+    if (a->kind == RT_ADVERSARY_TRADES)
+        snprintf(weight, sizeof weight, ", beta %g", a->beta);
+    rt_note(&t->cli->progress,
+            "adversarial training: %s, eps %.4g of the pixel range, %lld steps of %.4g%s: about %.1f times "
+            "the arithmetic of plain training",
+            a->kind == RT_ADVERSARY_PGD ? "pgd" : "trades", a->eps, (long long)a->steps, a->step, weight,
+            rt_attack_cost(t->m->model));
+    return NETRT_OK;
+}
+
 static int start(Train *t, rt_error *err) {
     char params[32], train[32], test[32];
     rt_cli *cli = t->cli;
@@ -210,7 +247,7 @@ static int start(Train *t, rt_error *err) {
             t->test_ds ? ", test " : "",
             t->test_ds ? rt_text_count(rt_data_count(t->test_ds), test) : "", (long long)t->s.batch,
             (unsigned long long)t->s.seed, t->m->threads, t->m->threads == 1 ? "" : "s", cli->out);
-    return NETRT_OK;
+    return check_adversary(t, err);
 }
 
 /* ---- saving ---- */
@@ -316,10 +353,27 @@ static void flush_row(Train *t) {
     if (r->images > 0)
         row(t, "train", r->loss / (double)r->images, r->images, r->wrong, NAN, NULL);
     memset(r, 0, sizeof *r);
+    if (t->other.images > 0)
+        row(t, other_name(t), t->other.loss / (double)t->other.images, t->other.images, t->other.wrong,
+            NAN, NULL);
+    memset(&t->other, 0, sizeof t->other);
+}
+
+/* "  clean loss 0.1234 error 3.12%", of this epoch so far; "" where there is nothing to tell. */
+static void other_text(const Train *t, char *text, size_t size) {
+    const rt_sums *o = &t->s.other;
+    text[0] = 0;
+    if (!adversary(t) || o->images == 0)
+        return;
+    int n = snprintf(text, size, "  %s %s %.4f", other_name(t),
+                     adversary(t)->kind == RT_ADVERSARY_PGD ? "loss" : "kl",
+                     o->loss / (double)o->images);
+    if (rt_judged(t->m->model) && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, " error %.2f%%", 100 * (double)o->wrong / (double)o->images);
 }
 
 static void tick(Train *t) {
-    char head[64], tail[128], wrong[32] = "";
+    char head[64], tail[224], other[80], wrong[32] = "";
     if (!rt_progress_due(&t->cli->progress))
         return;
     int64_t per_epoch = (t->s.samples + t->s.batch - 1) / t->s.batch, done = t->s.step;
@@ -330,11 +384,13 @@ static void tick(Train *t) {
     double rate = (double)t->s.batch / each;
     snprintf(head, sizeof head, "epoch %lld/%lld", (long long)(t->s.epoch + 1),
              (long long)t->o.epochs);
+    other_text(t, other, sizeof other);
     if (rt_judged(t->m->model))
         snprintf(wrong, sizeof wrong, "err %.1f%%  ",
                  100.0 * (double)t->s.whole.wrong /
                      (double)(t->s.whole.images ? t->s.whole.images : 1));
-    snprintf(tail, sizeof tail, "loss %.4f  %slr %g  %.*f%s img/s", t->ema, wrong, t->m->lr, rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
+    snprintf(tail, sizeof tail, "loss %.4f  %slr %g%s  %.*f%s img/s", t->ema, wrong, t->m->lr, other,
+             rate >= 1e3 ? 1 : 0, rate >= 1e3 ? rate / 1e3 : rate,
              rate >= 1e3 ? "k" : "");
     rt_progress_tick(&t->cli->progress, head, (t->s.position + t->s.batch - 1) / t->s.batch,
                      per_epoch, tail, done < total ? each * (double)(total - done) : -1);
@@ -342,23 +398,25 @@ static void tick(Train *t) {
 
 /* ---- the loop ---- */
 
+static int64_t wrong_scores(const Train *t, int64_t n) {
+    int64_t wrong = 0, classes = t->m->model->classes;
+    for (int64_t i = 0; i < n; i++)
+        wrong += rt_best(t->m->model, t->scores + i * classes) != t->feed.label[i];
+    return wrong;
+}
+
 /* *counted: images, or pixels where every pixel has a label. */
-static int64_t count_wrong(Train *t, int64_t n, int64_t *counted, rt_error *err) {
+static int64_t count_wrong(Train *t, int program, int64_t n, int64_t *counted, rt_error *err) {
     *counted = n;
     if (!rt_judged(t->m->model))
         return 0;
     if (t->feed.mapped) {
         rt_cells sum = {0, 0};
-        rt_cells_count(t->m, RT_TRAIN, n, t->feed.map, &sum, NULL, err);
+        rt_cells_count(t->m, program, n, t->feed.map, &sum, NULL, err);
         *counted = sum.counted;
         return sum.wrong;
     }
-    int64_t wrong = 0, classes = t->m->model->classes;
-    if (!rt_scores(t->m, RT_TRAIN, n, t->scores))
-        return 0;
-    for (int64_t i = 0; i < n; i++)
-        wrong += rt_best(t->m->model, t->scores + i * classes) != t->feed.label[i];
-    return wrong;
+    return rt_scores(t->m, program, n, t->scores) ? wrong_scores(t, n) : 0;
 }
 
 static int check_weights(Train *t, int64_t n, rt_error *err) {
@@ -380,8 +438,45 @@ static void set_rates(Train *t) {
                   t->s.momentum, t->s.decay);
 }
 
+static void add_other(Train *t, double loss, int64_t wrong, int64_t counted) {
+    t->other = (rt_sums){loss * (double)counted, counted, wrong};
+    t->s.other.loss += t->other.loss;
+    t->s.other.images += counted;
+    t->s.other.wrong += wrong;
+}
+
+/* pgd: the clean pictures' figures, now and then. */
+static int before_step(Train *t, int64_t n, rt_error *err) {
+    const rt_adversary *a = adversary(t);
+    if (!a || a->kind != RT_ADVERSARY_PGD || (t->s.step + 1) % t->o.log_every != 0)
+        return NETRT_OK;
+    if (rt_attack_clean(t->m, n, err))
+        return err->code;
+    double loss = rt_losses(t->m, RT_ATTACK, n, NULL);
+    int64_t counted, wrong = count_wrong(t, RT_ATTACK, n, &counted, err);
+    add_other(t, loss, wrong, counted);
+    return err->code;
+}
+
+/* trades: those of the changed pictures, which the step has. */
+static int after_step(Train *t, int64_t n, rt_error *err) {
+    const rt_adversary *a = adversary(t);
+    if (a && a->kind == RT_ADVERSARY_TRADES && rt_attack_scores(t->m, n, t->scores))
+        add_other(t, rt_attack_entropy(t->m, n), rt_judged(t->m->model) ? wrong_scores(t, n) : 0, n);
+    return err->code;
+}
+
+/* A signal in the middle of a step: it has not begun. */
+static int stopped(Train *t, const rt_run_state *before, rt_error *err) {
+    if (!rt_cli_signal || err->code != 128 + rt_cli_signal)
+        return err->code;
+    *err = (rt_error){0};
+    t->s = *before;
+    return NETRT_OK;
+}
+
 static int one_step(Train *t, rt_error *err) {
-    rt_run_state *s = &t->s;
+    rt_run_state *s = &t->s, before = *s;
     int64_t n = s->samples - s->position < s->batch ? s->samples - s->position : s->batch;
     for (int64_t i = 0; i < n; i++)
         t->want[i] = (int64_t)rt_perm_at(&t->perm, (uint64_t)(s->position + i));
@@ -399,15 +494,15 @@ static int one_step(Train *t, rt_error *err) {
         return NETRT_OK;
     double loss = 0;
     t->m->frame.step = s->step;
-    if (rt_step(t->m, good, &loss, err))
-        return err->code;
+    if (before_step(t, good, err) || rt_step(t->m, good, &loss, err))
+        return stopped(t, &before, err);
     s->step++;
     if (!isfinite(loss))
         return diverged(t, "the loss", good, err);
     if (check_weights(t, good, err))
         return err->code;
-    int64_t counted, wrong = count_wrong(t, good, &counted, err);
-    if (err->code)
+    int64_t counted, wrong = count_wrong(t, RT_TRAIN, good, &counted, err);
+    if (after_step(t, good, err))
         return err->code;
     s->row.loss += loss * (double)counted;
     s->row.images += counted;
@@ -502,13 +597,15 @@ static double watched(const Train *t, double error, double train_loss) {
 
 static int end_epoch(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
-    char text[1000] = "", time[24], share[32];
+    char text[1000] = "", time[24], share[32], other[80];
     double images = s->whole.images ? (double)s->whole.images : 1;
     double train_loss = s->whole.loss / images, train_error = (double)s->whole.wrong / images;
     flush_row(t);
     s->epoch++;
     s->position = 0;
     memset(&s->whole, 0, sizeof s->whole);
+    other_text(t, other, sizeof other);
+    memset(&s->other, 0, sizeof s->other);
     int judged = rt_judged(t->m->model); /* else it is the loss that is to fall */
     double figure = judged ? train_error : train_loss;
     if (t->test_ds) {
@@ -527,9 +624,10 @@ static int end_epoch(Train *t, rt_error *err) {
     double kept = rt_optim_kept(t->m);
     if (!isnan(kept))
         snprintf(text + strlen(text), sizeof text - strlen(text), "  nonzero %.2f%%", 100 * kept);
-    rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f%s%s  lr %g  %s",
+    rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f%s%s%s  lr %g  %s",
             (long long)s->epoch, (long long)t->o.epochs, (long long)s->step, train_loss,
-            share_text(judged, train_error, share), text, t->m->lr, rt_text_time(elapsed(t), time));
+            share_text(judged, train_error, share), other, text, t->m->lr,
+            rt_text_time(elapsed(t), time));
     if (rt_plateau_epoch(&s->plateau, &t->m->model->train.schedule, watched(t, figure, train_loss)))
         rt_note(&t->cli->progress, "no progress: learning rate times %g",
                 t->m->model->train.schedule.factor);

@@ -300,7 +300,8 @@ static void find_outputs(const Program *p, const Model *m, int mode, OutputIndex
 
 static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode,
                           OutputIndex *index) {
-    static const char *const mode_name[] = {"forward", "train", "look", "curvature"};
+    static const char *const mode_name[] = {"forward", "train", "look", "curvature",
+                                            "attack"};
     const ModelGraph *mg = &in->model->mode[mode];
     const Graph *g = mg->graph;
     Program p = {.e = e, .keep = keep, .g = g, .mg = mg, .ctx = &in->ctx[mode]};
@@ -324,6 +325,8 @@ static Val program_struct(Emit *e, Arena *keep, const CodegenInput *in, int mode
         image[r] = tensor_index(&p, p.ctx->image_diff[RULE_GRADIENT + r]);
         refused[r] = em_c_string(e, p.ctx->refused[RULE_GRADIENT + r]);
     }
+    if (g && mode == MODEL_ATTACK)
+        image[0] = tensor_index(&p, p.ctx->image_diff[RULE_TRAIN]);
     int nlosses = g ? mg->nlosses : 0;
     for (int i = 0; i < nlosses; i++)
         loss[i] = tensor_index(&p, mg->loss[i]);
@@ -456,6 +459,13 @@ static Val train_struct(Emit *e, const rt_train_spec *t) {
     put_text(&f, t->load_map);
     put_text(&f, t->load_skip);
     put_i64(&f, t->load_partial);
+    Fields a = {.e = e};
+    put_f64(&a, t->adversary.eps);
+    put_f64(&a, t->adversary.step);
+    put_f64(&a, t->adversary.beta);
+    put_i64(&a, t->adversary.steps);
+    put_i64(&a, t->adversary.kind);
+    put(&f, done(&a));
     return done(&f);
 }
 

@@ -789,7 +789,7 @@ static void check_freezes(Build *b) {
 
 void build_walk(Build *b) {
     Net *net = b->net;
-    static const char *const names[MODEL_MODES] = {"forward", "train", "look", "curvature"};
+    static const char *const names[MODEL_MODES] = {"forward", "train", "look", "curvature", "attack"};
     b->g = graph_new(b->arena, names[b->mode], net->name, &b->m->params);
     b->mg = &b->m->mode[b->mode];
     b->mg->graph = b->g;
@@ -814,6 +814,7 @@ void build_walk(Build *b) {
     for (int i = 0; i < net->losses.len && b->mode != MODEL_LOOK; i++)
         run_loss(b, &net->losses.data[i]);
     judge_outputs(b);
+    build_attack(b);
     run_metrics(b);
     need_ends(b);
     if (!b->score && b->flow && b->flow->kind == TENSOR_LAYER && !b->flow->poison)

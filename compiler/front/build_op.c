@@ -457,7 +457,7 @@ static void set_mode(OpCall *o) {
         *key = ++o->b->dropouts;
     if (infer)
         *infer = !mode_trains(o->b->mode);
-    if (o->bound.op == OP_BN && o->b->mode == MODEL_CURVATURE)
+    if (o->bound.op == OP_BN && mode_trains(o->b->mode) && o->b->mode != MODEL_TRAIN)
         ((BnAttrs *)o->bound.attrs)->momentum = 0; /* running statistics are training's */
 }
 

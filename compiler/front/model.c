@@ -80,6 +80,8 @@ Model *model_build(Arena *arena, DiagCtx *diag, Ast *file, const ModelOptions *o
             continue;
         if (b->mode == MODEL_CURVATURE && b->m->train.optimizer != RT_SDLM)
             continue;
+        if (b->mode == MODEL_ATTACK && b->m->train.adversary.kind == RT_ADVERSARY_NONE)
+            continue;
         build_walk(b);
         BUG_IF(diag_errors(b->diag) > 0, "the %s graph has errors that the first walk did not see",
                b->g->name);
@@ -94,6 +96,7 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     ctx->train = mode == MODEL_TRAIN;
     ctx->look = mode == MODEL_LOOK;
     ctx->curvature = mode == MODEL_CURVATURE;
+    ctx->attack = mode == MODEL_ATTACK;
     static const int update[] = {
         [RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP, [RT_SDLM] = OP_SDLM,
         [RT_SLBI] = OP_SLBI};

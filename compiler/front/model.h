@@ -31,9 +31,11 @@ typedef struct ModelOptions {
     bool no_train;      /* --weights=bf16: skip the train graph */
 } ModelOptions;
 
-enum { MODEL_FORWARD, MODEL_TRAIN, MODEL_LOOK, MODEL_CURVATURE, MODEL_MODES };
+enum { MODEL_FORWARD, MODEL_TRAIN, MODEL_LOOK, MODEL_CURVATURE, MODEL_ATTACK, MODEL_MODES };
 /* Layers work as in training, and losses exist. */
-static inline bool mode_trains(int mode) { return mode == MODEL_TRAIN || mode == MODEL_CURVATURE; }
+static inline bool mode_trains(int mode) {
+    return mode == MODEL_TRAIN || mode == MODEL_CURVATURE || mode == MODEL_ATTACK;
+}
 
 /* Receptive field on the first image: extent, distance of neighbours, and the image coordinate
  * where the first cell's field begins (negative: in the padding).  h, w. */

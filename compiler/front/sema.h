@@ -345,6 +345,10 @@ bool init_bank(Build *b, const Val *call, Param *p);
 /* ---- build_ends.c: inputs, outputs, losses, metrics, one walk ---- */
 void build_walk(Build *b);
 
+/* ---- build_attack.c: adversarial training's part of a walk, behind the losses ---- */
+void build_attack(Build *b);
+bool adversary_fits(Build *b, const Val *at, bool trades); /* false: this net cannot have it */
+
 /* ---- field.c: receptive fields, rows ---- */
 void field_of(Build *b, Tensor *out, int op, const void *attrs);
 void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *attrs,

@@ -383,6 +383,32 @@ static void train_clip(Build *b, const Setting *s) {
         t->clip = eq(v.text, "norm") ? RT_CLIP_NORM : RT_CLIP_VALUE;
 }
 
+/* adversarial = pgd(0.3, step, steps), trades(0.3, beta, step, steps).  Without steps it is plain
+ * training. */
+static void train_adversarial(Build *b, const Setting *s) {
+    static const char *const known[] = {"pgd", "trades"},
+                             *const names[] = {"eps", "step", "steps", "beta"};
+    rt_adversary *t = &b->m->train.adversary;
+    Val v = expr_eval(b, s->scope, s->value), a[4];
+    bool trades = v.kind == V_CALL && eq(v.text, "trades");
+    if (!trades && (v.kind != V_CALL || !eq(v.text, "pgd"))) {
+        unknown_call(b, &v, "adversarial", known, 2);
+        return;
+    }
+    *t = (rt_adversary){.steps = 10, .beta = trades ? 6 : 0};
+    if (!call_args(b, &v, names, trades ? 4 : 3, 1, a) ||
+        !positive(b, &a[0], "eps, a share of the pixel range,", 0, 1, &t->eps))
+        return;
+    if (a[2].kind != V_BAD && !expr_int(b, &a[2], "steps", 0, 100000, &t->steps))
+        return;
+    t->step = t->steps > 0 ? 2.5 * t->eps / (double)t->steps : 0;
+    maybe(b, &a[1], "step", 0, 1, &t->step);
+    if (trades)
+        maybe(b, &a[3], "beta", 1e-6, 1e6, &t->beta);
+    if (t->steps > 0 && adversary_fits(b, &v, trades))
+        t->kind = trades ? RT_ADVERSARY_TRADES : RT_ADVERSARY_PGD;
+}
+
 static void train_int(Build *b, const Setting *s, int64_t lo, int64_t hi, int64_t *out) {
     Val v = expr_eval(b, s->scope, s->value);
     expr_int(b, &v, s->key, lo, hi, out);
@@ -718,6 +744,7 @@ static const Key train_keys[] = {
     {"load", train_load},
     {"no_decay", train_no_decay},
     {"clip", train_clip},
+    {"adversarial", train_adversarial},
     {"augment", train_later},
 };
 

@@ -171,10 +171,11 @@ typedef struct LossAttrs { /* all losses and their gradients */
     double smoothing;      /* cross_entropy: share of the target spread over all classes */
     double margin;         /* hinge */
     int64_t power;         /* hinge: 1 or 2 */
-    int kind;              /* hinge: HINGE_..; ERROR_BWD: ERROR_.. */
+    int kind;              /* hinge: HINGE_..; ERROR_BWD: ERROR_..; KL_BWD: KL_OF_.. */
 } LossAttrs;
 enum { HINGE_ONE_VS_REST, HINGE_CRAMMER_SINGER };
 enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR, ERROR_SUM };
+enum { KL_OF_FIRST, KL_OF_SECOND }; /* whose gradient */
 typedef struct GramAttrs { bool scaled; } GramAttrs; /* GRAM, GRAM_BWD: by 1 / (C H W) */
 typedef struct PowerAttrs { double alpha, beta; } PowerAttrs; /* ALPHA_NORM, TV and gradients */
 typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, SLBI, CURVATURE */

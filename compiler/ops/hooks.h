@@ -35,7 +35,7 @@ SCALAR(pow_bwd);
 /* threshold_lower.c */
 SCALAR(soft_threshold); SCALAR(hard_threshold); SCALAR(threshold_bwd);
 /* loss_error_lower.c, loss_margin_lower.c */
-LOWER(mae); SCALAR(error_bwd); LOWER(logistic); LOWER(logistic_bwd); LOWER(hinge); LOWER(hinge_bwd);
+LOWER(kl); LOWER(kl_bwd); LOWER(mae); SCALAR(error_bwd); LOWER(logistic); LOWER(logistic_bwd); LOWER(hinge); LOWER(hinge_bwd);
 /* arith_lower.c */
 SCALAR(add); SCALAR(mul); SCALAR(sub); SCALAR(div); SCALAR(maximum); SCALAR(minimum);
 SCALAR(pass_ge); SCALAR(pass_lt); LOWER(sum_to); CHOOSE(sum_to);

@@ -25,6 +25,7 @@ Val fold_channels(KernelCtx *k, const View *v, Val at, Val start, FoldFn step, v
 Loop loss_begin(KernelCtx *k, Loss *l);
 Val loss_seed(KernelCtx *k, const Loss *l);           /* weight / n, the seed of reverse mode */
 void put_loss(KernelCtx *k, const Loss *l, Val loss); /* times the weight */
+Val loss_log_sum(KernelCtx *k, const View *v, Val at); /* log of the sum of exp(x), in all lanes */
 bool loss_of_label(const Graph *g, NodeId n); /* one label per image (else two layers, a map) */
 /* Sum over a tensor's numbers of an error of kind ERROR_.., divided by their count. */
 void lower_error(KernelCtx *k, int kind);

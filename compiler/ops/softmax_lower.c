@@ -83,6 +83,12 @@ static Val max_and_sum(KernelCtx *k, const View *v, Val at, SoftmaxUser *u, Val 
     return em_reduce_add(e, fold_channels(k, v, at, em_vec(e, 0), step_exp, u));
 }
 
+Val loss_log_sum(KernelCtx *k, const View *v, Val at) {
+    SoftmaxUser u = {0};
+    Val max, sum = max_and_sum(k, v, at, &u, &max);
+    return em_fadd(k->e, em_splat(k->e, max), em_log(k->e, em_splat(k->e, sum)));
+}
+
 static void softmax_row(KernelCtx *k, void *user, Val n, Val y, Val x) {
     View *v = user;
     Emit *e = k->e;

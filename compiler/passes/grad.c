@@ -6,7 +6,8 @@
  * the image's diff, every seed layer's diff kept and named "<rule>.<layer>"; of a rectified layer
  * the diff behind its rectifier's rule, which so joins the kernel that makes the signal (a seed is
  * one number, whose writer can apply the rule); a rule that some operator on the way does not have
- * leaves ctx->refused[rule] and no nodes.  curvature: one CURVATURE node per parameter.
+ * leaves ctx->refused[rule] and no nodes.  curvature: one CURVATURE node per parameter.  attack: the
+ * losses' gradient at the first image, kept; none at parameters.
  * leaves alone: the forward nodes.
  * theory: reverse accumulation, Linnainmaa 1976; Griewank and Walther 2008, section 3.2; the three
  * projections: Zeiler and Fergus 2014, Springenberg et al. 2015, Simonyan et al. 2014.
@@ -32,6 +33,7 @@ typedef struct Reverse {
     uint32_t cap_forked;
     ValueId *seed_diff; /* look: per seed */
     const ValueId *slope; /* curvature: per forward value its gradient; NULL: this finds gradients */
+    bool image;           /* gradients are wanted at the loaded image, not at parameters */
     const char *refused;
 } Reverse;
 
@@ -41,13 +43,24 @@ static const char *text(Graph *g, const char *a, const char *b) {
     return arena_printf(g->keep, "%s.%s", a, b);
 }
 
+/* Attacks change the first input alone. */
+static bool is_image(const Reverse *r, const Node *n) {
+    if (!r->image || !op_is(n->op, OPF_N))
+        return false;
+    for (int i = 0; i < n->nin; i++) {
+        const Value *in = graph_v(r->g, n->in[i]);
+        if (in->kind == VK_INPUT && (r->rule != RULE_TRAIN || in->slot == 0))
+            return true;
+    }
+    return false;
+}
+
 /* Values that some gradient is wanted for, or that lie between those and the roots. */
 static void find_need(Reverse *r) {
     const Graph *g = r->g;
-    bool look = r->rule != RULE_TRAIN;
     for (ValueId v = 1; v < r->nvalue; v++) {
         const Value *x = graph_v(g, v);
-        if (!look && x->kind == VK_PARAM) {
+        if (!r->image && x->kind == VK_PARAM) {
             const Param *p = &g->params->at[x->slot];
             r->need[v] = !p->frozen && !p->constant;
         }
@@ -57,23 +70,11 @@ static void find_need(Reverse *r) {
         bool need = false;
         for (int i = 0; i < n->nin; i++)
             need |= r->need[n->in[i]];
-        /* Looking goes down to the loaded image: the result of the first node behind an input. */
-        if (look && op_is(n->op, OPF_N))
-            for (int i = 0; i < n->nin; i++)
-                need |= graph_v(g, n->in[i])->kind == VK_INPUT;
+        need |= is_image(r, n); /* the result of the first node behind an input */
         for (int k = 0; k < n->nout; k++)
             if (n->out[k])
                 r->need[n->out[k]] = need;
     }
-}
-
-static bool is_image(const Reverse *r, const Node *n) {
-    if (r->rule == RULE_TRAIN || !op_is(n->op, OPF_N))
-        return false;
-    for (int i = 0; i < n->nin; i++)
-        if (graph_v(r->g, n->in[i])->kind == VK_INPUT)
-            return true;
-    return false;
 }
 
 /* Nodes that the pass makes carry the layer's label. */
@@ -235,6 +236,7 @@ static Reverse reverse_new(Graph *g, PassCtx *ctx, Rule rule, const NodeId *orde
     Reverse r = {.g = g,
                  .ctx = ctx,
                  .rule = rule,
+                 .image = rule != RULE_TRAIN || ctx->attack,
                  .order = order,
                  .nforward = nforward,
                  .nvalue = nvalue,
@@ -337,6 +339,23 @@ static void grad_curvature(Graph *g, PassCtx *ctx) {
     for (ValueId v = 1; v < nvalue; v++)
         if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v])
             update(g, v, r.diff[v], 0, &how);
+}
+
+/* ---- attack ---- */
+
+static void grad_attack(Graph *g, PassCtx *ctx) {
+    uint32_t nvalue = g->nvalue, nforward = g->norder;
+    NodeId *order = ARENA_ARRAY(ctx->tmp, nforward, NodeId);
+    memcpy(order, g->order, nforward * sizeof(NodeId));
+    Reverse r = reverse_new(g, ctx, RULE_TRAIN, order, nforward, nvalue);
+    if (!reverse_all(&r))
+        BUG("%s", r.refused);
+    name_diffs(&r);
+    for (uint32_t o = 0; o < nforward; o++)
+        if (is_image(&r, graph_n(g, order[o])))
+            ctx->image_diff[RULE_TRAIN] = r.diff[graph_n(g, order[o])->out[0]];
+    BUG_IF(!ctx->image_diff[RULE_TRAIN], "no loss depends on the image");
+    graph_v(g, ctx->image_diff[RULE_TRAIN])->keep = true;
 }
 
 /* ---- looking ---- */
@@ -493,12 +512,14 @@ static void restore_results(Graph *g, PassCtx *ctx) {
 
 void pass_grad(Graph *g, PassCtx *ctx) {
     graph_toposort(g);
-    if (ctx->train || ctx->look || ctx->curvature)
+    if (ctx->train || ctx->look || ctx->curvature || ctx->attack)
         restore_results(g, ctx);
     if (ctx->train)
         grad_train(g, ctx);
     if (ctx->curvature)
         grad_curvature(g, ctx);
+    if (ctx->attack)
+        grad_attack(g, ctx);
     if (ctx->look && ctx->project_from)
         grad_look(g, ctx);
     graph_toposort(g);

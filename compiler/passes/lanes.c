@@ -380,9 +380,11 @@ static void add_forward(Former *f, int64_t scratch) {
     block_kernel(f, &all[g->nkernels], scratch);
     g->kernels = all;
     g->nkernels++;
-    g->entry[0] = (Entry){"forward_few", 0, g->nkernels - 1}; /* with what parameters alone make */
+    const char *name = g->entry[g->nentries - 1].name; /* "forward", "attack" */
+    g->entry[0] = (Entry){arena_printf(g->keep, "%s_few", name), 0,
+                          g->nkernels - 1}; /* with what parameters alone make */
     g->nentries = 1;
-    add_entry(g, "forward", g->nkernels - 1);
+    add_entry(g, name, g->nkernels - 1);
     finish(f, &all[g->nkernels - 1]);
 }
 

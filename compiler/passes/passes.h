@@ -20,6 +20,7 @@ typedef struct PassCtx {
         bool clip_value, clip_norm;           /* gradients are cut; scaled together */
     } update;
     bool curvature;           /* append the second derivatives of parameters (ops/curvature.h) */
+    bool attack;              /* append the gradient of the losses at the image */
     bool look;                /* build projections under the three rules */
     bool lanes;               /* small networks may run in whole blocks of images (passes/lanes.c) */
     ValueId losses[8];        /* batched rank-0 values, already weighted by their attrs */
@@ -38,7 +39,7 @@ typedef struct PassCtx {
         ValueId live[16];     /* values alive across that point: zero them first */
         int nlive;
     } *seed_info[4];          /* [Rule][nseeds] */
-    ValueId image_diff[4];    /* [Rule]: gradient at the image */
+    ValueId image_diff[4];    /* [Rule]: gradient at the image; attack: [RULE_TRAIN] */
     const char *refused[4];   /* [Rule]: why this rule does not exist for this net, or NULL */
     struct PassMemory {       /* recompute: what options->memory led to */
         int64_t before, after; /* bytes of the whole plan; after = 0: nothing had to be dropped */

@@ -1,7 +1,7 @@
 /* schedule.c: the order in which kernels run, entries, and where projections start.
  *
  * requires: layout.  ensures: g->kernels lie in running order; each entry is a range of them:
- * "forward" and, where parameters alone make something, "prepare"; "step"; or (look) prepare, record
+ * "forward" and, where parameters alone make something, "prepare"; "step"; "attack"; or (look) prepare, record
  * and one per projection; a parameter's update comes
  * after every reader of the parameter; SeedInfo tells the first kernel behind a seed's diff and the
  * values of other branches that are alive across that point.
@@ -256,7 +256,9 @@ static void add_entry(Graph *g, const char *name, int first, int count) {
 static const char *entry_name(const Graph *g) {
     if (g->name && strcmp(g->name, "train") == 0)
         return "step";
-    return g->name && strcmp(g->name, "curvature") == 0 ? "curvature" : "forward";
+    if (g->name && (strcmp(g->name, "curvature") == 0 || strcmp(g->name, "attack") == 0))
+        return g->name;
+    return "forward";
 }
 
 static void make_entries(Graph *g, const int *section, const int *order) {

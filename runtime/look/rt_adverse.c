@@ -5,14 +5,15 @@
  *   pgd   from a random point of the box |x' - x| <= eps: x' + step sign dL/dx', back into the box,
  *         `steps` times                 (Madry et al. 2018, section 2.1)
  *   fool  steps of one length along the gradient of a wanted class's score, until it is predicted
- * Always cut to pixels that exist.  Constants unless told: Goodfellow's .25 and Madry's for MNIST
- * (.3, .01, 40) where pictures are grey, Madry's for CIFAR (8/255, 2/255, 20) where they have colour.
+ * Always cut to pixels that exist.  Constants unless told: fgsm: Goodfellow's .25 where
+ * pictures are grey, 8/255 where they have colour; pgd: rt_attack_usual.
  * ensures: results are numbers, not rounded to whole pixels; a pixel moves eps at most.
  */
 #include <math.h>
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_attack.h"
 #include "rt_climb.h"
 #include "rt_paint.h"
 #include "rt_rng.h"
@@ -118,7 +119,8 @@ static int take(Attack *a, int64_t n, rt_error *err) {
 
 static int constants(Attack *a, rt_error *err) {
     int grey = a->v->prep.channels == 1, pgd = a->random;
-    double eps = grey ? pgd ? 0.3 : 0.25 : 8.0 / 255, step = grey ? 0.01 : 2.0 / 255;
+    rt_adversary usual = rt_attack_usual(a->v->m->model);
+    double eps = pgd ? usual.eps : grey ? 0.25 : 8.0 / 255, step = usual.step;
     eps = isnan(options.eps) ? eps : options.eps;
     if (eps > 1)
         return rt_fail(err, NETRT_EUSAGE, "--eps is a share of the pixel range, 0 to 1\n"
@@ -126,7 +128,7 @@ static int constants(Attack *a, rt_error *err) {
     step = isnan(options.step) ? (isnan(options.eps) ? step : eps / 4) : options.step;
     a->eps = eps * 255;
     a->step = (pgd ? step : eps) * 255;
-    a->steps = !pgd ? 1 : options.steps >= 0 ? options.steps : grey ? 40 : 20;
+    a->steps = !pgd ? 1 : options.steps >= 0 ? options.steps : usual.steps;
     return NETRT_OK;
 }
 
@@ -442,7 +444,7 @@ static int run_fool(rt_viz *v, const char **operands, int n, rt_error *err) {
 static const rt_arg box_args[] = {
     {NULL, 0, RT_ARG_REST, NULL, NULL, 0, 0, "Changing"},
     {"eps", 0, RT_ARG_REAL, "X", &options.eps, 0, 1,
-     "most that a pixel changes, share of its range (default: grey .25, pgd .3; colour 8/255)"},
+     "most that a pixel changes, share of its range (default: grey .25, pgd .3; colour 8/255; pgd: the spec's)"},
     {"step", 0, RT_ARG_REAL, "X", &options.step, 0, 1,
      "pgd: of one step (default: grey .01, colour 2/255; with --eps: a quarter of it)"},
     {"steps", 0, RT_ARG_INT, "N", &options.steps, 0, 1000000,

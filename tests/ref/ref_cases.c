@@ -530,6 +530,8 @@ static const struct {
     [OP_MSE_BWD] = {ref_loss_case, REF_LOSS_CASES},
     [OP_MAE] = {ref_loss_case, REF_LOSS_CASES},
     [OP_ERROR_BWD] = {ref_loss_case, REF_LOSS_CASES},
+    [OP_KL] = {ref_loss_case, 8},
+    [OP_KL_BWD] = {ref_loss_case, 8},
     [OP_LOGISTIC] = {ref_loss_case, REF_LOSS_CASES},
     [OP_LOGISTIC_BWD] = {ref_loss_case, REF_LOSS_CASES},
     [OP_HINGE] = {ref_loss_case, REF_LOSS_CASES},

@@ -137,6 +137,37 @@ void ref_error_bwd(const RefCall *r) {
     mean_error(r, ((const LossAttrs *)r->attrs)->kind, 0, 0, true);
 }
 
+/* ---- relative entropy ---- */
+
+/* log p, log q of class c */
+static double log_share(const RefCall *r, int which, int64_t n, int64_t c) {
+    return *score(&r->in[which], n, c, 0) - log_sum(&r->in[which], n, 0);
+}
+
+static double relative_entropy(const RefCall *r, int64_t n) {
+    double sum = 0;
+    FOR(c, classes(&r->in[0])) {
+        double p = log_share(r, 0, n, c);
+        sum += exp(p) * (p - log_share(r, 1, n, c));
+    }
+    return sum;
+}
+
+void ref_kl(const RefCall *r) {
+    const LossAttrs *a = r->attrs;
+    FOR(n, r->n) r->out->at[n] = a->weight * relative_entropy(r, n);
+}
+
+void ref_kl_bwd(const RefCall *r) {
+    const LossAttrs *a = r->attrs;
+    FOR(n, r->n) FOR(c, classes(&r->in[0])) {
+        double p = log_share(r, 0, n, c), q = log_share(r, 1, n, c);
+        double d = a->kind == KL_OF_SECOND ? exp(q) - exp(p)
+                                           : exp(p) * (p - q - relative_entropy(r, n));
+        *score(r->out, n, c, 0) = a->weight / (double)r->n * d;
+    }
+}
+
 /* ---- hinge ---- */
 
 static double sign_of(const RefCall *r, int64_t n, int64_t c) {
@@ -260,6 +291,13 @@ RefCase ref_loss_case(Arena *keep, int op, int i) {
     if (op == OP_ERROR_BWD)
         a->kind = i % 5;
     r.attrs = a;
+    if (op == OP_KL || op == OP_KL_BWD) {
+        r.what = "two layers of scores";
+        r.limit = 0;
+        add_input(&r, REF_DATA, (Shape)S1(count[k] + 1)); /* of one class nothing can differ */
+        add_input(&r, REF_DATA, (Shape)S1(count[k] + 1));
+        return r;
+    }
     if (!layers_only && (i < 8 || labels_only)) {
         add_input(&r, REF_DATA, (Shape)S1(count[k]));
         add_input(&r, REF_CLASS, (Shape)S0);

@@ -14,6 +14,8 @@ void ref_mse(const RefCall *r);
 void ref_mse_bwd(const RefCall *r);
 void ref_mae(const RefCall *r);
 void ref_error_bwd(const RefCall *r);
+void ref_kl(const RefCall *r);
+void ref_kl_bwd(const RefCall *r);
 void ref_logistic(const RefCall *r);
 void ref_logistic_bwd(const RefCall *r);
 void ref_hinge(const RefCall *r);

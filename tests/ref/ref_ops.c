@@ -652,6 +652,7 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_DIVISIVE_NORM] = 5e-6, [OP_TRANSPOSE] = 1e-6, [OP_CHANNEL_SHUFFLE] = 1e-6,
     [OP_RESHAPE] = 1e-6,
     [OP_MAE] = 2e-6, [OP_ERROR_BWD] = 2e-6, [OP_LOGISTIC] = 2e-6,
+    [OP_KL] = 2e-6, [OP_KL_BWD] = 2e-6,
     [OP_LOGISTIC_BWD] = 2e-6, [OP_HINGE] = 2e-6, [OP_HINGE_BWD] = 2e-6,
     [OP_SOFT_THRESHOLD] = 1e-6, [OP_HARD_THRESHOLD] = 1e-6, [OP_THRESHOLD_BWD] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,

@@ -130,13 +130,13 @@ static void tensor_is_sane(const rt_program *p, const rt_tensor *t) {
 }
 
 static void program_is_sane(const Built *b, int mode) {
-    static const char *const name[] = {"forward", "train", "look", "curvature"};
+    static const char *const name[] = {"forward", "train", "look", "curvature", "attack"};
     const rt_program *p = &b->rt->program[mode];
     const ModelGraph *mg = &b->m->mode[mode];
     const Graph *g = mg->graph;
     CU_ASSERT_STRING_EQUAL(p->name, name[mode]);
     if (!g) {
-        CU_ASSERT(mode == MODEL_CURVATURE && p->nkernels == 0);
+        CU_ASSERT((mode == MODEL_CURVATURE || mode == MODEL_ATTACK) && p->nkernels == 0);
         return;
     }
     CU_ASSERT_EQUAL_FATAL(p->nkernels, g->nkernels);
