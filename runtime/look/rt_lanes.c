@@ -222,7 +222,7 @@ static int own_extent(Place *p, Lane *k, rt_error *err) {
     if (!k->up)
         return err->code;
     for (int c = 0; c < columns; c++)
-        k->up[c] = k->up[columns + c] = c >= k->from && c <= k->to ? WIRE : NOTHING;
+        k->up[c] = k->up[columns + c] = c >= k->from && c <= k->to ? (double)WIRE : NOTHING;
     for (int v = k->head; v >= 0; v = p->next[v])
         k->up[p->l->column[v]] = k->up[columns + p->l->column[v]] = p->l->height / 2;
     return NETRT_OK;
