@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/bug.h"
 #include "base/map.h"
@@ -202,6 +203,8 @@ const char *nearest_name(const char *word, const char *const *candidates, int co
     if (length <= 2)
         return NULL;
     for (int i = 0; i < count; i++) {
+        if (strcasecmp(word, candidates[i]) == 0 && strcmp(word, candidates[i]) != 0)
+            return candidates[i];
         if (strnlen(candidates[i], 3) <= 2)
             continue;
         int distance = edit_distance(word, candidates[i]);

@@ -469,6 +469,8 @@ static void check_loss(Build *b, const Ast *call, const Tensor *loss) {
                              (long long)n, label->name, (long long)label->classes);
         diag_note(d, label->loc, "the label is declared here");
         note_derivation(b, d, x, "derivation");
+        diag_help(d, "there is one value for each class: make %lld values, or declare class[%lld]",
+                  (long long)label->classes, (long long)n);
     }
     if (def->op == OP_SOFTMAX && eq(call->name, "cross_entropy")) {
         Diag *d = diag_warning(b->diag, call->loc, "W0402",

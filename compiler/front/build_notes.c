@@ -2,6 +2,7 @@
  * which block instance it stands, and which operation may have been meant.
  */
 #include <string.h>
+#include <strings.h>
 
 #include "front/sema.h"
 
@@ -47,9 +48,6 @@ typedef struct Later {
 static const Later later[] = {
     {"dwt", NULL},
     {"gabor", NULL},
-    {"lppool", "it is called lp_pool(kernel, p)"},
-    {"transpose", NULL},
-    {"reshape", NULL},
 };
 
 bool planned_operation(Build *b, LocRange loc, const char *name) {
@@ -73,6 +71,28 @@ static const Later elsewhere[] = {
     {"bce", "logistic"},
     {"silu", "swish"},
     {"affine", "scale"},
+    {"lppool", "lp_pool"},
+    {"linear", "dense"},
+    {"fc", "dense"},
+    {"fully_connected", "dense"},
+    {"inner_product", "dense"},
+    {"conv2d", "conv"},
+    {"convolution", "conv"},
+    {"conv_transpose", "deconv"},
+    {"pool", "maxpool` or `avgpool"},
+    {"pooling", "maxpool` or `avgpool"},
+    {"maxpool2d", "maxpool"},
+    {"max_pool", "maxpool"},
+    {"avgpool2d", "avgpool"},
+    {"avg_pool", "avgpool"},
+    {"global_pool", "global_avgpool"},
+    {"gap", "global_avgpool"},
+    {"upsampling", "upsample"},
+    {"concatenate", "concat"},
+    {"cat", "concat"},
+    {"view", "reshape"},
+    {"permute", "transpose"},
+    {"local_response_norm", "lrn"},
 };
 
 void unknown_operation(Build *b, const Ast *at, const char *name) {
@@ -87,7 +107,7 @@ void unknown_operation(Build *b, const Ast *at, const char *name) {
         vec_push(b->arena, &all, b->blocks.entries[i].key);
     Diag *d = diag_error(b->diag, loc, "E0104", "unknown operation '%s'", name);
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
-        if (eq(name, elsewhere[i].name)) {
+        if (strcasecmp(name, elsewhere[i].name) == 0) {
             diag_help(d, "it is called `%s`", elsewhere[i].instead);
             return;
         }

@@ -166,8 +166,10 @@ bool expr_num(Build *b, const Val *v, const char *what, double *out) {
         diag_error(b->diag, v->loc, "E0125", "%s takes a plain number, not one in '%s'", what,
                    v->unit);
     } else if (v->kind == V_NAME) {
-        diag_error(b->diag, v->loc, "E0103", "unknown name '%s': %s must be a number", v->text,
-                   what);
+        Diag *d = diag_error(b->diag, v->loc, "E0103", "unknown name '%s': %s must be a number",
+                             v->text, what);
+        if (eq(v->text, "same") && strncmp(what, "pad of", 6) == 0)
+            diag_help(d, "at stride 1 half of kernel - 1 keeps the size: pad = 1 for 3x3");
     } else if (v->kind == V_CALL) {
         diag_error(b->diag, v->loc, "E0106", "unknown function '%s': %s must be a number", v->text,
                    what);
@@ -183,12 +185,12 @@ bool expr_int(Build *b, const Val *v, const char *what, int64_t lo, int64_t hi, 
         return false;
     if (!v->integer) {
         diag_error(b->diag, v->loc, fabs(x) > 9e15 ? "E0303" : "E0111",
-                   "%s must be a whole number%s, got %.17g", what,
+                   "%s must be a whole number%s, got %.15g", what,
                    fabs(x) > 9e15 ? " of reasonable size" : "", x);
         return false;
     }
     if (x < (double)lo || x > (double)hi) {
-        diag_error(b->diag, v->loc, "E0303", "%s must be between %lld and %lld, got %.17g", what,
+        diag_error(b->diag, v->loc, "E0303", "%s must be between %lld and %lld, got %.15g", what,
                    (long long)lo, (long long)hi, x);
         return false;
     }

@@ -336,4 +336,8 @@ void scan_bad_characters(ParseState *st, LocRange loc) {
         diag_help(diag, "lines end with a line feed, or carriage return and line feed");
     else if (text[0] == '&' || text[0] == '|')
         diag_help(diag, "the logical operators are && and ||");
+    else if (strcmp(quoted, "\u00d7") == 0)
+        diag_help(diag, "extents are written with the letter x: 3x3");
+    else if (strcmp(quoted, "\u2192") == 0)
+        diag_help(diag, "arrows are written ->");
 }

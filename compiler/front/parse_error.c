@@ -141,9 +141,11 @@ static OpenBracket guilty_bracket(const ParseState *st, int token, LocRange loc)
     return ends ? open : (OpenBracket){0};
 }
 
-static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected, LocRange loc) {
+static void add_hints(ParseState *st, Diag *diag, int token, LocRange loc,
+                      const char *const *expected, int count) {
     int length;
     const char *text = token_text(st, loc, &length);
+    bool name_expected = find_name(expected, count, "name") >= 0;
 
     if (name_expected && token != T_ID && is_keyword_token(token))
         diag_help(diag, "'%.*s' is a keyword of the language; choose another name", length, text);
@@ -156,6 +158,8 @@ static void add_hints(ParseState *st, Diag *diag, int token, bool name_expected,
     else if (token == '=' && st->last != 0 && st->open_count > 0 && !st->header)
         diag_help(diag, "a layer is written 'label: op(..)'; settings stand in a section such as "
                         "train { .. }");
+    else
+        syntax_hints(st, diag, token, loc, expected, count);
 }
 
 void report_syntax(ParseState *st, int token, const char *unexpected, LocRange loc,
@@ -185,7 +189,7 @@ void report_syntax(ParseState *st, int token, const char *unexpected, LocRange l
     if (open.token)
         diag_note(diag, (LocRange){open.loc, open.loc + 1}, "'%c' opened here", open.token);
     if (!after_previous)
-        add_hints(st, diag, token, find_name(expected, count, "name") >= 0, loc);
+        add_hints(st, diag, token, loc, expected, count);
     if (diag_full(st->run->diag))
         st->stop = true;
     token_error_seen(st, token);

@@ -101,6 +101,9 @@ void parse_include(ParseState *st, Ast *include, LocRange name_loc);
 /* parse_error.c: unexpected is the grammar's name of the token ("name", "'->'"), token its kind. */
 void report_syntax(ParseState *st, int token, const char *unexpected, LocRange loc,
                    const char *const *expected, int count);
+/* parse_hints.c: what to do about it */
+void syntax_hints(ParseState *st, Diag *diag, int token, LocRange loc, const char *const *expected,
+                  int count);
 void report_too_deep(ParseState *st, LocRange loc);
 void report_unclosed_brace(ParseState *st, Loc brace, const RawToken *before);
 

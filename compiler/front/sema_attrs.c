@@ -99,7 +99,7 @@ static bool in_range(Binder *x, const AttrDesc *a, double v, LocRange loc) {
     Diag *d = diag_error(x->b->diag, loc, "E0303", "%s must be between %.10g and %.10g, got %.10g",
                          what(x, a), a->min, a->max, v);
     diag_note(d, LOC_NONE, "%s: %s", a->name, a->doc);
-    if (a->max == 1 && v > 1 && v <= 100)
+    if (a->max <= 1 && a->max > 0.9 && v > 1 && v <= 100)
         diag_help(d, "a share of the whole can be written %.10g%%", v);
     return false;
 }

@@ -27,13 +27,14 @@ static void unknown_call(Build *b, const Val *v, const char *what, const char *c
     StrBuf list = sb_new(b->arena);
     if (v->kind == V_BAD)
         return;
-    const char *got = v->kind == V_CALL || v->kind == V_NAME ? v->text : val_kind_text(v);
+    bool word = v->kind == V_CALL || v->kind == V_NAME;
+    const char *got = word ? arena_printf(b->arena, "'%s'", v->text) : val_kind_text(v);
     for (int i = 0; i < n; i++)
         sb_printf(&list, "%s%s", i == 0 ? "" : i == n - 1 ? " or " : ", ", known[i]);
-    Diag *d = diag_error(b->diag, v->loc, "E0106", "%s is %s, got '%s'", what, list.text, got);
-    if (v->kind == V_CALL || v->kind == V_NAME)
+    Diag *d = diag_error(b->diag, v->loc, "E0106", "%s is %s, got %s", what, list.text, got);
+    if (word)
         diag_suggest(d, v->kind == V_CALL ? v->ast->call.callee->loc : v->loc,
-                     nearest_name(got, known, n));
+                     nearest_name(v->text, known, n));
 }
 
 static bool positive(Build *b, const Val *v, const char *what, double lo, double hi, double *out) {
@@ -55,8 +56,9 @@ static bool epochs_of(Build *b, const Val *v, const char *what, int64_t *out) {
     if (v->kind == V_NUM && eq(v->unit, "epoch")) {
         plain.unit = "";
     } else if (v->kind == V_NUM && *v->unit) {
-        not_built(b, v->loc, arena_printf(b->arena, "%s in '%s'", what, v->unit),
-                  "count in epochs: 1epoch");
+        Diag *d = diag_error(b->diag, v->loc, "E0125", "%s counts epochs, got a number of '%s'", what,
+                             v->unit);
+        diag_help(d, "write %.15gepoch, or the number alone", v->num);
         return false;
     }
     return expr_int(b, &plain, what, 1, 1000000, out);
@@ -174,7 +176,10 @@ static void data_resize(Build *b, const Setting *s) {
     static const char *const known[] = {"short"}, *const names[] = {"pixels"};
     Val v = expr_eval(b, s->scope, s->value), a[1];
     int64_t n;
-    if (v.kind != V_CALL || !eq(v.text, "short"))
+    if (v.kind == V_NUM)
+        diag_help(diag_error(b->diag, v.loc, "E0111", "resize says what becomes so long, got a number alone"),
+                  "resize = short(%.15g): the shorter side", v.num);
+    else if (v.kind != V_CALL || !eq(v.text, "short"))
         unknown_call(b, &v, "resize", known, 1);
     else if (call_args(b, &v, names, 1, 1, a) &&
              expr_int(b, &a[0], "the shorter side", 1, 65535, &n))
@@ -794,6 +799,12 @@ static void read_key(Build *b, const Setting *s, const Key *keys, int n) {
     for (int i = 0; i < n; i++)
         sb_printf(&list, "%s%s", i ? ", " : "", all[i]);
     diag_help(d, "it has %s", list.text);
+    static const char *const rates[] = {"lr", "learning_rate", "momentum", "decay", "weight_decay",
+                                        "nesterov", "beta1"};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates && eq(s->section, "train"); i++)
+        if (eq(s->key, rates[i]))
+            diag_help(d, "rates are arguments of the optimizer: optimizer = sgd(lr = 0.01, "
+                         "momentum = 0.9, decay = 5e-4)");
 }
 
 static void start(Build *b) {

@@ -94,7 +94,10 @@ bool infer_same(Infer *inf, int i, const char *what) {
         return true;
     shape_print(&inf->in[0], a, sizeof a);
     shape_print(&inf->in[i], b, sizeof b);
-    return infer_fail(inf, "E0332", -1, i, NULL, "%s: %s and %s differ", what, a, b);
+    bool maps = inf->in[0].rank == 3 && inf->in[i].rank == 3;
+    return infer_fail(inf, "E0332", -1, i,
+                      maps ? "conv(maps, 1x1) changes the maps, pad or stride height and width" : NULL,
+                      "%s: %s and %s differ", what, a, b);
 }
 
 bool infer_param(Infer *inf, int i, const char *what, Shape want, const Shape *split) {

@@ -266,7 +266,8 @@ static void other_refusals(void) {
             "concat needs equal H,W: branch 1 is 64x28x28, branch 2 is 32x26x26",
             "padding or stride of one branch differs");
     refuses(OP_ADD, NULL, 2, branches, "E0332",
-            "the inputs must have equal shapes: 64x28x28 and 32x26x26 differ", "");
+            "the inputs must have equal shapes: 64x28x28 and 32x26x26 differ",
+            "conv(maps, 1x1) changes the maps, pad or stride height and width");
     DropoutAttrs d = {.rate = 1};
     refuses(OP_DROPOUT, &d, 1, &img, "E0303", "dropout rate 1: must be at least 0 and below 1",
             "0.5 and 50% mean the same");

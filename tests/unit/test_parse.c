@@ -40,6 +40,47 @@ static void drop(Parsed *p) {
     arena_free(p->arena);
 }
 
+/* The first message has a help with these words and, unless edit is NULL, that replacement. */
+static void hinted(const char *text, const char *help, const char *edit) {
+    Parsed p = parse(text);
+    int count;
+    Diag *const *all = diag_sorted(p.diag, &count);
+    bool right = false;
+
+    CU_ASSERT_PTR_NULL(p.ast);
+    for (int i = 0; count > 0 && i < all[0]->note_count; i++)
+        right |= all[0]->notes[i].is_help && strstr(all[0]->notes[i].text, help);
+    if (right && edit)
+        right = all[0]->fixit_count == 1 && strcmp(all[0]->fixits[0].replacement, edit) == 0;
+    else if (right)
+        right = all[0]->fixit_count == 0;
+    CU_ASSERT_TRUE(right);
+    if (!right)
+        printf("  no '%s' for: %s\n", help, text);
+    drop(&p);
+}
+
+static void hints(void) {
+#define IN_NET(text) "net A {\n" text "\n}\n"
+    hinted(IN_NET("c: conv(8 3x3)"), "a ',' is missing in front of 3x3", ",");
+    hinted(IN_NET("c: conv(8, pad = 1 stride = 2)"), "a ',' is missing in front of stride", ",");
+    hinted(IN_NET("c: conv(8, 3x3 -> relu"), "a ')' is missing in front of '->'", ")");
+    hinted(IN_NET("c conv(8)"), "a label is followed by ':'", NULL);
+    hinted(IN_NET("c: conv(8) > relu"), "joined by '->'", "->");
+    hinted(IN_NET("c: conv(8), relu"), "joined by '->'", NULL);
+    hinted(IN_NET("train { batch = 3 epochs = 4 }"), "separated by ';'", ";");
+    hinted(IN_NET("repeat 3 c: conv(8)"), "stands in { .. }", NULL);
+    hinted(IN_NET("for i in 1..3 { c: conv(8) }"), "repeat i in 1..3", NULL);
+    hinted(IN_NET("input label: class(10)"), "square brackets: class[10]", NULL);
+    hinted(IN_NET("input x: f32(3, 8, 8)"), "f32[3, 32, 32]", NULL);
+    hinted(IN_NET("loss cross_entropy(f, y)"), "loss NAME: cross_entropy(..)", NULL);
+    hinted(IN_NET("insert relu behind c1"), "after LABEL", NULL);
+    hinted(IN_NET("c: conv(8, 3\u00d73)"), "letter x", NULL);
+    hinted(IN_NET("c: conv(8) \u2192 relu"), "written ->", NULL);
+    hinted("network A { }", "net NAME", "net");
+#undef IN_NET
+}
+
 /* The text gives exactly one diagnostic: this code, line and (byte) column. */
 static void one_error(const char *text, size_t size, const char *code, int line, int column) {
     Parsed p = parse_bytes(text, size);
@@ -480,7 +521,7 @@ static void codes_are_sorted_and_have_texts(void) {
     CU_ASSERT_PTR_NULL(explain_find(""));
 }
 
-SUITE_MAIN(TEST(statements_have_their_parts), TEST(numbers_keep_value_unit_and_text),
+SUITE_MAIN(TEST(hints), TEST(statements_have_their_parts), TEST(numbers_keep_value_unit_and_text),
            TEST(soft_words_are_names_elsewhere), TEST(expressions_parse_alone),
            TEST(printed_text_parses_to_the_same_tree), TEST(different_trees_differ),
            TEST(broken_bytes_are_located),
