@@ -18,6 +18,7 @@
 #include "rt_par.h"
 
 enum { MAPS_MAX = 64, RAW_MAX = 64 << 20 /* bytes */ }; /* of a layer, unless --maps says which */
+enum { FEW = 8, LARGE = 4 << 20 }; /* of large networks: bytes of one image in the look program */
 enum { SIDE = 3, TILE_MIN = 40, TILE_MAX = 96, GAP = 2, PART_GAP = 4, BLOCK_GAP = 10, CAPTION = 12 };
 #define PAPER 0xffffffu
 #define INK 0x222222u
@@ -111,7 +112,7 @@ static int project_jobs(Sheet *s, int64_t n, rt_error *err) {
     double begin = rt_seconds();
     if (rt_feed_load(s->feed, s->want, n, -1, rt_cli_skipped, &s->v->cli) != n)
         return rt_fail(err, NETRT_EDATA, "a picture that was read before cannot be read again");
-    if (rt_look_record(l, n, err))
+    if (rt_look_record_layer(l, s->seed, n, err))
         return err->code;
     for (int64_t i = 0; i < n; i++) { /* the second recording must repeat the first bit for bit */
         float again = rt_look_value(l, s->seed, i, s->unit[i]);
@@ -305,14 +306,19 @@ static void sheet_close(Sheet *s) {
     rt_image_free(&s->scaled);
 }
 
+/* Maps of a layer, unless --maps says which. */
+static int64_t usual_maps(const rt_viz *v) {
+    return v->m->model->program[RT_LOOK].act_bytes > LARGE ? FEW : MAPS_MAX;
+}
+
 static int one_sheet(Sheet *s, int64_t scanned, rt_error *err) {
     rt_viz *v = s->v;
     const struct rt_prep *prep = &v->prep;
     rt_seed_shape(v->m->model, s->seed, s->chw);
     s->pixels = (int64_t)prep->channels * prep->height * prep->width;
     s->shown = rt_viz_count_maps(v, s->chw[0]);
-    if (!v->maps && s->shown > MAPS_MAX)
-        s->shown = MAPS_MAX;
+    if (!v->maps && s->shown > usual_maps(v))
+        s->shown = usual_maps(v);
     sheet_texts(s, scanned);
     if (s->shown == 0)
         return rt_fail(err, NETRT_EUSAGE, "--maps=%s names no map of layer %s\nhelp: it has 0 to %lld",
@@ -373,6 +379,8 @@ int rt_viz_deconv(rt_viz *v, rt_feed *feed, int rule, const int *seed, int nseed
         project += s.seconds;
         sheet_close(&s);
     }
+    if (!err->code && !v->maps && usual_maps(v) == FEW)
+        rt_note(&v->cli.progress, "the first %d maps of each layer: --maps=0-63 shows more", FEW);
     if (!err->code)
         say_speed(v, total, scan, projected, project);
     for (int k = 0; k < nseeds && top; k++)

@@ -36,6 +36,7 @@ typedef struct Layer {
     double *rms;        /* of each filter */
     double median;
     int64_t scanned;
+    int64_t *recorded;  /* empty pictures recorded by layers before */
 } Layer;
 
 /* Extents of a kernel as a picture; frames stand below each other. */
@@ -304,8 +305,9 @@ static int sums_make(Sums *s, rt_error *err) {
     for (int i = 0; i < 4; i++)
         v->m->frame.input[i] = s->zero[i];
     int64_t cap = v->look.cap < 64 ? v->look.cap : 64, recorded = s->shown < cap ? s->shown : cap;
-    if (rt_look_record(&v->look, recorded, err))
+    if (*s->l->recorded < recorded && rt_look_record(&v->look, recorded, err))
         return err->code;
+    *s->l->recorded = *s->l->recorded < recorded ? recorded : *s->l->recorded;
     for (int64_t first = 0; first < s->shown; first += cap) {
         int64_t n = s->shown - first < cap ? s->shown - first : cap;
         if (rt_cli_signal)
@@ -415,6 +417,7 @@ int rt_viz_filters(rt_viz *v, rt_feed *feed, rt_error *err) {
     const rt_model *model = v->m->model;
     rt_peak *top[LAYERS_MAX] = {0};
     int where[LAYERS_MAX], scanned = 0, shown = 0;
+    int64_t recorded = 0;
     rt_text csv = {0};
     rt_text_add(&csv, "layer,map,weights,rms,largest,rms_over_0.1,strongest_activation,state\n");
     if (feed)
@@ -422,7 +425,8 @@ int rt_viz_filters(rt_viz *v, rt_feed *feed, rt_error *err) {
     for (int i = 0; i < model->nparams && !err->code; i++) {
         if (!is_filter(v, &model->param[i]))
             continue;
-        Layer l = {.v = v, .p = &model->param[i], .seed = seed_of(v, &model->param[i])};
+        Layer l = {.v = v, .p = &model->param[i], .seed = seed_of(v, &model->param[i]),
+                   .recorded = &recorded};
         for (int k = 0; k < scanned; k++)
             l.top = where[k] == i ? top[k] : l.top;
         show_layer(&l, i, &csv, err);

@@ -36,10 +36,6 @@ static const rt_job everything[] = {
     JOB("errors", "errors", "--limit=10000"),
 };
 
-/* In place of deconv where a projection takes long: the first maps of each layer. */
-static const rt_job deconv_few = JOB("deconv", "deconv", "--maps=0-7", "--limit=10000");
-enum { LARGE = 4 << 20 }; /* bytes of one image in the look program */
-
 const rt_job *rt_jobs_of(const rt_model *model, int *count, int *own) {
     *own = model->njobs > 0;
     *count = *own ? (int)model->njobs : (int)(sizeof everything / sizeof *everything);
@@ -183,9 +179,7 @@ int rt_jobs_run(rt_viz *v, rt_done *done, rt_error *err) {
             done[i] = (rt_done){.job = job[i]};
             continue;
         }
-        int few = !own && !v->maps && strcmp(job[i].name, "deconv") == 0 &&
-                  v->cli.model->program[RT_LOOK].act_bytes > LARGE;
-        rt_job one = few ? deconv_few : job[i];
+        rt_job one = job[i];
         if (!own && v->limit > 0 && strncmp(one.arg[one.nargs - 1], "--limit=", 8) == 0)
             one.nargs--;
         rt_job_run(v, &one, &done[i]);

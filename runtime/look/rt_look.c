@@ -93,6 +93,10 @@ int rt_look_end(const rt_look *l, int seed) {
     return record && end > record->first && end < last ? end : last;
 }
 
+int rt_look_record_layer(rt_look *l, int seed, int64_t n, rt_error *err) {
+    return rt_run_part(l->m, RT_LOOK, "record", -1, rt_look_end(l, seed), n, err);
+}
+
 int rt_look_record_to(rt_look *l, const int *end, int64_t n, rt_error *err) {
     const rt_entry *record = rt_find_entry(look_of(l->m->model), "record");
     int from = record ? record->first : -1;

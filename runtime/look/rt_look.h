@@ -51,6 +51,8 @@ int rt_look_record(rt_look *l, int64_t n, rt_error *err);
  * it had.  Images that go far should come first. */
 int rt_look_record_to(rt_look *l, const int *end, int64_t n, rt_error *err);
 int rt_look_end(const rt_look *l, int seed);
+/* n images as far as one layer. */
+int rt_look_record_layer(rt_look *l, int seed, int64_t n, rt_error *err);
 
 typedef struct rt_unit {
     int64_t c, y, x;
