@@ -133,20 +133,22 @@ static int mean_gradient(rt_ask *a, int64_t total, make_fn make, rt_error *err) 
 /* Brightness for one value per pixel, at most one plane, 0 = black. */
 static int positive_tile(const rt_ask *a, const float *x, rt_image *tile, rt_error *err) {
     return rt_canvas_tone(tile, x, 1, (int)a->size.h, (int)a->size.w, 0, RT_TONE_POSITIVE,
-                          rt_max_abs(x, a->size.h * a->size.w), err);
+                          rt_shown_scale(x, a->size.h * a->size.w), err);
 }
 
 int rt_ask_signed(const rt_ask *a, const float *x, rt_image *tile, rt_error *err) {
     return rt_canvas_tone(tile, x, (int)a->size.c, (int)a->size.h, (int)a->size.w, a->v->prep.bgr,
-                          RT_TONE_SIGNED, rt_max_abs(x, a->pixels), err);
+                          RT_TONE_SIGNED, rt_shown_scale(x, a->pixels), err);
 }
 
-int rt_ask_show(rt_ask *a, const char *verb, const char *title, const char *note, rt_image *tile,
+int rt_ask_show(rt_ask *a, const char *verb, const char *title, const char *what, rt_image *tile,
                 const rt_shown *shown, int tiles, const float *raw, int64_t planes, rt_error *err) {
-    char name[96];
+    char name[96], note[600];
     int64_t dim[3] = {planes, a->size.h, a->size.w};
     rt_sheet s = {0};
     rt_image picture = {0};
+    snprintf(note, sizeof note, "%s%s", what,
+             a->size.h * a->size.w < RT_SHOWN_LARGE ? "" : "; 1 % lies beyond the scale");
     if (rt_sheet_open(&s, title, note, tiles + 1, 1, (int)a->size.w, (int)a->size.h, 160, 2,
                       err) == 0 &&
         rt_prep_invert(&a->v->prep, a->picture, &picture, err) == 0) {
@@ -165,7 +167,7 @@ int rt_ask_show(rt_ask *a, const char *verb, const char *title, const char *note
 }
 
 static rt_shown signed_scale(const rt_ask *a, const float *x, const char *caption) {
-    float top = rt_max_abs(x, a->pixels);
+    float top = rt_shown_scale(x, a->pixels);
     return (rt_shown){caption, RT_BAR_GREY, -top, top};
 }
 
@@ -188,7 +190,7 @@ static int run_smoothgrad(rt_viz *v, const char **operands, int n, rt_error *err
         char note[400];
         rt_plane_max(a.map, a.size, a.diff);
         rt_shown shown = {"max |mean gradient|", RT_BAR_GREY, 0,
-                       rt_max_abs(a.diff, a.size.h * a.size.w)};
+                       rt_shown_scale(a.diff, a.size.h * a.size.w)};
         snprintf(note, sizeof note, "%s; %lld noisy copies, sigma %.3g of the range; black = 0",
                  a.what, (long long)options.samples, options.noise);
         if (positive_tile(&a, a.diff, &tile, err) == 0)
@@ -322,9 +324,8 @@ static int cam(rt_ask *a, char *note, size_t size, rt_error *err) {
             small[i] = sum > 0 ? (float)sum : 0;
         }
         rt_planes_resize(small, (rt_planes){1, chw[1], chw[2]}, a->map, a->size.h, a->size.w);
-        snprintf(note, size, "%s; maps of %.40s, %lld x %lld; light = %.4g", a->what,
-                 model->program[RT_LOOK].seed[layer].label, (long long)chw[1], (long long)chw[2],
-                 (double)rt_max_abs(small, plane));
+        snprintf(note, size, "%s; maps of %.40s, %lld x %lld", a->what,
+                 model->program[RT_LOOK].seed[layer].label, (long long)chw[1], (long long)chw[2]);
     }
     rt_free(g);
     rt_free(values);

@@ -37,21 +37,44 @@ typedef struct Table {
     rt_viz *v;
     const int64_t *count;
     int64_t classes;
+    const int64_t *of; /* the classes' numbers; NULL: all of them, in their order */
     int cell, left, top;
 } Table;
 
+enum { MANY = 30 }; /* classes, of which only those that occur are drawn */
+
+static int64_t number_of(const Table *t, int64_t c) { return t->of ? t->of[c] : c; }
+
 static const char *class_of(void *context, int64_t c, char buf[24]) {
-    return netrt_class_name(context, c, buf);
+    const Table *t = context;
+    return netrt_class_name(t->v->m, number_of(t, c), buf);
+}
+
+/* The rows and columns of classes that are true or predicted at least once: how many; `of` and `count`
+ * have room for all. */
+static int64_t occurring(const Table *t, int64_t *of, int64_t *count) {
+    int64_t n = 0;
+    for (int64_t c = 0; c < t->classes; c++) {
+        int64_t seen = 0;
+        for (int64_t k = 0; k < t->classes; k++)
+            seen += t->count[c * t->classes + k] + t->count[k * t->classes + c];
+        if (seen)
+            of[n++] = c;
+    }
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < n; c++)
+            count[r * n + c] = t->count[of[r] * t->classes + of[c]];
+    return n;
 }
 
 /* A class's name for a place of `letters`; its number where the name is longer. */
 static void short_name(const Table *t, int64_t c, int letters, char *out, size_t size) {
     char buf[24], clean[64];
-    rt_clean_name(clean, sizeof clean, netrt_class_name(t->v->m, c, buf));
+    rt_clean_name(clean, sizeof clean, class_of((void *)(uintptr_t)t, c, buf));
     if ((int)strlen(clean) <= letters)
         snprintf(out, size, "%s", clean);
     else
-        snprintf(out, size, "%lld", (long long)c);
+        snprintf(out, size, "%lld", (long long)number_of(t, c));
 }
 
 /* White for none to dark blue for all; the root lets few errors be seen. */
@@ -109,29 +132,6 @@ static int draw_table(const Table *t, const char *title, const char *note, rt_er
     return err->code;
 }
 
-static int write_table(const Table *t, const char *title, const char *note, rt_error *err) {
-    rt_text csv = {0}, svg = {0};
-    char buf[24];
-    rt_text_add(&csv, "true \\ predicted");
-    for (int64_t c = 0; c < t->classes; c++) {
-        rt_text_add(&csv, ",");
-        rt_text_json(&csv, netrt_class_name(t->v->m, c, buf));
-    }
-    for (int64_t r = 0; r < t->classes; r++) {
-        rt_text_add(&csv, "\n");
-        rt_text_json(&csv, netrt_class_name(t->v->m, r, buf));
-        for (int64_t c = 0; c < t->classes; c++)
-            rt_text_printf(&csv, ",%lld", (long long)t->count[r * t->classes + c]);
-    }
-    rt_text_add(&csv, "\n");
-    rt_svg_confusion(&svg, title, t->count, t->classes, class_of, t->v->m, 1);
-    if (rt_viz_write_text(t->v, &csv, "confusion", title, err) == 0)
-        rt_viz_write_svg(t->v, &svg, "confusion", title, note, err);
-    rt_text_free(&csv);
-    rt_text_free(&svg);
-    return err->code;
-}
-
 /* "4 as 9 (12)": the classes that are taken for each other most. */
 static void worst_pairs(const Table *t, char *out, size_t size) {
     int64_t taken[3] = {-1, -1, -1}, n = t->classes * t->classes;
@@ -154,6 +154,65 @@ static void worst_pairs(const Table *t, char *out, size_t size) {
     }
 }
 
+static int write_numbers(const Table *t, const char *title, rt_error *err) {
+    rt_text csv = {0};
+    char buf[24];
+    rt_text_add(&csv, "true \\ predicted");
+    for (int64_t c = 0; c < t->classes; c++) {
+        rt_text_add(&csv, ",");
+        rt_text_json(&csv, netrt_class_name(t->v->m, c, buf));
+    }
+    for (int64_t r = 0; r < t->classes; r++) {
+        rt_text_add(&csv, "\n");
+        rt_text_json(&csv, netrt_class_name(t->v->m, r, buf));
+        for (int64_t c = 0; c < t->classes; c++)
+            rt_text_printf(&csv, ",%lld", (long long)t->count[r * t->classes + c]);
+    }
+    rt_text_add(&csv, "\n");
+    rt_viz_write_text(t->v, &csv, "confusion", title, err);
+    rt_text_free(&csv);
+    return err->code;
+}
+
+static int write_drawing(Table *t, const char *title, const char *note, rt_error *err) {
+    rt_text svg = {0};
+    rt_svg_confusion(&svg, title, t->count, t->classes, class_of, t, 1);
+    rt_viz_write_svg(t->v, &svg, "confusion", title, note, err);
+    rt_text_free(&svg);
+    return err->code;
+}
+
+/* Picture, numbers (of all classes) and drawing. */
+static int show_table(Table all, const rt_score *s, rt_error *err) {
+    char title[160], note[400], pairs[200], some[80] = "";
+    Table t = all;
+    int64_t *of = NULL, *count = NULL;
+    worst_pairs(&all, pairs, sizeof pairs);
+    if (all.classes > MANY) {
+        of = rt_alloc((size_t)all.classes, sizeof *of, "confusion table", err);
+        count = rt_alloc((size_t)all.classes, (size_t)all.classes * sizeof *count, "confusion table",
+                         err);
+        if (!err->code)
+            t.classes = occurring(&all, of, count);
+        t.of = of;
+        t.count = count;
+        if (t.classes < all.classes)
+            snprintf(some, sizeof some, "; the %lld of %lld classes that occur",
+                     (long long)t.classes, (long long)all.classes);
+    }
+    t.cell = t.classes <= 12 ? 44 : t.classes <= MANY ? 30 : t.classes <= 100 ? 12
+             : t.classes < 600 ? (int)(1200 / t.classes) : 2;
+    snprintf(title, sizeof title, "what %.60s takes for what", all.v->m->model->name);
+    snprintf(note, sizeof note, "%lld of %lld wrong%s%s; darker: a larger share (root) of the row",
+             (long long)s->wrong, (long long)s->images, pairs, some);
+    rt_progress_clear(&all.v->cli.progress);
+    if (!err->code && draw_table(&t, title, note, err) == 0 && write_numbers(&all, title, err) == 0)
+        write_drawing(&t, title, note, err);
+    rt_free(of);
+    rt_free(count);
+    return err->code;
+}
+
 static int confusion(rt_viz *v, const char **operands, int n, rt_error *err) {
     rt_feed feed = {0};
     rt_score s = {0};
@@ -164,16 +223,7 @@ static int confusion(rt_viz *v, const char **operands, int n, rt_error *err) {
         if (s.confusion && rt_evaluate(&v->cli, &feed, &s, "testing", err) == 0) {
             Table t = {.v = v, .count = s.confusion, .classes = classes, .left = 128,
                        .top = RT_SHEET_HEADER + 6};
-            t.cell = classes <= 12 ? 44 : classes <= 30 ? 30 : classes <= 100 ? 12
-                     : classes < 600 ? (int)(1200 / classes) : 2;
-            char title[160], note[300], pairs[200];
-            worst_pairs(&t, pairs, sizeof pairs);
-            snprintf(title, sizeof title, "what %.60s takes for what", v->m->model->name);
-            snprintf(note, sizeof note, "%lld of %lld wrong%s; darker: a larger share (root) of the "
-                     "row", (long long)s.wrong, (long long)s.images, pairs);
-            rt_progress_clear(&v->cli.progress);
-            if (draw_table(&t, title, note, err) == 0)
-                write_table(&t, title, note, err);
+            show_table(t, &s, err);
         }
     }
     rt_free(s.confusion);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "rt_canvas.h"
+
 void rt_plane_max(const float *x, rt_planes p, float *out) {
     int64_t plane = p.h * p.w;
     for (int64_t i = 0; i < plane; i++) {
@@ -159,8 +161,8 @@ void rt_roll(float *x, rt_planes p, int64_t dy, int64_t dx, float *room) {
     memcpy(x, room, (size_t)rt_planes_count(p) * sizeof *x);
 }
 
-/* The number of rank k, from 0, of n that are not negative: the bits of such floats are ordered as they
- * are, and are found from the upper ones down, RADIX at a time. */
+/* The magnitude of rank k, from 0, of n numbers: the bits of floats that are not negative are ordered
+ * as they are, and are found from the upper ones down, RADIX at a time. */
 static float ranked(const float *x, int64_t n, int64_t k) {
     enum { RADIX = 8 };
     uint32_t found = 0, known = 0;
@@ -169,6 +171,7 @@ static float ranked(const float *x, int64_t n, int64_t k) {
         for (int64_t i = 0; i < n; i++) {
             uint32_t bits;
             memcpy(&bits, &x[i], sizeof bits);
+            bits &= INT32_MAX; /* no sign */
             if ((bits & known) == found)
                 count[bits >> shift & ((1u << RADIX) - 1)]++;
         }
@@ -190,6 +193,11 @@ static float percentile(const float *x, int64_t n, double percent) {
         return ranked(x, n, n - 1);
     double part = at - (double)low;
     return (float)((1 - part) * (double)ranked(x, n, low) + part * (double)ranked(x, n, low + 1));
+}
+
+float rt_shown_scale(const float *x, int64_t n) {
+    float bound = n < RT_SHOWN_LARGE ? 0 : ranked(x, n, n - 1 - n / 100);
+    return bound > 0 ? bound : rt_max_abs(x, n);
 }
 
 void rt_cut_pixels(float *x, const float *grad, rt_planes p, int key, double percent, float *room) {

@@ -38,6 +38,12 @@ void rt_blur(float *x, rt_planes p, double sigma, float *room);
 /* Rolls every plane down by dy and right by dx, cells that leave come in on the other side. */
 void rt_roll(float *x, rt_planes p, int64_t dy, int64_t dx, float *room);
 
+/* The magnitude that white stands for where a picture of n numbers is shown: the largest; of
+ * RT_SHOWN_LARGE the one that a hundredth exceeds, or a few outliers would leave all else dark (Smilkov et
+ * al. 2017, section 3.1).  NaN counts as large in these. */
+enum { RT_SHOWN_LARGE = 10000 };
+float rt_shown_scale(const float *x, int64_t n);
+
 /* Sets to 0 the `percent` of pixels (all planes of one) with the smallest key: NORM the length of
  * the pixel, BENEFIT |sum over planes of x * grad| (Yosinski et al. 2015, section 3.2).  A pixel
  * falls when its key is below the percentile (linear between ranks).  room: h*w floats. */

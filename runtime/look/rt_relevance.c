@@ -316,7 +316,7 @@ static int draw(rt_ask *a, double sum, rt_error *err) {
     for (int64_t c = 0; c < a->size.c; c++) /* what a pixel gets is what its channels get */
         for (int64_t i = 0; i < plane; i++)
             a->diff[i] = a->map[c * plane + i] + (c ? a->diff[i] : 0);
-    float top = rt_max_abs(a->diff, plane);
+    float top = rt_shown_scale(a->diff, plane);
     rt_shown shown = {"against, for", RT_BAR_GREY, -top, top};
     static const char *const rule[] = {"", "alpha 1, beta 0; ", "alpha 2, beta 1; "};
     snprintf(note, sizeof note, "%s; %sepsilon %.3g; sum of relevance %.6g of %.6g", a->what,

@@ -56,10 +56,11 @@ static int pair_sheet(rt_viz *v, const float *input, float *diff, int rule, cons
         rt_plane_max(diff, (rt_planes){channels, prep->height, prep->width}, diff);
         channels = 1;
     }
-    float scale = rt_max_abs(diff, channels * plane);
-    char note[300];
-    snprintf(note, sizeof note, "%s; %s, white = %.4g", what,
-             rule == RT_RULE_GRADIENT ? "black = 0" : "mid-grey = 0", (double)scale);
+    float scale = rt_shown_scale(diff, channels * plane);
+    char note[400];
+    snprintf(note, sizeof note, "%s; %s, white = %.4g%s", what,
+             rule == RT_RULE_GRADIENT ? "black = 0" : "mid-grey = 0", (double)scale,
+             channels * plane < RT_SHOWN_LARGE ? "" : " and more (1 %)");
     rt_image canvas = {0}, tile = {0};
     int width = 24 + 2 * w, text = rt_text_width(note, 1) + 16;
     width = width < text ? text : width;

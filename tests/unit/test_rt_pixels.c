@@ -130,6 +130,20 @@ static void rolls(void) {
     CU_ASSERT_EQUAL(memcmp(x, y, sizeof x), 0);
 }
 
+/* 1 to n in another order, signs in turn: a hundredth lies beyond n - n / 100 + 1. */
+static void scales(void) {
+    enum { LARGE = 20000 };
+    static float x[LARGE];
+    for (int i = 0; i < LARGE; i++)
+        x[i] = (float)(i * 7919 % LARGE + 1) * (i % 2 ? -0.25f : 0.25f);
+    CU_ASSERT_EQUAL(rt_shown_scale(x, LARGE), 0.25f * (LARGE - LARGE / 100));
+    for (int i = 0; i < LARGE; i++)
+        x[i] = i < 100 ? -3 : 0; /* nearly all silent: the largest */
+    CU_ASSERT_EQUAL(rt_shown_scale(x, LARGE), 3);
+    const float few[3] = {1, -7, 2};
+    CU_ASSERT_EQUAL(rt_shown_scale(few, 3), 7);
+}
+
 static void clips(void) {
     /* four pixels of two planes, lengths 5, 1, 2, 0; the median lies at 1.5 */
     float x[8] = {3, 1, 0, 0, 4, 0, -2, 0}, room[8];
@@ -233,5 +247,5 @@ static void quasi_newton(void) {
     rt_lbfgs_close(&l);
 }
 
-SUITE_MAIN(TEST(gradients), TEST(variation_known), TEST(blurs), TEST(rolls), TEST(clips),
-           TEST(resizes), TEST(steps), TEST(quasi_newton))
+SUITE_MAIN(TEST(gradients), TEST(variation_known), TEST(blurs), TEST(rolls), TEST(scales),
+           TEST(clips), TEST(resizes), TEST(steps), TEST(quasi_newton))
