@@ -185,9 +185,17 @@ static void attack_text(rt_text *o, const rt_robust *r) {
                    percent(r->clean, r->images));
 }
 
+/* What has a class: images, or where each has several the steps of sequences, the pixels. */
+static const char *cells_of(const rt_model *m, const rt_score *s) {
+    if (s->counted == s->images)
+        return "images";
+    return m->noutputs > 0 && m->output[0].rank == 2 ? "steps" : "pixels";
+}
+
 static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s, rt_dataset *ds,
                        const rt_robust *robust) {
     int64_t classes = m->model->classes;
+    const char *cells = cells_of(m->model, s);
     char buf[24];
     rt_text_add(o, "{\"model\":");
     rt_text_json(o, m->model->name);
@@ -205,7 +213,7 @@ static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
     rt_text_add(o, ",\"error\":");
     rt_text_number(o, percent(s->wrong, s->counted) / 100);
     if (s->counted != s->images) {
-        rt_text_printf(o, ",\"pixels\":%lld,\"mean_iu\":", (long long)s->counted);
+        rt_text_printf(o, ",\"%s\":%lld,\"mean_iu\":", cells, (long long)s->counted);
         rt_text_number(o, rt_cells_iu(s->confusion, classes));
     } else if (classes > 5) {
         rt_text_add(o, ",\"top5_error\":");
@@ -217,8 +225,8 @@ static void print_json(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
         class_figures(s, classes, c, &have, &said, &right);
         rt_text_add(o, c ? ",{\"name\":" : "{\"name\":");
         rt_text_json(o, netrt_class_name(m, c, buf));
-        rt_text_printf(o, ",\"images\":%lld,\"predicted\":%lld,\"right\":%lld}", (long long)have,
-                       (long long)said, (long long)right);
+        rt_text_printf(o, ",\"%s\":%lld,\"predicted\":%lld,\"right\":%lld}", cells,
+                       (long long)have, (long long)said, (long long)right);
     }
     rt_text_add(o, "],\"confusion\":[");
     for (int64_t r = 0; r < classes && classes <= 100; r++) {
@@ -241,7 +249,7 @@ static const char *clean_class(netrt *m, int64_t c, char *buf, size_t size) {
 static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *s) {
     int64_t classes = m->model->classes;
     const rt_model *model = m->model;
-    const char *cells = model->noutputs > 0 && model->output[0].rank == 2 ? "steps" : "pixels";
+    const char *cells = cells_of(model, s);
     char name[40], number[32];
     rt_text_printf(o, "%s images", rt_text_count(s->images, number));
     if (cli->skipped)
@@ -262,8 +270,7 @@ static void print_text(rt_text *o, netrt *m, const rt_cli *cli, const rt_score *
         rt_text_printf(o, "   top-5 error %.2f%%", percent(s->beyond5, s->images));
     rt_text_add(o, "\n");
     text_figures(o, s);
-    rt_text_printf(o, "\n  class                 %s    recall precision\n",
-                   s->counted == s->images ? "images" : cells);
+    rt_text_printf(o, "\n  class                 %s    recall precision\n", cells);
     for (int64_t c = 0; c < classes && classes <= 200; c++) {
         int64_t have, said, right;
         class_figures(s, classes, c, &have, &said, &right);

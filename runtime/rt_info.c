@@ -29,7 +29,36 @@ static const char *engineering(double v, char buf[24]) {
     return buf;
 }
 
+static void dims(rt_text *o, int rank, const int64_t *dim, const char *between) {
+    for (int i = 0; i < rank; i++)
+        rt_text_printf(o, "%s%lld", i ? between : "", (long long)dim[i]);
+}
+
+/* Inputs that are no pictures: clips, sequences and vectors.  How many extents, 0: a picture. */
+static int extents(const rt_input_spec *s, int64_t dim[4]) {
+    int rank = 0;
+    dim[rank++] = s->c;
+    if (s->frames > 1) {
+        dim[rank++] = s->frames;
+        dim[rank++] = s->h / s->frames;
+        dim[rank++] = s->w;
+    } else if (s->h == 1 && s->w > 1) {
+        dim[rank++] = s->w;
+    }
+    return rank > 1 || (s->h == 1 && s->w == 1) ? rank : 0;
+}
+
 static void preprocess(rt_text *o, const rt_input_spec *s) {
+    int64_t dim[4];
+    int rank = extents(s, dim);
+    if (rank) {
+        rt_text_printf(o, "input %s: ", s->name);
+        dims(o, rank, dim, "x");
+        rt_text_add(o, rank == 4   ? ", channels x frames x height x width\n"
+                       : rank == 2 ? ", channels x steps\n"
+                                   : " numbers\n");
+        return;
+    }
     rt_text_printf(o, "input %s: %s %lldx%lld", s->name,
                    s->c == 1 ? "grey"
                    : s->bgr  ? "BGR"
@@ -84,6 +113,17 @@ static void layers(rt_text *o, const rt_model *m) {
                    rt_text_count(m->param_count, params), engineering(total, macs));
 }
 
+/* Of several outputs; the first one is the one that classes are of. */
+static void outputs(rt_text *o, const rt_model *m) {
+    rt_text_add(o, m->noutputs > 1 ? "outputs" : "");
+    for (int i = 0; i < m->noutputs && m->noutputs > 1; i++) {
+        rt_text_printf(o, "%s %s ", i ? " |" : "", m->output[i].name);
+        dims(o, m->output[i].rank, m->output[i].dim, "x");
+        rt_text_add(o, i == 0 && m->classes > 0 ? " (classes)" : "");
+    }
+    rt_text_add(o, m->noutputs > 1 ? "\n" : "");
+}
+
 static void memory(rt_text *o, const rt_model *m) {
     char a[24], b[24];
     const rt_program *f = &m->program[RT_FORWARD], *t = &m->program[RT_TRAIN];
@@ -110,10 +150,21 @@ static void as_json(rt_text *o, const rt_model *m) {
         rt_text_printf(o, ",\"%s\":", pair[i][0]);
         rt_text_json(o, pair[i][1]);
     }
-    rt_text_printf(o,
-                   ",\"classes\":%lld,\"parameters\":%lld,\"input\":[%lld,%lld,%lld],\"layers\":[",
-                   (long long)m->classes, (long long)m->param_count, (long long)m->input[0].c,
-                   (long long)m->input[0].h, (long long)m->input[0].w);
+    rt_text_printf(o, ",\"classes\":%lld,\"parameters\":%lld,\"input\":[", (long long)m->classes,
+                   (long long)m->param_count);
+    int64_t dim[4] = {0}, picture[3] = {m->input[0].c, m->input[0].h, m->input[0].w};
+    int rank = extents(&m->input[0], dim);
+    dims(o, rank ? rank : 3, rank ? dim : picture, ",");
+    rt_text_add(o, "],\"outputs\":[");
+    for (int i = 0; i < m->noutputs; i++) {
+        rt_text_add(o, i ? ",{\"name\":" : "{\"name\":");
+        rt_text_json(o, m->output[i].name);
+        rt_text_add(o, ",\"shape\":[");
+        dims(o, m->output[i].rank, m->output[i].dim, ",");
+        rt_text_printf(o, "],\"softmax\":%s}",
+                       m->output[i].flags & RT_OUTPUT_SOFTMAX ? "true" : "false");
+    }
+    rt_text_add(o, "],\"layers\":[");
     for (int i = 0; i < m->nlayers; i++) {
         const rt_layer *l = &m->layer[i];
         rt_text_add(o, i ? ",{\"label\":" : "{\"label\":");
@@ -154,6 +205,7 @@ static void as_text(rt_text *o, const rt_model *m) {
         preprocess(o, &m->input[i]);
     rt_text_add(o, "\n");
     layers(o, m);
+    outputs(o, m);
     memory(o, m);
     if (m->train.train_data)
         rt_text_printf(o,

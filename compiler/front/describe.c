@@ -99,6 +99,17 @@ static void head(const Model *m, FILE *out) {
     fputc('\n', out);
 }
 
+/* Of several outputs; the first one is the one that classes are of. */
+static void outputs(const Model *m, FILE *out) {
+    char shape[128];
+    for (int i = 0; i < m->noutputs && m->noutputs > 1; i++) {
+        shape_print(&m->output[i].shape, shape, sizeof shape);
+        fprintf(out, "%s %s %s%s", i ? " |" : "outputs", m->output[i].name, shape,
+                i == 0 && m->classes ? " (classes)" : "");
+    }
+    fputs(m->noutputs > 1 ? "\n" : "", out);
+}
+
 void model_describe(const Model *m, FILE *out) {
     char shape[128], params[40], macs[40], field[64], weights[40], act[40], step[40];
     int lw = max_width(m, true), dw = max_width(m, false);
@@ -119,6 +130,7 @@ void model_describe(const Model *m, FILE *out) {
     commas(params, sizeof params, m->trainable + m->frozen);
     macs_text(macs, sizeof macs, m->macs);
     fprintf(out, "%4s  %-*s  %-*s  %-12s %12s %9s\n", "", lw, "total", dw, "", "", params, macs);
+    outputs(m, out);
     double all = (double)(m->trainable + m->frozen);
     bytes_text(weights, sizeof weights, 4 * all);
     bytes_text(act, sizeof act, activations(m));
@@ -137,10 +149,14 @@ void model_describe(const Model *m, FILE *out) {
     }
 }
 
+/* [channels, frames, height, width]; one frame is not said */
 static void json_shape(FILE *out, const Shape *s) {
     fputc('[', out);
-    for (int i = 0; i < s->rank; i++)
+    for (int i = 0; i < s->rank; i++) {
         fprintf(out, "%s%lld", i ? "," : "", (long long)s->dim[i]);
+        if (i == 0 && shape_frames(s) > 1)
+            fprintf(out, ",%lld", (long long)shape_frames(s));
+    }
     fputc(']', out);
 }
 
@@ -166,6 +182,14 @@ void model_describe_json(const Model *m, FILE *out) {
         Shape in = line_shape(&m->input[i].shape, m->input[i].line);
         json_shape(out, &in);
         fputc('}', out);
+    }
+    fputs("],\"outputs\":[", out);
+    for (int i = 0; i < m->noutputs; i++) {
+        fprintf(out, "%s{\"name\":", i ? "," : "");
+        json_text(out, m->output[i].name);
+        fputs(",\"shape\":", out);
+        json_shape(out, &m->output[i].shape);
+        fprintf(out, ",\"softmax\":%s}", m->output[i].softmax ? "true" : "false");
     }
     fputs("],\"layers\":[", out);
     for (int i = 0; i < m->nlayers; i++) {

@@ -111,7 +111,9 @@ void row_add(Build *b, int op, Tensor *out, const Naming *naming, const void *at
     Tensor *in = out->nin ? out->in[0] : NULL;
     ModelLayer *last = b->rows.len ? &vec_last(&b->rows) : NULL;
     bool joins = out->nin != 1 || op_is(op, OPF_P | OPF_W);
-    if (!joins && !naming->starts_row && last && in && in->row == b->rows.len) {
+    bool behind = last && in && in->row == b->rows.len;
+    bool same = behind && (eq(last->label, naming->row) || shape_equal(&last->out, &out->shape));
+    if (!joins && !naming->starts_row && same) { /* others would hide the layer's own shape */
         size_t n = strlen(last->detail);
         if (n < DETAIL_MAX)
             last->detail = arena_printf(b->arena, "%s + %s", last->detail, detail);

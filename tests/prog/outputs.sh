@@ -38,6 +38,13 @@ hold "a helper compiles" "${CC:-cc}" pgm.c -o pgm
 ./pgm b >b.pgm
 ./pgm c >c.pgm
 
+# --- info ---
+run 0 -- ./two info
+hold "info lists outputs" grep -qF 'outputs prob 10 (classes) | maps 3x11x11 | side 20 | f3 20' stdout
+run 0 -- ./two info --json
+hold "so does its JSON" grep -qF \
+    '"outputs":[{"name":"prob","shape":[10],"softmax":true},{"name":"maps","shape":[3,11,11],' stdout
+
 # --- predict ---
 run 0 -- ./two predict --save=o.npy a.pgm
 hold "a line of classes, a line per further output" awk '
@@ -210,6 +217,10 @@ run 0 -- ./tag gradcheck
 run 0 -- ./tag train -q
 run 0 -- ./tag eval -q
 hold "first steps have no class: 11 of 12 count" grep -q 'of 2,200 steps' stdout
+run 0 -- ./tag eval -q --json
+hold "steps are called steps" grep -qF '"steps":2200,"mean_iu"' stdout
+run 0 -- ./tag info
+hold "a sequence is no picture" grep -qF 'input x: 2x12, channels x steps' stdout
 hold "what the step before says is learned" awk 'match($0, /error [0-9.]+/) {
     exit !(substr($0, RSTART + 6, RLENGTH - 6) < 12) }' stdout
 run 0 -- ./tag predict --save=tags.npy x.npy
