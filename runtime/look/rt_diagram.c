@@ -300,7 +300,12 @@ static void draw_card(const Drawing *d, int i) {
     int64_t side = w.dim[1] > w.dim[2] ? w.dim[1] : w.dim[2];
     double bar_h = w.rank >= 3 ? length_for(side, d->most[0], room) : length_for(w.dim[0], d->most[1], room);
     double bar_w = w.rank >= 3 ? length_for(w.dim[0], d->most[1], BAR_W) : 4;
-    rt_text_add(d->o, "<g>");
+    rt_text_add(d->o, "<g");
+    for (int k = card->first; k >= 0; k = d->c.next[k]) {
+        rt_text_add(d->o, k == card->first ? " data-layer=\"" : " ");
+        rt_text_xml(d->o, d->m->layer[k].label ? d->m->layer[k].label : "");
+    }
+    rt_text_add(d->o, card->first >= 0 ? "\">" : ">");
     put_title(d, card);
     rt_text_printf(d->o, "<rect class=\"k\" x=\"%g\" y=\"%g\" width=\"%d\" height=\"%g\" rx=\"4\"/>"
                          "<rect class=\"%s\" x=\"%g\" y=\"%g\" width=\"%g\" height=\"%g\" rx=\"1\"/>\n",

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "rt_alloc.h"
+#include "rt_diagram.h"
 
 enum { TILE = 64, COLUMNS = 32, PATCH = 96, MAPS_MOST = 4096, LABELS_MOST = 1000,
        KEEP_BYTES = 64 << 20, KEEP_MOST = 1024 };
@@ -572,6 +573,18 @@ static int ask_tops(rt_explore *x, const rt_question *q, rt_answer *a, rt_error 
     return err->code;
 }
 
+static int ask_diagram(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *err) {
+    rt_text t = {0};
+    (void)q;
+    if (rt_diagram(&t, x->v->m->model, 1, err)) {
+        rt_text_free(&t);
+        return err->code;
+    }
+    if (give_text(a, &t, err) == 0)
+        a->type = "image/svg+xml";
+    return err->code;
+}
+
 /* ---- questions ---- */
 
 int rt_explore_ask(rt_explore *x, const char *what, const rt_question *q, rt_answer *a,
@@ -581,7 +594,8 @@ int rt_explore_ask(rt_explore *x, const char *what, const rt_question *q, rt_ans
         int picture; /* 1: about a picture, which is recorded first */
         int (*ask)(rt_explore *x, const rt_question *q, rt_answer *a, rt_error *err);
     } known[] = {
-        {"model.json", 0, ask_model}, {"top.json", 0, ask_top},
+        {"model.json", 0, ask_model},    {"top.json", 0, ask_top},
+        {"diagram.svg", 0, ask_diagram},
         {"tops.png", 0, ask_tops},       {"answer.json", 1, ask_answer},
         {"picture.png", 1, ask_picture}, {"maps.png", 1, ask_maps},
         {"layer.json", 1, ask_layer},    {"map.png", 1, ask_map},

@@ -42,6 +42,8 @@ gives / 200
 gives /model.json 200
 hold "the model as JSON" json got
 hold "its layers" grep -q '"label":"c3","maps":8,"height":4,"width":4' got
+gives /diagram.svg 200
+hold "the drawing is well-formed" xml got
 for path in picture.png?image=3 'maps.png?image=3&layer=0' 'maps.png?image=3&layer=0&each=1' \
     'map.png?image=3&layer=2&map=7' 'projection.png?image=3&layer=2&map=1&rule=0'; do
     gives "/$path" 200
@@ -204,6 +206,13 @@ else
     is "a picture by key" "document.body.dataset.image" 2
     changes "a layer's button" maps click '#layers button:nth-child(3)' 0.5 0.5
     is "a layer's button" "document.body.dataset.layer" 2
+    js "document.getElementById('net').open = true; diagram().then(() => String(boxes().filter(b => layerOf(b) >= 0).length))"
+    hold "the drawing has boxes to choose from: '$value'" [ "$value" -ge 3 ]
+    is "the box of the layer shown" "document.querySelector('#diagram .on').dataset.layer.split(' ').includes(model.layers[2].label)" true
+    changes "a box of the drawing" maps click '#diagram [data-layer]' 0.5 0.5
+    is "a box of the drawing" "document.body.dataset.layer" 0
+    click '#layers button:nth-child(3)' 0.5 0.5
+    js "document.getElementById('net').open = false"
     changes "another rule" projection press r
     changes "one of the nine" picture click '#nine button:nth-child(2)' 0.5 0.5
     js "dropped(new Blob(['P2 2 2 255 0 200 90 255'])).then(() => document.body.dataset.image)"

@@ -7,6 +7,12 @@ run 0 -- netc build -q "$src/specs/lenet.net" -o .
 run 0 -- ./lenet train -q --data=digits:2400:1 --epochs=1
 data=--data=digits:2400:1 # 400 test images
 
+# --- the drawing, before there are weights ---
+mkdir drawn && run 0 -- env -C drawn ../lenet-viz diagram
+hold "a box for the input and each layer" [ "$(grep -c '<g' drawn/out/diagram.svg)" = 7 ]
+hold "diagram.svg is well-formed" xml drawn/out/diagram.svg
+run 2 'takes no file' -- ./lenet-viz diagram blank.pgm
+
 # --- every verb writes its files, the same ones each time, whatever the threads ---
 verbs=(filters activations deconv guided saliency)
 for t in 1 2; do

@@ -249,12 +249,14 @@ static void svg(void) {
     for (int i = 0; i < 40; i++)
         x = residual(x);
     CU_ASSERT_EQUAL_FATAL(rt_diagram(&o, &net.m, 1, &err), 0);
-    CU_ASSERT_EQUAL(count(o.data, "<g>"), 5);
+    CU_ASSERT_EQUAL(count(o.data, "<g"), 5);
     CU_ASSERT_EQUAL(count(o.data, "class=\"w\""), 5);
     CU_ASSERT_EQUAL(count(o.data, "class=\"t\""), 4);
     CU_ASSERT_EQUAL(count(o.data, "40 times, to s"), 1);
     CU_ASSERT_EQUAL(count(o.data, "a<b"), 0);
-    CU_ASSERT_EQUAL(count(o.data, "a&lt;b"), 2);
+    CU_ASSERT_EQUAL(count(o.data, "data-layer=\"a&lt;b\""), 1);
+    CU_ASSERT_EQUAL(count(o.data, "data-layer=\"c n r\""), 1);
+    CU_ASSERT_EQUAL(count(o.data, "a&lt;b"), 3); /* and the title, and what is read */
     CU_ASSERT_EQUAL(count(o.data, "xmlns="), 1);
     CU_ASSERT_EQUAL(rt_diagram(&again, &net.m, 1, &err), 0);
     CU_ASSERT_STRING_EQUAL(o.data, again.data);
