@@ -57,7 +57,7 @@ int netrt_forward_outputs(netrt *m, const float *images, int64_t n, int count,
                           const char *const *name, float *const *out, rt_error *err);
 
 /* One step of stochastic gradient descent with momentum on n images (1 .. batch); labels are class
- * indices.  *loss (may be NULL): the mean loss before the update.  EDIVERGED: not finite. */
+ * indices, NULL where the losses read none.  *loss (may be NULL): the mean loss before the update.  EDIVERGED: not finite. */
 int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, double *loss,
                rt_error *err);
 /* Rates used by netrt_step; they start as the spec's. */

@@ -253,9 +253,9 @@ static int findings(rt_text *o, const rt_model *m, const Part *part, int parts) 
                                     "! %s: the largest class has %.0f times the samples of the "
                                     "smallest\n",
                                     p->name, (double)most / (double)least);
-        if (classes > m->classes)
+        if (rt_wants_labels(m) && classes > rt_known_classes(m))
             found++, rt_text_printf(o, "! %s: %d classes, %s knows %lld\n", p->name, classes,
-                                    m->name, (long long)m->classes);
+                                    m->name, (long long)rt_known_classes(m));
         if (p->bad)
             found++, rt_text_printf(o,
                                     "! %s: %lld samples cannot be read; training skips up to "

@@ -298,10 +298,12 @@ int netrt_step(netrt *m, const float *images, const int32_t *labels, int64_t n, 
         return rt_fail(err, NETRT_EUSAGE, "%lld images in one step; %s was opened for 1 to %lld",
                        (long long)n, m->model->name, (long long)m->cap);
     /* In a map of labels a number that is no class marks a pixel that does not count. */
-    for (int64_t i = 0; i < n && m->model->label_cells <= 1; i++)
-        if (labels[i] < 0 || labels[i] >= m->model->classes)
+    int64_t known = rt_known_classes(m->model);
+    int read = rt_wants_labels(m->model) && m->model->label_cells <= 1;
+    for (int64_t i = 0; i < n && read; i++)
+        if (labels[i] < 0 || labels[i] >= known)
             return rt_fail(err, NETRT_EDATA, "label %d of image %lld is outside 0..%lld",
-                           (int)labels[i], (long long)i, (long long)(m->model->classes - 1));
+                           (int)labels[i], (long long)i, (long long)(known - 1));
     m->frame.input[0] = images;
     m->frame.label[0] = m->frame.label[1] = labels;
     if (m->model->train.optimizer == RT_SDLM && m->frame.step == 0 && rt_curvature(m, n, 0, err))

@@ -151,6 +151,10 @@ static inline int rt_judged(const rt_model *m) {
 static inline int rt_wants_labels(const rt_model *m) {
     return rt_judged(m) || m->label_classes > 0;
 }
+/* How many classes labels may have. */
+static inline int64_t rt_known_classes(const rt_model *m) {
+    return m->label_classes > 0 ? m->label_classes : m->classes;
+}
 /* The k best classes of one image, best first (k <= classes). */
 void rt_top(const rt_model *model, const float *scores, int64_t k, int64_t *classes);
 /* The k best of n numbers (k <= n). */

@@ -119,7 +119,7 @@ int rt_feed_open(rt_feed *f, netrt *m, rt_dataset *ds, int64_t cap, size_t cache
     f->ds = ds;
     f->cap = cap;
     int classes = rt_data_classes(ds);
-    int64_t known = m->model->label_classes > 0 ? m->model->label_classes : m->model->classes;
+    int64_t known = rt_known_classes(m->model);
     int64_t count = rt_data_count(ds), largest = 0;
     f->mapped = rt_data_mapped(ds, &f->ignore) && need_labels;
     if (need_labels && f->mapped && match_maps(f, err))

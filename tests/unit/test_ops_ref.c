@@ -513,8 +513,34 @@ static void lenet_map_limit(void) {
     CU_ASSERT_DOUBLE_EQUAL(a, -1 + log(exp(-0.3) + exp(-2) + exp(1) + exp(-0.5)), 1e-14);
 }
 
+/* Two maps of 2x2 that meet in no cell; a picture with one edge of height 3 between two columns. */
+static void objectives_by_hand(void) {
+    double x[8] = {1, 0, 0, 2, 0, 3, 0, 0}, gram[4] = {0}, edge[4] = {0, 3, 0, 3}, y = 0;
+    RefTensor maps = {{3, {2, 2, 2}}, 1, x}, matrix = {{3, {2, 1, 2}}, 1, gram};
+    RefTensor picture = {{3, {1, 2, 2}}, 1, edge}, number = {{1, {1}}, 1, &y};
+    GramAttrs plain = {false}, scaled = {true};
+    RefCall call = {.attrs = &plain, .n = 1, .nin = 1, .in = &maps, .out = &matrix};
+    ref_op[OP_GRAM](&call);
+    CU_ASSERT(gram[0] == 5 && gram[1] == 0 && gram[2] == 0 && gram[3] == 9); /* Gatys */
+    memset(gram, 0, sizeof gram);
+    call.attrs = &scaled;
+    ref_op[OP_GRAM](&call);
+    CU_ASSERT(gram[0] == 5.0 / 8 && gram[3] == 9.0 / 8); /* Johnson: by C H W */
+    for (int power = 1; power <= 3; power++) {           /* two steps of 3, two cells of 3 */
+        PowerAttrs a = {.alpha = power, .beta = power};
+        RefCall of = {.attrs = &a, .n = 1, .nin = 1, .in = &picture, .out = &number};
+        y = 0;
+        ref_op[OP_TV](&of);
+        CU_ASSERT_DOUBLE_EQUAL(y, 2 * pow(3, power), 1e-12);
+        y = 0;
+        ref_op[OP_ALPHA_NORM](&of);
+        CU_ASSERT_DOUBLE_EQUAL(y, 2 * pow(3, power), 1e-12);
+    }
+}
+
 SUITE_MAIN(TEST(attributes_are_compared_one_by_one), TEST(every_op_has_its_facts), TEST(every_op_has_its_code),
            TEST(exact_ops_are_the_movers), TEST(every_case_runs),
            TEST(gradients_match_differences), TEST(missing_links_get_no_gradient),
            TEST(adjoints_are_exact), TEST(conv_adjoint_grid), TEST(philox_known_answers),
-           TEST(dropout_keeps_the_mean), TEST(lrn_alpha), TEST(sgd_by_hand), TEST(lenet_map_limit))
+           TEST(dropout_keeps_the_mean), TEST(lrn_alpha), TEST(sgd_by_hand), TEST(lenet_map_limit),
+           TEST(objectives_by_hand))
