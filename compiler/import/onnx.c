@@ -252,6 +252,11 @@ static bool convert_conv(Onnx *o, ImOp op) {
         return onnx_refuse(o, "output_shape cannot be imported");
     if (!window(o, l))
         return false;
+    if (deep && !l->deep.kernel) { /* [maps, maps, 1, rows, columns], every frame alone */
+        const char *name = w.name;
+        w = im_tensor_shaped(&w, 4, (const int64_t[]){w.dim[0], w.dim[1], w.dim[3], w.dim[4]});
+        w.name = name;
+    }
     im_param(l, "weight", &w);
     return bias_in(o, l, 2) && onnx_done(o);
 }

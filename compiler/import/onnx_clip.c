@@ -56,6 +56,15 @@ static bool three(Onnx *o, const char *name, int64_t *deep, int64_t flat[2]) {
     return true;
 }
 
+/* What the language does with every frame alone: the window must not reach over frames. */
+static bool each_frame(Onnx *o, ImLayer *l) {
+    const ImDeep *d = &l->deep;
+    if (d->kernel != 1 || d->stride != 1 || d->pad[0] || d->pad[1] || d->out_pad)
+        return onnx_refuse(o, "over frames it cannot be imported, in each frame it can");
+    l->deep = (ImDeep){.stride = 1, .dilation = 1};
+    return true;
+}
+
 bool onnx_clip_window(Onnx *o, ImLayer *l) {
     int64_t p[IM_MAX_RANK];
     int n = onnx_ints(o->node, "pads", p, IM_MAX_RANK);
@@ -65,16 +74,14 @@ bool onnx_clip_window(Onnx *o, ImLayer *l) {
         !three(o, "dilations", &l->deep.dilation, l->dilation) ||
         (l->op == IM_DECONV && !three(o, "output_padding", &l->deep.out_pad, l->out_pad)))
         return false;
-    if (l->op == IM_LP_POOL)
-        return onnx_refuse(o, "over frames it cannot be imported");
-    if (n < 0)
-        return true;
-    if (n != 6)
+    if (n >= 0 && n != 6)
         return onnx_refuse(o, "pads has %d numbers, a clip has three axes", n);
-    l->deep.pad[0] = p[0], l->deep.pad[1] = p[3];
-    l->pad[0] = p[1], l->pad[1] = p[4];
-    l->pad[2] = p[2], l->pad[3] = p[5];
-    return true;
+    if (n == 6) {
+        l->deep.pad[0] = p[0], l->deep.pad[1] = p[3];
+        l->pad[0] = p[1], l->pad[1] = p[4];
+        l->pad[2] = p[2], l->pad[3] = p[5];
+    }
+    return (l->op != IM_DECONV && l->op != IM_LP_POOL) || each_frame(o, l);
 }
 
 /* ---- axes that come and go ---- */

@@ -534,6 +534,11 @@ case("AveragePool3", CLIP, least=14)(lambda m, x: m.node("AveragePool", x, kerne
 case("AveragePool3Padded", CLIP, least=14)(
     lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 2, 2], strides=[2, 2, 2],
                         pads=[1, 0, 0, 1, 0, 0], count_include_pad=1))
+case("ConvTranspose3", CLIP, least=14)(
+    lambda m, x: m.node("ConvTranspose", x, m.init(weights(2, 3, 1, 3, 2)), m.init(weights(3)),
+                        strides=[1, 2, 1], pads=[0, 1, 0, 0, 0, 1], output_padding=[0, 1, 0]))
+case("LpPool3", CLIP, least=14)(
+    lambda m, x: m.node("LpPool", x, kernel_shape=[1, 2, 2], strides=[1, 1, 2], p=3))
 case("GlobalAveragePool3", CLIP, least=14)(
     lambda m, x: m.node("Flatten", m.node("GlobalAveragePool", x)))
 case("GlobalMaxPool3", CLIP, least=14)(lambda m, x: m.node("GlobalMaxPool", x))
@@ -663,6 +668,8 @@ for kind, inputs, attributes in (
     refused(kind, shape=CLIP)(
         lambda m, x, kind=kind, inputs=inputs, attributes=attributes: m.node(
             kind, x, *[m.ints(*i) for i in inputs], **attributes))
+refused("ConvTranspose", shape=CLIP)(
+    lambda m, x: m.node("ConvTranspose", x, m.init(weights(2, 3, 2, 2, 2)), strides=[2, 2, 2]))
 refused("Gather", shape=CLIP)(lambda m, x: picked(m, x, 5, 2))
 refused("Conv", shape=CLIP)(lambda m, x: m.node("Conv", x, m.init(weights(3, 2, 3, 3))))
 refused("Squeeze", shape=LINE)(lambda m, x: m.node("Squeeze", x, m.ints(1)))
