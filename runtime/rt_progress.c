@@ -46,11 +46,25 @@ static void draw_bar(FILE *out, int64_t done, int64_t total, int cells) {
         fputs(i < full ? "━" : i == full ? "╸" : " ", out);
 }
 
+/* Seconds left at the speed since something else was counted, -1: not known yet. */
+static double estimate(rt_progress *p, const char *head, int64_t done, int64_t total) {
+    if (!p->head[0] || strncmp(p->head, head, sizeof p->head - 1) != 0 || done < p->last) {
+        p->since = p->head[0] ? p->drawn : p->begun;
+        p->from = p->head[0] ? done : 0;
+        snprintf(p->head, sizeof p->head, "%s", head);
+    }
+    p->last = done;
+    double speed = (double)(done - p->from) / (rt_seconds() - p->since + 1e-9);
+    return speed > 0 && total >= done ? (double)(total - done) / speed : -1;
+}
+
 void rt_progress_tick(rt_progress *p, const char *head, int64_t done, int64_t total,
                       const char *tail, double eta) {
     char left[24];
     if (!rt_progress_due(p))
         return;
+    if (eta < 0)
+        eta = estimate(p, head, done, total);
     p->drawn = rt_seconds();
     if (p->watch) {
         p->watch(p->watcher, done, total);

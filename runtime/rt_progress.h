@@ -21,6 +21,9 @@ typedef struct rt_progress {
     int line_open; /* the redrawn line is on the screen */
     int width;
     double begun, drawn;
+    char head[40];           /* of what is counted, since when, from where, how far at last */
+    double since;
+    int64_t from, last;
     void (*watch)(void *watcher, int64_t done, int64_t total); /* told ten times a second, in place
                                                                   of drawing; or NULL */
     void *watcher;
@@ -28,7 +31,8 @@ typedef struct rt_progress {
 
 /* kind as on the command line; quiet: only warnings and errors. */
 void rt_progress_start(rt_progress *p, int kind, int quiet);
-/* head "epoch 3/10", tail "loss 0.34  lr 0.01": drawn if it is time.  eta_seconds < 0: unknown. */
+/* head "epoch 3/10", tail "loss 0.34  lr 0.01": drawn if it is time.  eta_seconds < 0: estimated from
+ * how fast `done` has grown under this head. */
 void rt_progress_tick(rt_progress *p, const char *head, int64_t done, int64_t total,
                       const char *tail, double eta_seconds);
 /* 1 when rt_progress_tick would draw now: lets the caller skip making the texts. */

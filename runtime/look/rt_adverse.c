@@ -25,7 +25,7 @@ static struct {
     int64_t steps;
 } options = {.eps = NAN, .step = NAN, .rate = NAN, .steps = -1};
 
-enum { TIMES = 10, POINTS_MAX = 8 }; /* difference shown times; values of eps in a table */
+enum { TIMES = 10, POINTS_MAX = 8 }; /* difference shown times, at most; values of eps in a table */
 
 typedef struct Attack {
     rt_viz *v;
@@ -208,32 +208,38 @@ static int write_answers(Attack *a, const char *name, rt_error *err) {
     return err->code;
 }
 
+/* How often a mean change is shown: less often where most of it would be beyond grey's ends. */
+static int times_of(double mean) {
+    return mean * TIMES <= 100 ? TIMES : mean * 5 <= 100 ? 5 : mean * 2 <= 100 ? 2 : 1;
+}
+
 /* Original, difference, result.  p.x[0] is recorded. */
 static int show(Attack *a, int64_t at, int64_t before, double sure, const char *how, rt_error *err) {
     rt_paint *p = &a->p;
     char title[160], note[300], text[200], name[96], file[96];
     rt_image tile = {0};
     rt_sheet s = {0};
-    double after, most = 0;
+    double after, most = 0, sum = 0;
     int64_t now = predicted(a, 0, &after);
     for (int64_t k = 0; k < p->count; k++) {
         double d = (double)p->x[k] - (double)a->clean[k];
         most = fmax(most, fabs(d));
-        p->g[k] = (float)(128 + (double)TIMES * d) - p->zero[k];
+        sum += fabs(d);
     }
+    int times = times_of(sum / (double)p->count);
+    for (int64_t k = 0; k < p->count; k++)
+        p->g[k] = (float)(128 + times * ((double)p->x[k] - (double)a->clean[k])) - p->zero[k];
     rt_viz_sample_name(&a->feed, at, file, sizeof file);
     snprintf(title, sizeof title, "%s: %.80s", a->verb, file);
-    double sum = 0;
-    for (int64_t k = 0; k < p->count; k++)
-        sum += fabs((double)p->x[k] - (double)a->clean[k]);
     snprintf(note, sizeof note, "%s; largest change %.3g of 255, mean %.3g; middle: change x %d, "
-             "grey = none", how, most, sum / (double)p->count, TIMES);
+             "grey = none", how, most, sum / (double)p->count, times);
     if (rt_sheet_open(&s, title, note, 3, 1, (int)p->size.w, (int)p->size.h, 180, 3, err) == 0 &&
         rt_paint_show(p, a->clean, &tile, err) == 0) {
         class_text(a, "before", before, sure, text, sizeof text);
         rt_sheet_put(&s, 0, 0, &tile, text);
+        snprintf(text, sizeof text, "change x %d", times);
         if (rt_paint_show(p, p->g, &tile, err) == 0)
-            rt_sheet_put(&s, 1, 0, &tile, "change x 10");
+            rt_sheet_put(&s, 1, 0, &tile, text);
         class_text(a, "after", now, after, text, sizeof text);
         if (!err->code && rt_paint_image(p, 0, &tile, err) == 0)
             rt_sheet_put(&s, 2, 0, &tile, text);

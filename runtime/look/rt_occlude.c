@@ -13,6 +13,7 @@
 
 #include "rt_alloc.h"
 #include "rt_io.h"
+#include "rt_pixels.h"
 #include "rt_sheet.h"
 #include "rt_viz.h"
 
@@ -180,7 +181,7 @@ static int projection_tile(Slide *s, rt_image *tile, float *diff, int *rule, rt_
                                                                         : RT_RULE_DECONVNET;
     if (rt_look_project(&s->v->look, *rule, s->seed, &s->peak, &s->peak_value, 1, diff, err))
         return err->code;
-    float scale = rt_max_abs(diff, rt_input_count(s->v->m->model, 0));
+    float scale = rt_shown_scale(diff, rt_input_count(s->v->m->model, 0));
     return rt_canvas_tone(tile, diff, prep->channels, prep->height, prep->width, prep->bgr,
                           RT_TONE_SIGNED, scale, err);
 }
