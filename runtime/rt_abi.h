@@ -218,7 +218,7 @@ typedef struct rt_metric {
     int32_t smallest_wins;  /* argmin outputs (RBF penalties) */
     int32_t output;         /* index of the output that it judges */
 } rt_metric;
-enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM, RT_SLBI };
+enum { RT_SGD, RT_ADAM, RT_RMSPROP, RT_SDLM, RT_SLBI, RT_SLBI_GROUPS };
 enum { RT_CLIP_NONE, RT_CLIP_VALUE, RT_CLIP_NORM };
 /* Training on pictures changed within a box of `eps` (a share of the pixel range) around their own:
  * `steps` steps of `step` along the sign of the gradient.  pgd: of the losses, and the weights' step

@@ -3,7 +3,7 @@
  * Samples are apart from each other in all blocks but W: they go by in panels of 8, a sample a lane.
  * U and V are kept as floats and every block is solved in double: rounding a block's best value moves F
  * by the square of the rounding only.
- * theory: Zeng, Lau, Lin, Yao 2019, section 4.3 and appendix (closed forms).
+ * theory: Zeng, Lau, Lin, Yao 2019 (closed forms of the steps).
  */
 #include "rt_bcd.h"
 

@@ -7,7 +7,7 @@
  * s_N the identity.  Blocks go V_N, U_N, W_N, V_{N-1}, .., W_1; V_N, W_i and the U_i of rectifiers also
  * pay alpha/2 times the square of their way from where they were.  So F never grows.
  * theory: Zeng, Lau, Lin, Yao 2019, "Global convergence of block coordinate descent in deep learning",
- * algorithm 2 (three splittings), section 4.3 (each step in closed form).
+ * algorithm 2 (three splittings).
  */
 #ifndef RT_BCD_H
 #define RT_BCD_H

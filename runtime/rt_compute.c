@@ -15,6 +15,7 @@
 #include "rt_layout.h"
 #include "rt_mask.h"
 #include "rt_model.h"
+#include "rt_optim.h"
 #include "rt_par.h"
 #include "rt_save.h"
 
@@ -270,6 +271,7 @@ int rt_step(netrt *m, int64_t n, double *loss, rt_error *err) {
     for (int i = 0; i < m->model->nparams; i++)
         if (m->model->param[i].max_rms > 0 && rt_param_trained(&m->model->param[i]))
             constrain(m, i);
+    rt_optim_groups(m);
     rt_mask_apply(m);
     m->param_version++;
     return NETRT_OK;

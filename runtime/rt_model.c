@@ -94,15 +94,20 @@ static int check_model(const rt_model *model, rt_error *err) {
 
 static int alloc_pools(netrt *m, rt_error *err) {
     const rt_model *model = m->model;
-    int64_t logical = 0;
+    int64_t logical = 0, filters = 0;
     for (int i = 0; i < model->nparams; i++)
         if (model->param[i].max_rms > 0 && rt_param_count(&model->param[i]) > logical)
             logical = rt_param_count(&model->param[i]);
+    for (int i = 0; model->train.optimizer == RT_SLBI_GROUPS && i < model->nparams; i++)
+        if (model->param[i].rank > 0 && model->param[i].dim[0] > filters)
+            filters = model->param[i].dim[0];
     m->param = rt_slab_alloc((size_t)model->param_bytes + 64, "weights", err);
     m->turn = rt_turn_new(model, m->threads, err);
     if (!m->param || !m->turn)
         return err->code;
     if (logical > 0 && !(m->logical = rt_alloc((size_t)logical, sizeof(float), "constraint", err)))
+        return err->code;
+    if (filters > 0 && !(m->filter = rt_alloc((size_t)filters, sizeof(double), "filters", err)))
         return err->code;
     return NETRT_OK;
 }
@@ -168,6 +173,7 @@ void netrt_close(netrt *m) {
     rt_mask_clear(m);
     rt_attack_close(m->attack);
     rt_free(m->logical);
+    rt_free(m->filter);
     rt_free(m->no_label);
     rt_free(m);
 }

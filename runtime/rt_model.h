@@ -46,6 +46,7 @@ struct netrt {
     double second, clip;        /* rt_train_spec: second; clip_at, none: infinite */
     int32_t *no_label; /* zeros for runs without labels: losses are computed all the same */
     int64_t no_label_size;
+    double *filter;       /* a number per filter of the widest parameter: rt_optim.c */
     float *logical;       /* room for the largest parameter under a constraint */
     struct rt_mask *mask; /* of each parameter, or NULL: rt_mask.h */
     struct rt_attack *attack; /* adversarial training: rt_attack.h; made by its first step */

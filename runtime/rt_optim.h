@@ -8,7 +8,7 @@
 
 /* How many numbers per weight the model's optimizer keeps, and the prefix of their names in a
  * checkpoint: "momentum." + parameter; adam: "exp_avg.", "exp_avg_sq."; rmsprop: "square_avg.",
- * "momentum."; sdlm: "curvature."; slbi: "split_z.", "momentum." */
+ * "momentum."; sdlm: "curvature."; slbi: "split_z.", "momentum.", and over filters "split_gamma." */
 int rt_states(const rt_model *model);
 const char *rt_state_prefix(const rt_model *model, int which);
 /* Is this the name of optimizer state, of whatever optimizer? */
@@ -23,10 +23,16 @@ void rt_optim_scalars(netrt *m);
 void rt_optim_plain(netrt *m, double rate);
 
 /* slbi (Fu et al. 2020): Gamma, the sparse copy of the weights (parameters of more than one
- * dimension), is not 0 where the state's |z| > lambda.  Is parameter `param` of those? */
+ * dimension), is not 0 where the state's |z| > lambda; over filters: where their |z| is above lambda times the root
+ * of their size, a filter all that has one index of the first dimension, in parameters of more than two.  Is parameter
+ * `param` of those? */
 int rt_optim_is_split(const rt_model *model, int param);
+/* Over filters: behind a step, makes Gamma, which the state keeps, of z. */
+void rt_optim_groups(netrt *m);
 /* The share of these weights whose Gamma is not 0; NAN: no such weights, another optimizer. */
 double rt_optim_kept(const netrt *m);
+/* Filters whose Gamma is not 0, and all: 0 where the optimizer knows none. */
+void rt_optim_filters(const netrt *m, int64_t *kept, int64_t *all);
 /* Those whose Gamma is 0 become 0. */
 void rt_optim_prune(netrt *m);
 

@@ -598,6 +598,7 @@ static double watched(const Train *t, double error, double train_loss) {
 static int end_epoch(Train *t, rt_error *err) {
     rt_run_state *s = &t->s;
     char text[1000] = "", time[24], share[32], other[80];
+    int64_t filters, all_filters;
     double images = s->whole.images ? (double)s->whole.images : 1;
     double train_loss = s->whole.loss / images, train_error = (double)s->whole.wrong / images;
     flush_row(t);
@@ -624,6 +625,10 @@ static int end_epoch(Train *t, rt_error *err) {
     double kept = rt_optim_kept(t->m);
     if (!isnan(kept))
         snprintf(text + strlen(text), sizeof text - strlen(text), "  nonzero %.2f%%", 100 * kept);
+    rt_optim_filters(t->m, &filters, &all_filters);
+    if (all_filters > 0)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "  filters %lld/%lld",
+                 (long long)filters, (long long)all_filters);
     rt_note(&t->cli->progress, "epoch %lld/%lld  step %lld  loss %.4f%s%s%s  lr %g  %s",
             (long long)s->epoch, (long long)t->o.epochs, (long long)s->step, train_loss,
             share_text(judged, train_error, share), other, text, t->m->lr,
@@ -704,6 +709,11 @@ static int result(Train *t, rt_error *err) {
     int judged = rt_judged(t->m->model);
     double error = tested && judged ? (double)t->test.wrong / (double)t->test.counted : NAN;
     double kept = rt_optim_kept(t->m);
+    char filters[64] = "";
+    int64_t some, all;
+    rt_optim_filters(t->m, &some, &all);
+    if (all > 0)
+        snprintf(filters, sizeof filters, "; %lld of %lld filters", (long long)some, (long long)all);
     if (t->cli->json) {
         rt_text_printf(&o, "{\"steps\":%lld,\"epochs\":%lld,\"test_loss\":", (long long)t->s.step,
                        (long long)t->s.epoch);
@@ -714,6 +724,8 @@ static int result(Train *t, rt_error *err) {
             rt_text_add(&o, ",\"nonzero\":");
             rt_text_number(&o, kept);
         }
+        if (all > 0)
+            rt_text_printf(&o, ",\"filters\":%lld,\"all_filters\":%lld", (long long)some, (long long)all);
         rt_text_printf(&o,
                        ",\"skipped\":%lld,\"seconds\":%.3f,\"weights\":", (long long)t->feed.broken,
                        elapsed(t));
@@ -728,8 +740,8 @@ static int result(Train *t, rt_error *err) {
                            100 * t->s.best_error, (long long)t->s.best_epoch);
         rt_text_printf(&o, "weights: %s\n", t->last);
         if (!isnan(kept))
-            rt_text_printf(&o, "sparse: %s (%.2f%% of the weights are not 0)\n", t->sparse,
-                           100 * kept);
+            rt_text_printf(&o, "sparse: %s (%.2f%% of the weights are not 0%s)\n", t->sparse,
+                           100 * kept, filters);
     }
     return rt_cli_print(&o, err);
 }

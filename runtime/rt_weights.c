@@ -517,7 +517,7 @@ int rt_weights_add(const netrt *m, st_writer *w, int with_state, struct rt_weigh
     const rt_model *model = m->model;
     int count = 0;
     char name[320], prep[512];
-    size_t entries = (size_t)model->nparams * 3;
+    size_t entries = (size_t)model->nparams * 4; /* weights and state */
     struct rt_weights_hold *hold = *out =
         rt_alloc(1, sizeof *hold + entries * sizeof hold->entry[0], "weights to write", err);
     if (!hold)

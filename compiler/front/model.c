@@ -99,7 +99,7 @@ void model_pass_ctx(const Model *m, int mode, PassCtx *ctx) {
     ctx->attack = mode == MODEL_ATTACK;
     static const int update[] = {
         [RT_SGD] = OP_SGD, [RT_ADAM] = OP_ADAM, [RT_RMSPROP] = OP_RMSPROP, [RT_SDLM] = OP_SDLM,
-        [RT_SLBI] = OP_SLBI};
+        [RT_SLBI] = OP_SLBI, [RT_SLBI_GROUPS] = OP_SLBI_GROUPS};
     const rt_train_spec *t = &m->train;
     ctx->update = (struct PassUpdate){
         .op = update[t->optimizer],

@@ -341,14 +341,16 @@ static void optimizer_sdlm(Build *b, const Val *v) {
 
 /* Weights, and a sparse copy of them that follows: DessiLBI. */
 static void optimizer_dessilbi(Build *b, const Val *v) {
-    static const char *const names[] = {"lr", "kappa", "nu", "lambda", "momentum", "decay"};
+    static const char *const names[] = {"lr", "kappa", "nu", "lambda", "momentum", "decay",
+                                        "filters"};
     rt_train_spec *t = &b->m->train;
     double nu = 100;
-    Val a[6];
+    bool filters = false;
+    Val a[7];
     t->optimizer = RT_SLBI;
     t->kappa = 1;
     t->eps = 1;
-    if (!call_args(b, v, names, 6, 1, a))
+    if (!call_args(b, v, names, 7, 1, a))
         return;
     positive(b, &a[0], "lr", 0, 1e6, &t->lr);
     maybe(b, &a[1], "kappa", 1e-6, 1e6, &t->kappa);
@@ -356,6 +358,8 @@ static void optimizer_dessilbi(Build *b, const Val *v) {
     maybe(b, &a[3], "lambda", 1e-30, 1e6, &t->eps);
     maybe(b, &a[4], "momentum", 0, 1, &t->momentum);
     maybe(b, &a[5], "decay", 0, 1e6, &t->decay);
+    if (a[6].kind != V_BAD && expr_bool(b, &a[6], "filters", &filters) && filters)
+        t->optimizer = RT_SLBI_GROUPS;
     t->second = 1 - 1 / nu;
 }
 

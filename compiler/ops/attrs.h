@@ -178,7 +178,7 @@ enum { ERROR_SQUARE, ERROR_ABS, ERROR_LOGISTIC, ERROR_LINEAR, ERROR_SUM };
 enum { KL_OF_FIRST, KL_OF_SECOND }; /* whose gradient */
 typedef struct GramAttrs { bool scaled; } GramAttrs; /* GRAM, GRAM_BWD: by 1 / (C H W) */
 typedef struct PowerAttrs { double alpha, beta; } PowerAttrs; /* ALPHA_NORM, TV and gradients */
-typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, SLBI, CURVATURE */
+typedef struct SgdAttrs { /* SGD, ADAM, RMSPROP, SDLM, SLBI, SLBI_GROUPS, CURVATURE */
     int64_t param;         /* index into ParamList: rates, decay */
     double lr_mult, decay_mult;
     double eps;            /* ADAM, RMSPROP; SDLM: mu; SLBI: lambda */

@@ -76,6 +76,7 @@ WEAK void update_adam(struct UpdateStep *s);
 WEAK void update_rmsprop(struct UpdateStep *s);
 WEAK void update_sdlm(struct UpdateStep *s);
 WEAK void update_slbi(struct UpdateStep *s);
+WEAK void update_slbi_groups(struct UpdateStep *s);
 WEAK void update_curvature(struct UpdateStep *s);
 
 /* frames_lower.c */

@@ -19,6 +19,9 @@ static const AttrDesc adam_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, A
 static const AttrDesc sdlm_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "0.02")};
 static const AttrDesc slbi_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1"),
                                       ATTR_HIDDEN(SgdAttrs, coupled, AT_BOOL, "no")};
+static const AttrDesc slbi_groups_attrs[] = {
+    COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1"),
+    ATTR_HIDDEN(SgdAttrs, coupled, AT_BOOL, "no")};
 static const AttrDesc curvature_attrs[] = {COMMON_ATTRS};
 static const AttrDesc rmsprop_attrs[] = {COMMON_ATTRS, ATTR_HIDDEN(SgdAttrs, eps, AT_FLOAT, "1e-8"),
                                          ATTR_HIDDEN(SgdAttrs, eps_inside, AT_BOOL, "no")};
@@ -102,6 +105,19 @@ const OpDef opdef_slbi = {
     .theory = "Fu, Liu, Li, Zhong, Lu, Wang, Yao 2020, \"DessiLBI\", equations (4) to (6); Huang, "
               "Sun, Xiong, Yao 2016",
     UPDATE(slbi, 2),
+    .flops = flops_roots,
+};
+
+const OpDef opdef_slbi_groups = {
+    .title = "split linearized Bregman iteration over filters",
+    .formula = "gap = (w - gamma) / nu;  v = momentum * v + grad + decay * decay_mult * w;  "
+               "w = w - lr * lr_mult * kappa * (v + gap);  z = z + lr * lr_mult * gap",
+    .doc = "As slbi, with gamma beside z and momentum: behind each step the runtime makes it of all "
+           "of a filter's n numbers z, kappa * max(1 - lambda * sqrt(n) / |z|, 0) * z; of matrices number by "
+           "number.",
+    .theory = "Fu, Liu, Li, Zhong, Lu, Wang, Yao 2020, \"DessiLBI\" (group lasso over "
+              "filters); Yuan, Lin 2006",
+    UPDATE(slbi_groups, 3),
     .flops = flops_roots,
 };
 

@@ -17,14 +17,14 @@ typedef struct UpdateRates { /* vectors */
     Val correct1, correct2, eps; /* slbi: correct1 = kappa, eps = lambda */
     Val clip;   /* NULL: gradients are not cut */
     Val factor; /* of all gradients, NULL: 1 */
-    Val next;   /* bytes from a weight's first number in the state to its second */
+    Val next;   /* bytes from a weight's number in the state to its next one */
 } UpdateRates;
 
 /* What an optimizer's hook sees and changes: vectors. */
 typedef struct UpdateStep {
     Emit *e;
     const UpdateRates *r;
-    Val weight, gradient, state[2];
+    Val weight, gradient, state[3];
 } UpdateStep;
 
 /* Rates of this call for a parameter.  Ask where they are used: vectors that stay alive around an

@@ -6,6 +6,7 @@
  * first) rmsprop:  v = v + (1 - a)(g'^2 - v);  b = m b + g' / (sqrt(v) + eps);  w = w - lr b
  *   sdlm:     w = w - lr g' / (mu + h);       curvature writes h
  *   slbi:     d = (w - k soft(z, lambda)) / nu;  v = m v + g';  w = w - lr k (v + d);  z = z + lr d
+ *   slbi_groups: the same with d = (w - gamma) / nu; the runtime makes gamma (rt_optim.c)
  * theory: Polyak 1964; Sutskever et al. 2013; Kingma, Ba 2015, algorithm 1; Loshchilov, Hutter
  * 2019; Tieleman, Hinton 2012; the order of decay, momentum and rate is PyTorch's. requires: param,
  * gradient and state share one layout, padded with zeros.
@@ -36,7 +37,7 @@ UpdateRates update_rates_with(KernelCtx *k, const Node *update, const UpdateOwn 
     r.decay = em_splat(e, em_fmul(e, frame_scalar(k, SCALAR_DECAY), own->decay_mult));
     if (two) {
         Val second = frame_scalar(k, SCALAR_SECOND);
-        if (update->op == OP_SLBI)
+        if (update->op == OP_SLBI || update->op == OP_SLBI_GROUPS)
             second = em_fmul(e, second, own->coupled);
         r.second = em_splat(e, second);
         r.correct1 = em_splat(e, frame_scalar(k, SCALAR_CORRECT1));
@@ -66,7 +67,9 @@ UpdateRates update_rates(KernelCtx *k, const Node *update) {
 
 void update_apply(Emit *e, const UpdateRates *r, Val weights, Val state, int64_t off,
                   Val gradient) {
-    Val at[2] = {state, r->op->states > 1 ? em_ptr_bytes(e, state, r->next) : NULL};
+    Val at[3] = {state};
+    for (int i = 1; i < r->op->states; i++)
+        at[i] = em_ptr_bytes(e, at[i - 1], r->next);
     UpdateStep s = {.e = e, .r = r, .weight = em_load(e, weights, off, true), .gradient = gradient};
     if (r->clip) /* a NaN stays one: fmin and fmax give their second operand then */
         s.gradient = em_fmax(e, em_fneg(e, r->clip), em_fmin(e, r->clip, gradient));
@@ -130,16 +133,30 @@ void update_sdlm(UpdateStep *s) {
     s->weight = em_fma(e, r->step, along, s->weight);
 }
 
+/* The weight and z go their ways by what lies between the weight and gamma. */
+static void pull(UpdateStep *s, Val speed, Val gamma) {
+    const UpdateRates *r = s->r;
+    Emit *e = s->e;
+    Val gap = em_fmul(e, r->second, em_fsub(e, s->weight, gamma));
+    s->state[0] = em_fma(e, em_fneg(e, r->step), gap, s->state[0]);
+    s->weight = em_fma(e, em_fmul(e, r->step, r->correct1), em_fadd(e, speed, gap), s->weight);
+}
+
 void update_slbi(UpdateStep *s) {
     const UpdateRates *r = s->r;
     Emit *e = s->e;
     Val grad = em_fma(e, r->decay, s->weight, s->gradient), z = s->state[0], zero = em_vec(e, 0);
     Val speed = s->state[1] = em_fma(e, r->momentum, s->state[1], grad);
     Val above = em_fmax(e, em_fsub(e, z, r->eps), zero), below = em_fmin(e, em_fadd(e, z, r->eps), zero);
-    Val gamma = em_fmul(e, r->correct1, em_fadd(e, above, below));
-    Val gap = em_fmul(e, r->second, em_fsub(e, s->weight, gamma));
-    s->state[0] = em_fma(e, em_fneg(e, r->step), gap, z);
-    s->weight = em_fma(e, em_fmul(e, r->step, r->correct1), em_fadd(e, speed, gap), s->weight);
+    pull(s, speed, em_fmul(e, r->correct1, em_fadd(e, above, below)));
+}
+
+void update_slbi_groups(UpdateStep *s) {
+    const UpdateRates *r = s->r;
+    Emit *e = s->e;
+    Val grad = em_fma(e, r->decay, s->weight, s->gradient);
+    s->state[1] = em_fma(e, r->momentum, s->state[1], grad);
+    pull(s, s->state[1], s->state[2]);
 }
 
 /* Not a step: the sum over the images joins the mean. */

@@ -285,7 +285,7 @@ static void update(Graph *g, ValueId param, ValueId grad, ValueId factor,
                   .decoupled = how->decoupled,
                   .eps_inside = how->eps_inside,
                   .clip = how->clip_value,
-                  .coupled = how->op == OP_SLBI && p->shape.rank > 1};
+                  .coupled = (how->op == OP_SLBI || how->op == OP_SLBI_GROUPS) && p->shape.rank > 1};
     ValueId in[4] = {param, grad, state, factor};
     NodeId id = graph_node(g, how->op ? how->op : OP_SGD, &a, factor ? 4 : 3, in);
     graph_n(g, id)->label = p->label;

@@ -43,6 +43,7 @@ rmsprop|optimizer = rmsprop(1e-3, alpha = 0.9, momentum = 0.5); clip = value(0.5
 norm|optimizer = adam(3e-3); clip = norm(1); schedule = poly(0.9, last = 0.1)
 sdlm|optimizer = sdlm(3e-3, samples = 60, decay = 1e-4); no_decay = "*.bias"
 split|optimizer = dessilbi(0.05, nu = 10, lambda = 2e-3, momentum = 0.9)
+filters|optimizer = dessilbi(0.05, nu = 10, lambda = 0.004, kappa = 1.5, filters = yes)
 END
 
 # --- the sparse copy: what is left are weights of last, the share is the one that is said ---
@@ -68,6 +69,37 @@ for name, w in last.items():
     total += len(z)
 said = json.loads(sys.argv[1])["nonzero"]
 assert abs(said - kept / total) < 1e-6 and 0.05 < said < 0.95, (said, kept / total)
+END
+
+# --- over filters: gamma is what the whole of a filter's z makes; z follows the gap; whole filters stay ---
+run 0 -- ./filters train -q --steps=20 --out=f20
+run 0 -- ./filters train -q --steps=21 --out=f21
+hold "filters" python3 - <<'END'
+import json, math, struct
+def tensors(path):
+    raw = open(path, "rb").read()
+    n = struct.unpack("<Q", raw[:8])[0]
+    head = json.loads(raw[8:8 + n])
+    return {k: (v["shape"], struct.unpack(f"<{(v['data_offsets'][1] - v['data_offsets'][0]) // 4}f",
+                raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]))
+            for k, v in head.items() if k != "__metadata__" and v["dtype"] == "F32"}
+a, b = tensors("f20/checkpoint.safetensors"), tensors("f21/checkpoint.safetensors")
+sparse = tensors("f21/sparse.safetensors")
+near = lambda x, y: abs(x - y) <= 1e-6 + 1e-5 * abs(y)
+seen = set()
+for name in ("c.weight", "f.weight"):
+    shape, z = b["split_z." + name]
+    size = len(z) // shape[0] if len(shape) == 4 else 1
+    for g in range(0, len(z), size):
+        part, norm = z[g:g + size], math.sqrt(sum(x * x for x in z[g:g + size]))
+        least = 0.004 * math.sqrt(size)
+        by = 1.5 * (1 - least / norm) if norm > least else 0
+        assert all(near(y, by * x) for x, y in zip(part, b["split_gamma." + name][1][g:g + size])), name
+        assert sparse[name][1][g:g + size] == (b[name][1][g:g + size] if by else (0,) * size), name
+        seen.add((name, by > 0))
+    for z0, z1, w, gamma in zip(a["split_z." + name][1], z, a[name][1], a["split_gamma." + name][1]):
+        assert near(z1, z0 + 0.05 / 10 * (w - gamma)), name
+assert ("c.weight", True) in seen and len(seen) >= 3, seen
 END
 
 # --- one layer alone: everything else keeps its bits ---

@@ -394,7 +394,7 @@ static RefCase sgd_family(Arena *keep, int op, int i) {
     a->decoupled = op == OP_ADAM && i % 4 > 1;
     a->eps_inside = op == OP_RMSPROP && i % 4 > 1;
     a->clip = i == 2 || i == 5;
-    a->coupled = op == OP_SLBI && i != 4;
+    a->coupled = (op == OP_SLBI || op == OP_SLBI_GROUPS) && i != 4;
     r.attrs = a;
     r.rounds = op != OP_SGD;
     add_input(&r, REF_WEIGHT, shape[i]);
@@ -553,6 +553,7 @@ static const struct {
     [OP_RMSPROP] = {sgd_family, 8},
     [OP_SDLM] = {sgd_family, 8},
     [OP_SLBI] = {sgd_family, 8},
+    [OP_SLBI_GROUPS] = {sgd_family, 8},
     [OP_CURVATURE] = {sgd_family, 8},
     [OP_SQUARE_SUMS] = {clip_family, 8},
     [OP_CLIP_FACTOR] = {clip_family, 8},

@@ -576,6 +576,18 @@ static void ref_slbi(const RefCall *r) {
     }
 }
 
+/* The state is z; momentum and gamma start as zero. */
+static void ref_slbi_groups(const RefCall *r) {
+    const SgdAttrs *a = r->attrs;
+    FOR(i, ref_elems(r->out)) {
+        double w = r->in[0].at[i], lr = r->lr * a->lr_mult;
+        double g = gradient(r, i) + r->decay * a->decay_mult * w, gap = a->coupled ? REF_SECOND * w : 0;
+        r->out->at[i] = w - lr * REF_CORRECT1 * (g + gap);
+        if (r->new_momentum)
+            r->new_momentum[i] = r->in[2].at[i] + lr * gap;
+    }
+}
+
 static void ref_curvature(const RefCall *r) {
     const SgdAttrs *a = r->attrs;
     FOR(i, ref_elems(r->out)) {
@@ -657,6 +669,7 @@ const double ref_tolerance[OP_COUNT] = {
     [OP_SOFT_THRESHOLD] = 1e-6, [OP_HARD_THRESHOLD] = 1e-6, [OP_THRESHOLD_BWD] = 1e-6,
     [OP_LENET_MAP] = 2e-6,        [OP_LENET_MAP_BWD] = 2e-6,    [OP_SGD] = 1e-6,
     [OP_ADAM] = 2e-6, [OP_RMSPROP] = 2e-6, [OP_SDLM] = 2e-6, [OP_SLBI] = 2e-6, [OP_CURVATURE] = 2e-6,
+    [OP_SLBI_GROUPS] = 2e-6,
     [OP_GRAM] = 5e-6, [OP_GRAM_BWD] = 5e-6, [OP_TV] = 2e-6, [OP_TV_BWD] = 5e-6,
     [OP_ALPHA_NORM] = 5e-6, [OP_ALPHA_NORM_BWD] = 5e-6, [OP_PENALTY] = 2e-6,
     [OP_LOAD_SQUARE] = 1e-6, [OP_SQUARE_SUMS] = 2e-6, [OP_CLIP_FACTOR] = 2e-6,

@@ -489,6 +489,7 @@ static bool is_sum(int op) {
     case OP_MOMENTS: case OP_BN_COMBINE: case OP_BN_SCALE: case OP_BN_BWD_SUMS: case OP_BN_BWD_COEF:
     case OP_SCALE_SHIFT: case OP_BN_BWD_DATA:
     case OP_SGD: case OP_ADAM: case OP_RMSPROP: case OP_SDLM: case OP_SLBI:
+    case OP_SLBI_GROUPS:
         return true;
     default:
         return false;
@@ -571,7 +572,7 @@ static void mark(const Slabs *s, const Slab *slab, ValueId v, char *may_change) 
     bool owned = x->kind == VK_PARAM || x->kind == VK_STATE;
     int64_t bytes = owned ? s->g->params->at[x->slot].bytes : x->bytes / shape_frames(&x->shape);
     if (x->kind == VK_STATE && s->g->params->states > 1)
-        bytes += param_state_step(&s->g->params->at[x->slot]);
+        bytes += (s->g->params->states - 1) * param_state_step(&s->g->params->at[x->slot]);
     if (at < slab->at || at >= slab->at + slab->bytes)
         return;
     BUG_IF(at + bytes * images > slab->at + slab->bytes, "value %u ends outside its slab", v);

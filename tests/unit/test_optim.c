@@ -230,4 +230,47 @@ static void pruned(void) {
     CU_ASSERT(isnan(rt_optim_kept(&m)));
 }
 
-SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_finite), TEST(pruned))
+/* Three filters of four numbers in blocks of two filters: |z| = 5, 0.5 and 2 with lambda = 1/2, so 1 for a
+ * filter, kappa = 1.5; a matrix goes number by number, a vector has no gamma. */
+static void filters(void) {
+    static float w[64], at[192];
+    static double room[3];
+    static const rt_layout tall = {4, 3, {3, 1, 2, 2},
+                                   {{.dim = 0, .extent = 2, .mult = 2}, {.dim = 3, .extent = 4, .mult = 1},
+                                    {.dim = 0, .extent = 2, .mult = 1}}};
+    rt_param param[3] = {{.rank = 4, .dim = {3, 1, 2, 2}, .layout = tall, .bytes = 64, .trainable = 12},
+                         {.rank = 2, .dim = {2, 2}, .offset = 64, .state_offset = 192, .bytes = 16,
+                          .trainable = 4},
+                         {.rank = 1, .dim = {4}, .offset = 128, .state_offset = 384, .bytes = 16,
+                          .trainable = 4}};
+    rt_model model = {.train = {.optimizer = RT_SLBI_GROUPS, .eps = 0.5, .kappa = 1.5}, .nparams = 3,
+                      .param = param};
+    netrt m = {.model = &model, .param = (char *)w, .state = (char *)at, .filter = room};
+    float *z = at, *gamma = at + 32, *matrix = at + 48;
+    int64_t some, all;
+    for (int i = 0; i < 64; i++)
+        w[i] = 1;
+    z[0] = 3, z[2] = 0, z[4] = -4, z[6] = 0;     /* filter 0: every second place of the first 8 */
+    z[1] = 0.5f;                                 /* filter 1 */
+    z[8] = z[10] = z[12] = 1, z[14] = -1;        /* filter 2; places 9, 11, .. would be filter 3's */
+    matrix[0] = 3, matrix[1] = -1, matrix[2] = 0.5f, matrix[3] = 0;
+    at[96] = 7;
+    rt_optim_groups(&m);
+    static const double want[16] = {3.6, 0, 0, 0, -4.8, 0, 0, 0, 0.75, 0, 0.75, 0, 0.75, 0, -0.75, 0};
+    for (int i = 0; i < 16; i++)
+        CU_ASSERT_DOUBLE_EQUAL((double)gamma[i], want[i], 1e-6);
+    CU_ASSERT(matrix[32] == 3.75f && matrix[33] == -0.75f && matrix[34] == 0 && matrix[35] == 0);
+    CU_ASSERT(at[96] == 7 && at[128] == 0);
+    rt_optim_filters(&m, &some, &all);
+    CU_ASSERT(some == 2 && all == 3);
+    CU_ASSERT_DOUBLE_EQUAL(rt_optim_kept(&m), 8.0 / 16, 1e-15);
+    rt_optim_prune(&m);
+    for (int i = 0; i < 16; i++)
+        CU_ASSERT(w[i] == (want[i] != 0 ? 1.0f : 0.0f));
+    CU_ASSERT(w[16] == 1 && w[17] == 1 && w[18] == 0 && w[32] == 1);
+    model.train.optimizer = RT_SLBI;
+    rt_optim_filters(&m, &some, &all);
+    CU_ASSERT(some == 0 && all == 0);
+}
+
+SUITE_MAIN(TEST(native), TEST(avx2), TEST(sse), TEST(not_finite), TEST(pruned), TEST(filters))

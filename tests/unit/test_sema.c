@@ -558,7 +558,11 @@ static void optimizers(void) {
     CU_ASSERT(t->optimizer == RT_SLBI && t->kappa == 2 && t->eps == 0.25 && t->momentum == 0.9);
     CU_ASSERT_DOUBLE_EQUAL(t->second, 1 - 1 / 50.0, 1e-15);
     done(&r);
+    r = train_text("optimizer = dessilbi(0.1, filters = yes)");
+    CU_ASSERT(r.m && r.m->train.optimizer == RT_SLBI_GROUPS && r.m->train.eps == 1);
+    done(&r);
     static const char *const wrong[] = {"optimizer = dessilbi(0.1, nu = 0)",
+                                        "optimizer = dessilbi(0.1, filters = 2)",
                                         "optimizer = dessilbi(lambda = 1)",
                                         "optimizer = sdlm(1e-3, mu = 0)", "no_decay = \"z.*\"",
                                         "load = \"w\"", "load = weights(3)",
