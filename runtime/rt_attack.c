@@ -73,12 +73,15 @@ typedef struct Job {
     uint32_t turn;
 } Job;
 
+static float lesser(float a, float b) { return a < b ? a : b; }
+static float larger(float a, float b) { return a > b ? a : b; }
+
 /* A clean number that lies beyond black or white (a changed sample's) may stay. */
 static float boxed(const struct rt_attack *a, float x, float clean, int64_t i) {
     float reach = (float)a->how.eps * a->width[i];
-    float low = fminf(clean, fmaxf(clean - reach, a->low[i]));
-    float high = fmaxf(clean, fminf(clean + reach, a->high[i]));
-    return x < low ? low : x > high ? high : x;
+    float low = lesser(clean, larger(clean - reach, a->low[i]));
+    float high = larger(clean, lesser(clean + reach, a->high[i]));
+    return larger(low, lesser(x, high));
 }
 
 static void start_part(void *context, int64_t lo, int64_t hi, int thread) {

@@ -29,14 +29,15 @@ static int refused(const Robust *s, rt_error *err) {
     const rt_model *model = s->feed->m->model;
     if (!rt_judged(model) || model->classes < 2 || model->ninputs != 1 || model->label_cells > 1 || model->smallest_wins)
         return rt_fail(err, NETRT_EUSAGE,
-                       "--attack wants one picture as input and one score for each class; %s has not",
-                       model->name);
+                       "--attack wants one picture as input and one score for each class; %s has not\n"
+                       "help: without --attack, eval counts its errors", model->name);
     if (rt_data_real(s->feed->ds))
         return rt_fail(err, NETRT_EDATA,
-                       "%s holds numbers; --attack changes pictures, whose range is known",
-                       rt_data_uri(s->feed->ds));
+                       "%s holds numbers; --attack changes pictures, whose range is known\n"
+                       "help: --data=DIR names pictures", rt_data_uri(s->feed->ds));
     if (s->cli->crops > 1)
-        return rt_fail(err, NETRT_EUSAGE, "--attack changes one view of a picture: leave --crops out");
+        return rt_fail(err, NETRT_EUSAGE, "--attack and --crops do not go together\n"
+                       "help: --attack changes one view of a picture: leave --crops out");
     return NETRT_OK;
 }
 
@@ -50,8 +51,8 @@ static int open_robust(Robust *s, rt_error *err) {
     if (refused(s, err) || rt_look_open(&s->look, m, cap, err))
         return err->code;
     if (s->score < 0)
-        return rt_fail(err, NETRT_EUSAGE, "%s has no score that an attack could start from",
-                       m->model->name);
+        return rt_fail(err, NETRT_EUSAGE, "%s has no score that an attack could start from\n"
+                       "help: `output prob = softmax(..)` declares one", m->model->name);
     s->term = rt_alloc_zero((size_t)cap, sizeof *s->term, "terms", err);
     s->value = rt_alloc_zero((size_t)cap, sizeof *s->value, "values", err);
     for (int64_t i = 0; s->term && i < cap; i++)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# optim.sh: every optimizer learns, gives the same bits for any number of threads and after a
+# optim.sh: every optimizer and adversarial training learn, give the same bits for any number of threads and after a
 # resumption, and its gradients agree with differences; one layer is trained alone; weights of a
 # network whose last layer differs are taken over with --skip.
 # shellcheck source=tests/prog/common.inc
@@ -44,7 +44,30 @@ norm|optimizer = adam(3e-3); clip = norm(1); schedule = poly(0.9, last = 0.1)
 sdlm|optimizer = sdlm(3e-3, samples = 60, decay = 1e-4); no_decay = "*.bias"
 split|optimizer = dessilbi(0.05, nu = 10, lambda = 2e-3, momentum = 0.9)
 filters|optimizer = dessilbi(0.05, nu = 10, lambda = 0.004, kappa = 1.5, filters = yes)
+pgd|optimizer = adam(3e-3); adversarial = pgd(0.05, steps = 3)
+trades|optimizer = adam(3e-3); adversarial = trades(0.05, beta = 2, steps = 3)
 END
+
+# --- attacks: figures of both kinds, of any classifier, the same for any number of threads ---
+hold "the log has clean figures" grep -q '^clean,' pgd.a/log.csv
+hold "the log has attacked figures" grep -q '^attacked,' trades.a/log.csv
+for net in pgd adam; do
+    run 0 -- ./$net eval --out=$net.a --attack=pgd --eps=0.1 --steps=4 --json --threads=1
+    mv stdout $net.json
+    run 0 -- ./$net eval --out=$net.a --attack=pgd --eps=0.1 --steps=4 --json --threads=3
+    same "$net: attacked by threads" stdout $net.json
+done
+hold "attacks do harm, less where they were expected" python3 - <<'END'
+import json
+pgd, adam = (json.load(open(f"{n}.json"))["attack"] for n in ("pgd", "adam"))
+for a in pgd, adam:
+    assert a["error"] > a["clean_error"] and a["images"] > 0 and abs(a["step"] - 0.0625) < 1e-9, a
+assert pgd["loss"] < adam["loss"] and pgd["error"] <= adam["error"], (pgd, adam)
+END
+run 2 'shares of the pixel range' -- ./pgd eval --out=pgd.a --attack=pgd --eps=8
+seq 1 40 | awk '{ printf "%d", $1 % 10; for (i = 0; i < 784; i++) printf ",%d", (i * $1) % 7; print "" }' >rows.csv
+run 4 'numbers, and eps' -- ./pgd train --data=rows.csv --out=pgd.n
+run 4 'holds numbers' -- ./pgd eval --data=rows.csv --out=pgd.a --attack=pgd
 
 # --- the sparse copy: what is left are weights of last, the share is the one that is said ---
 run 0 'nonzero' -- ./split train --json --out=split.d
