@@ -164,18 +164,19 @@ static void prepare_pass(Compile *c, int mode, PassCtx *pass) {
 }
 
 /* What --memory led to; its units are powers of two. */
-static void report_memory(const Compile *c, const struct PassMemory *m) {
+static void report_memory(const Compile *c, int mode, const struct PassMemory *m) {
     const double mb = 1 << 20;
+    const char *what = mode == MODEL_ATTACK ? "the attack in training" : "training";
     if (m->failed)
         fatal(NETC_LIMIT,
-              "training does not fit into %.1f MB; the least found is %.1f MB, without recomputing "
+              "%s does not fit into %.1f MB; the least found is %.1f MB, without recomputing "
               "%.1f\nhelp: a larger --memory or a smaller --batch",
-              (double)c->options->memory / mb, (double)m->least / mb, (double)m->before / mb);
+              what, (double)c->options->memory / mb, (double)m->least / mb, (double)m->before / mb);
     if (m->after > 0 && !c->options->quiet)
         fprintf(stderr,
-                "netc: training takes %.1f MB instead of %.1f: recomputing adds %.4g GFLOP, %.1f %% of "
+                "netc: %s takes %.1f MB instead of %.1f: recomputing adds %.4g GFLOP, %.1f %% of "
                 "a step\n",
-                (double)m->after / mb, (double)m->before / mb, m->flops * 1e-9, 100 * m->slower);
+                what, (double)m->after / mb, (double)m->before / mb, m->flops * 1e-9, 100 * m->slower);
 }
 
 /* As the front end built it: operations of the language, composites whole. */
@@ -205,7 +206,7 @@ void stage_passes(Compile *c) {
         prepare_pass(c, mode, &c->pass[mode]);
         if (!passes_run(c->model->mode[mode].graph, &c->pass[mode]))
             c->stopped = true;
-        report_memory(c, &c->pass[mode].memory);
+        report_memory(c, mode, &c->pass[mode].memory);
     }
     if (!c->stopped)
         params_place(&c->model->params);

@@ -1,12 +1,12 @@
-/* rt_attack.c: pictures changed within a box so that the network errs (rt_attack.h), and their part in a
- * training step.
+/* rt_attack.c: pictures changed within a box so that the network errs (rt_attack.h), and their part
+ * in a training step.
  *
  * theory: min over weights of the max over |x' - x| <= eps of the loss at x': Madry et al. 2018,
- * equation (2.1), ascent by projected steps along the gradient's sign, section 2.1.  TRADES: Zhang et
- * al. 2019, algorithm 1: the ascent is in KL(p(x) || p(x')).
- * The gradient is the compiled program "attack": layers work as in training, with the dropout masks of
- * the step to come and the batch statistics of the pictures as they are now; nothing that a network
- * keeps is changed.
+ * equation (2.1), ascent by projected steps along the gradient's sign, section 2.1.  TRADES: Zhang
+ * et al. 2019, algorithm 1: the ascent is in KL(p(x) || p(x')).
+ * The gradient is the compiled program "attack": layers work as in training, with the dropout masks
+ * of the step to come and the batch statistics of the pictures as they are now; nothing that a
+ * network keeps is changed.
  * ensures: x' is a function of weights, pictures, seed and step: not of threads.
  */
 #include "rt_attack.h"
@@ -43,11 +43,13 @@ int rt_attack_open(struct rt_attack **out, const netrt *m, const rt_adversary *h
         *one[i] = rt_alloc((size_t)a->count, sizeof(float), "a picture", err);
     size_t room;
     if (__builtin_mul_overflow((size_t)a->count, (size_t)m->cap, &room))
-        return rt_fail(err, NETRT_ELIMIT, "a batch of %lld pictures is too large", (long long)m->cap);
+        return rt_fail(err, NETRT_ELIMIT, "a batch of %lld pictures is too large",
+                       (long long)m->cap);
     for (int i = 0; i < 2 && !err->code; i++)
         *all[i] = rt_alloc_zero(room, sizeof(float), "changed pictures", err);
     if (!err->code && how->kind == RT_ADVERSARY_TRADES)
-        a->target = rt_alloc_zero((size_t)(m->cap * m->model->classes), sizeof(float), "scores", err);
+        a->target =
+            rt_alloc_zero((size_t)(m->cap * m->model->classes), sizeof(float), "scores", err);
     if (!err->code)
         find_range(a, m);
     return err->code;
@@ -87,6 +89,7 @@ static float boxed(const struct rt_attack *a, float x, float clean, int64_t i) {
 static void start_part(void *context, int64_t lo, int64_t hi, int thread) {
     const Job *j = context;
     struct rt_attack *a = j->a;
+    float eps = (float)a->how.eps;
     (void)thread;
     for (int64_t k = lo; k < hi; k++) {
         float *x = a->x + k * a->count;
@@ -95,8 +98,7 @@ static void start_part(void *context, int64_t lo, int64_t hi, int thread) {
         if (a->how.kind == RT_ADVERSARY_TRADES)
             rt_rng_fill_normal(j->rng, j->turn, number, 0, 0, 1e-3f, x, (size_t)a->count);
         else
-            rt_rng_fill_uniform(j->rng, j->turn, number, 0, (float)-a->how.eps, (float)a->how.eps, x,
-                                (size_t)a->count);
+            rt_rng_fill_uniform(j->rng, j->turn, number, 0, -eps, eps, x, (size_t)a->count);
         for (int64_t i = 0; i < a->count; i++)
             x[i] = boxed(a, clean[i] + x[i] * a->width[i], clean[i], i);
     }
@@ -215,8 +217,8 @@ void rt_attack_done(netrt *m) {
 /* ---- figures ---- */
 
 double rt_attack_entropy(const netrt *m, int64_t n) {
-    const rt_program *p = &m->model->program[RT_TRAIN];
-    return rt_loss_part(m, RT_TRAIN, n, p->nlosses - 1) / m->model->train.adversary.beta / (double)n;
+    int last = m->model->program[RT_TRAIN].nlosses - 1;
+    return rt_loss_part(m, RT_TRAIN, n, last) / m->model->train.adversary.beta / (double)n;
 }
 
 int rt_attack_scores(const netrt *m, int64_t n, float *scores) {

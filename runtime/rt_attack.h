@@ -1,5 +1,5 @@
-/* rt_attack.h: pictures changed within a box so that a network errs: what adversarial training steps at
- * (rt_abi.h, rt_adversary), and what `eval --attack` counts errors on.
+/* rt_attack.h: pictures changed within a box so that a network errs: what adversarial training steps
+ * at (rt_abi.h, rt_adversary), and what `eval --attack` counts errors on.
  *
  * eps and step are shares of the pixel range, before normalisation: a pixel of a channel moves by
  * eps * |hi - lo| / std at most, and stays within black and white of its channel.
@@ -29,8 +29,8 @@ void rt_attack_start(struct rt_attack *a, const netrt *m, const float *clean, co
 /* One step along the sign of g, back into the box. */
 void rt_attack_rise(struct rt_attack *a, const netrt *m, const float *clean, int64_t n);
 
-/* What a network is attacked with unless told: the spec's adversary, else Madry's for MNIST (.3, .01,
- * 40) where pictures are grey, for CIFAR (8/255, 2/255, 20) where they have colour. */
+/* What a network is attacked with unless told: the spec's adversary, else Madry's for MNIST (.3,
+ * .01, 40) where pictures are grey, for CIFAR (8/255, 2/255, 20) where they have colour. */
 rt_adversary rt_attack_usual(const rt_model *model);
 
 /* ---- training: m->model->train.adversary is not RT_ADVERSARY_NONE ---- */

@@ -1,7 +1,9 @@
-/* rt_robust.c: errors of a classifier under projected gradient ascent of the cross-entropy (rt_robust.h).
+/* rt_robust.c: errors of a classifier under projected gradient ascent of the cross-entropy
+ * (rt_robust.h).
  *
  * The gradient is that of the looking program, whose layers work as in prediction, so that every
- * network can be asked, however it was trained.  ensures: the same figures for any number of threads.
+ * network can be asked, however it was trained.
+ * ensures: the same figures for any number of threads.
  * theory: Madry et al. 2018, sections 2.1 and 4.
  */
 #include "rt_robust.h"
@@ -27,9 +29,10 @@ typedef struct Robust {
 
 static int refused(const Robust *s, rt_error *err) {
     const rt_model *model = s->feed->m->model;
-    if (!rt_judged(model) || model->classes < 2 || model->ninputs != 1 || model->label_cells > 1 || model->smallest_wins)
+    if (!rt_judged(model) || model->classes < 2 || model->ninputs != 1 || model->label_cells > 1 ||
+        model->smallest_wins)
         return rt_fail(err, NETRT_EUSAGE,
-                       "--attack wants one picture as input and one score for each class; %s has not\n"
+                       "--attack wants one picture as input and a score for each class; %s has not\n"
                        "help: without --attack, eval counts its errors", model->name);
     if (rt_data_real(s->feed->ds))
         return rt_fail(err, NETRT_EDATA,

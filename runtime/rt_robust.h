@@ -12,8 +12,8 @@ typedef struct rt_robust {
     double loss;                  /* cross-entropy of the changed ones, mean */
 } rt_robust;
 
-/* Fills in the counts.  The network works as in prediction: running statistics, no dropout.  EUSAGE:
- * it has no classes, or several inputs, or a class per pixel; EDATA: the data are no pictures. */
+/* Fills in the counts.  The network works as in prediction: running statistics, no dropout.
+ * EUSAGE: it has no classes, or several inputs, or a class per pixel; EDATA: the data are no pictures. */
 int rt_robust_count(rt_cli *cli, rt_feed *feed, rt_robust *r, rt_error *err);
 
 #endif

@@ -3,9 +3,9 @@
  * pgd      attack: the net as training has it, whose losses `grad` follows to the image.
  * trades   attack: in the losses' place kl(scores of the clean pictures, scores), the former from
  *          input 1.  train: a second copy of what lies between the image and the scores reads the
- *          changed pictures from input 1, shares all parameters, and adds beta kl(scores, scores of the
- *          copy).  The copy has the dropout masks of the first and batch statistics of its own; running
- *          statistics are those of the clean pictures.
+ *          changed pictures from input 1, shares all parameters, and adds beta kl(scores, scores
+ *          of the copy).  The copy has the dropout masks of the first and batch statistics of its
+ *          own; running statistics are those of the clean pictures.
  * requires: the walk has reached its end; train.adversary is known behind the first walk.
  * theory: Madry et al. 2018, equation (2.1); Zhang et al. 2019, equation (5) and algorithm 1.
  */
@@ -23,7 +23,7 @@ bool adversary_fits(Build *b, const Val *at, bool trades) {
         diag_help(d, "a net whose only input is a picture can have it");
     } else if (trades && (!b->score || b->score->shape.rank != 1 || b->m->smallest_wins)) {
         d = diag_error(b->diag, at->loc, "E0801",
-                       "not built yet: trades where the output is no vector of scores for a softmax");
+                       "not built yet: trades where the output is no vector of scores");
         diag_help(d, "pgd(eps) attacks any loss");
     } else if (trades && b->mg->nlosses == 8) {
         d = diag_error(b->diag, at->loc, "E0130", "trades adds a loss, and a net has at most 8");
@@ -104,7 +104,8 @@ void build_attack(Build *b) {
     ValueId score = b->score->v;
     if (b->mode == MODEL_TRAIN) {
         ValueId image = graph_n(b->g, graph_v(b->g, b->mg->image)->def)->in[0];
-        ValueId attacked = made_from(b, score, image, second_input(b, &graph_v(b->g, image)->shape));
+        ValueId other = second_input(b, &graph_v(b->g, image)->shape);
+        ValueId attacked = made_from(b, score, image, other);
         graph_set_name(b->g, attacked, "score of attack");
         graph_v(b->g, attacked)->keep = true;
         add_kl(b, score, attacked, t->beta);

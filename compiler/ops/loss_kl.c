@@ -10,7 +10,8 @@
 #define WEIGHT ATTR_FLOAT(LossAttrs, weight, false, "1", 0, 1e9, "factor in the sum of losses")
 static const AttrDesc kl_attrs[] = {WEIGHT};
 static const AttrDesc kl_bwd_attrs[] = {
-    WEIGHT, {"kind", AT_ENUM, offsetof(LossAttrs, kind), false, "first", "first|second", 1, 0, "", true}};
+    WEIGHT,
+    {"kind", AT_ENUM, offsetof(LossAttrs, kind), false, "first", "first|second", 1, 0, "", true}};
 
 static bool infer_scores(Infer *inf) {
     return infer_target(inf, TARGET_LAYER) && infer_rank(inf, 0, 1);
@@ -41,8 +42,9 @@ const OpDef opdef_kl = {
     .formula = "loss = weight * sum over k of p[k] (log p[k] - log q[k]), p = softmax(a), "
                "q = softmax(b)",
     .doc = "kl(a, b): how far the distribution of b's scores is from that of a's, the "
-           "Kullback-Leibler divergence; 0 where they are equal.  Takes scores before softmax.  Both "
-           "layers get a gradient: a teacher's layers, frozen, are taken as they are (distillation).",
+           "Kullback-Leibler divergence; 0 where they are equal.  Takes scores before softmax.  "
+           "Both layers get a gradient: a teacher's layers, frozen, are taken as they are "
+           "(distillation).",
     .theory = "Kullback, Leibler 1951; Hinton, Vinyals, Dean 2015, \"Distilling the Knowledge in a "
               "Neural Network\"; Zhang et al. 2019, equation (5)",
     .attr_size = sizeof(LossAttrs),
@@ -60,7 +62,8 @@ const OpDef opdef_kl_bwd = {
     .title = "gradient of kl",
     .formula = "second: diff_b[k] = weight / n * (q[k] - p[k]);  "
                "first: diff_a[k] = weight / n * p[k] (log p[k] - log q[k] - kl)",
-    .doc = "Includes the factor weight / n, so that the batch's mean loss is what is differentiated.",
+    .doc = "Includes the factor weight / n, so that the batch's mean loss is what is "
+           "differentiated.",
     .theory = "Kullback, Leibler 1951",
     .attr_size = sizeof(LossAttrs),
     .attrs = kl_bwd_attrs,

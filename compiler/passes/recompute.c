@@ -386,7 +386,8 @@ void pass_recompute(Graph *g, PassCtx *ctx) {
     Recompute r = {.g = g, .ctx = ctx, .least = INT64_MAX};
     Choice before;
     ctx->memory.failed = false;
-    if (!ctx->train || !ctx->options || ctx->options->memory <= 0 || !ctx->target)
+    bool backward = ctx->train || ctx->attack;
+    if (!backward || !ctx->options || ctx->options->memory <= 0 || !ctx->target)
         return;
     graph_toposort(g);
     find_candidates(&r);

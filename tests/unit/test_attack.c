@@ -1,11 +1,11 @@
 /* test_attack.c: adversarial training where the answer is known.
  *
- * A linear net of two classes: the loss at x' grows along sign(w_other - w_true) alone, so one long step
- * ends in the worst corner of the box and the attacked loss is a closed form.  A net with batch
- * statistics and dropout: the gradient at the image against central differences, of the losses (pgd)
- * and of KL(p(x) || p(x')) (trades), and trades' gradient at the weights likewise.  An eps of 0 gives
- * the bits of plain training, equal pictures an entropy of exactly 0, running statistics are the clean
- * pictures', and threads change nothing.
+ * A linear net of two classes: the loss at x' grows along sign(w_other - w_true) alone, so one long
+ * step ends in the worst corner of the box and the attacked loss is a closed form.  A net with batch
+ * statistics and dropout: the gradient at the image against central differences, of the losses
+ * (pgd) and of KL(p(x) || p(x')) (trades), and trades' gradient at the weights likewise.  An eps of
+ * 0 gives the bits of plain training, equal pictures an entropy of exactly 0, running statistics
+ * are the clean pictures', and threads change nothing.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +33,8 @@ static void build(Built *b, const char *layers, const char *train) {
     char source[1024], why[512] = "";
     snprintf(source, sizeof source,
              "net T {\n input image: f32[1, 6, 6]\n input kind: class[%d]\n %s\n"
-             " loss ce: cross_entropy(f, kind)\n data { pixels = range(-1, 3); mean = 0.5; std = 2 }\n"
+             " loss ce: cross_entropy(f, kind)\n"
+             " data { pixels = range(-1, 3); mean = 0.5; std = 2 }\n"
              " train { optimizer = sgd(lr = 1); batch = 6; %s }\n}\n",
              strstr(layers, "dense(2)") ? 2 : 3, layers, train);
     *b = (Built){.keep = arena_new(), .tmp = arena_new()};
@@ -59,8 +60,8 @@ static void build(Built *b, const char *layers, const char *train) {
     params_place(&b->m->params);
     CodegenInput in = {b->m, b->ctx, &b->target, "attack_model", "sse3", 1, NULL};
     b->emit = codegen_module(b->keep, &in);
-    b->rt = emit_finish(b->emit, 0, why, sizeof why) ? emit_jit(b->emit, "attack_model", why, sizeof why)
-                                                     : NULL;
+    bool good = emit_finish(b->emit, 0, why, sizeof why);
+    b->rt = good ? emit_jit(b->emit, "attack_model", why, sizeof why) : NULL;
     if (!b->rt)
         printf("%s\n", why);
     CU_ASSERT_PTR_NOT_NULL_FATAL(b->rt);
@@ -145,7 +146,7 @@ static void linear_is_known(void) {
             CU_ASSERT_DOUBLE_EQUAL((double)m->attack->x[i * PIXELS + k], x, 1e-6);
             gap += d * x;
         }
-        want += log1p(exp(gap)) / N;
+        want += log1p(exp(gap)) / (double)N;
     }
     rt_attack_done(m);
     CU_ASSERT_EQUAL_FATAL(rt_step(m, N, &got, &err), 0);
@@ -276,7 +277,8 @@ static void gradients_of_trades(void) {
     weight_gradient(m);
     netrt_set_sgd(m, 0, 0, 0);
     netrt_run(m, RT_TRAIN, "step", -1, N, &err);
-    double total = rt_losses(m, RT_TRAIN, N, NULL), ce = rt_loss_part(m, RT_TRAIN, N, 0) / N;
+    double total = rt_losses(m, RT_TRAIN, N, NULL);
+    double ce = rt_loss_part(m, RT_TRAIN, N, 0) / (double)N;
     CU_ASSERT_DOUBLE_EQUAL(total, ce + 3 * rt_attack_entropy(m, N), 1e-5);
     netrt_close(m);
     release(&b);
