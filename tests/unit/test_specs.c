@@ -59,7 +59,7 @@ static const Row table[] = {
     {"hyper.net", NULL, 86842, 0, 0},
     {"lenet.net", "LeNet", 80202, 0, 0},
     {"lenet_300_100.net", "LeNet300", 266610, 0, 266200},
-    {"robust.net", "Robust", 171158, 0, 2980200},
+    {"robust.net", "Robust", 20522, 0, 337024},
     {"lenet5.net", NULL, 60000, 840, 0},
     {"lstm.net", "Rows", 4 * 128 * (28 + 128 + 2) + 1290, 0, 28 * 512 * (28 + 128) + 1280},
     {"lstm.net", "RowsGRU", 3 * 128 * (28 + 128 + 2) + 1290, 0, 28 * 384 * (28 + 128) + 1280},
