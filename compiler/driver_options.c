@@ -383,6 +383,8 @@ static int parse_operand(Parse *p, const char *arg) {
             const char *hint = "verbs are check, describe, build, run, emit, import, explain and help";
             if (near)
                 return usage(hint, "unknown verb '%s'; did you mean '%s'?", arg, near);
+            if (strchr(arg, '.'))
+                return usage("specs are called NAME.net", "'%s' is neither a verb nor a spec", arg);
             return usage(hint, "unknown verb '%s'", arg);
         }
         o->verb = VERB_BUILD;

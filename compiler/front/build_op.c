@@ -58,6 +58,9 @@ static bool wrong_count(OpCall *o, int want) {
                    want == 1 ? "" : "s", o->nin);
     if (o->nin > want)
         diag_help(d, "join the branches first: [..] -> concat -> %s, or -> add", name);
+    else if (op_is(o->bound.op, OPF_L))
+        diag_help(d, "it compares: %s(LAYER, LABEL)%s", name,
+                  op_is(o->bound.op, OPF_T) ? " or two layers" : "");
     return false;
 }
 

@@ -33,6 +33,10 @@ bool call_args(Build *b, const Val *call, const char *const *names, int n, int r
                            call->text, a->name ? a->name : "");
             if (a->name)
                 diag_suggest(d, a->name_loc, nearest_name(a->name, names, n));
+            StrBuf list = sb_new(b->arena);
+            for (int k = 0; k < n; k++)
+                sb_printf(&list, "%s%s", k ? ", " : "", names[k]);
+            diag_help(d, n ? "it takes %s" : "it takes nothing%.0s", n ? list.text : "");
             ok = false;
             continue;
         }

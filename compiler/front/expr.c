@@ -205,7 +205,7 @@ bool expr_bool(Build *b, const Val *v, const char *what, bool *out) {
     }
     if (v->kind != V_BAD)
         diag_error(b->diag, v->loc, "E0111", "%s must be yes or no, got %s", what,
-                   v->kind == V_NAME ? val_text(b->arena, v) : val_kind_text(v));
+                   v->kind == V_NAME || v->kind == V_NUM ? val_text(b->arena, v) : val_kind_text(v));
     return false;
 }
 

@@ -147,9 +147,12 @@ static void add_hints(ParseState *st, Diag *diag, int token, LocRange loc,
     const char *text = token_text(st, loc, &length);
     bool name_expected = find_name(expected, count, "name") >= 0;
 
-    if (name_expected && token != T_ID && is_keyword_token(token))
+    bool outer = token == T_NET || token == T_BLOCK || token == T_VARIANTS;
+    if (outer && st->open_count > 0 && find_name(expected, count, "'repeat'") >= 0)
+        diag_help(diag, "nets, blocks and variants stand side by side, not inside each other");
+    else if (name_expected && token != T_ID && is_keyword_token(token))
         diag_help(diag, "'%.*s' is a keyword of the language; choose another name", length, text);
-    else if ((token == T_NET || token == T_BLOCK || token == T_VARIANTS) && st->open_count > 0)
+    else if (outer && st->open_count > 0)
         diag_help(diag, "nets, blocks and variants stand side by side, not inside each other");
     else if (token == '=' && st->header)
         diag_help(diag, "equality is written ==");

@@ -75,7 +75,8 @@ static bool in_brackets(Hint *h) {
 /* Words of other languages, at the begin of a statement or of the file. */
 static bool foreign(Hint *h) {
     static const char *const loops[] = {"for", "while", "foreach", "loop", NULL},
-                             *const nets[] = {"network", "model", "module", "class", "graph", "def", NULL};
+                             *const nets[] = {"net",    "network", "model", "module",
+                                           "class",  "graph",   "def",   NULL};
     if (h->st->open_count == 0 && expects(h, "'net'") && is_one_of(h->text, nets)) {
         diag_help(h->diag, "a network is written net NAME { .. }");
         diag_fixit(h->diag, h->loc, "net");
@@ -83,6 +84,10 @@ static bool foreign(Hint *h) {
     }
     if (is_one_of(h->before, loops) && is_word(h->token)) {
         diag_help(h->diag, "statements are repeated by: repeat i in 1..3 { .. }");
+        return true;
+    }
+    if (h->token == '*' && expects(h, "'..'") && expects(h, "','")) {
+        diag_help(h->diag, "a pattern of labels stands in quotes: \"%s*\"", h->before);
         return true;
     }
     if (expects(h, "'after'") && expects(h, "'before'")) {
@@ -127,6 +132,10 @@ static bool between(Hint *h) {
     }
     if (h->token == T_ID && same_line && expects(h, "':'")) {
         diag_help(h->diag, "a label is followed by ':', an operation's arguments stand in ( )");
+        return true;
+    }
+    if ((h->token == T_NUM || h->token == T_DIM || h->token == T_STR) && expects(h, "'('")) {
+        diag_help(h->diag, "an operation's arguments stand in ( ): %s(%s)", h->before, h->text);
         return true;
     }
     if (is_word(h->token) && same_line && expects(h, "end of statement")) {

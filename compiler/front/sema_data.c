@@ -238,7 +238,12 @@ static void one_change(Build *b, const Val *v, float *out) {
                          "rotate(degrees), shear(degrees), elastic(alpha, sigma), "
                          "pca_colour(std), colour(share), contrast(share), brightness(share), "
                          "time_shift(seconds) and gain(decibels)");
-    if (v->kind == V_CALL)
+    for (int k = 0; k < CHANGES && v->kind == V_NAME; k++)
+        if (eq(v->text, known[k]))
+            diag_help(d, "'%s' lacks its amount", v->text);
+    if ((v->kind == V_NAME || v->kind == V_CALL) && (eq(v->text, "flip") || eq(v->text, "mirror")))
+        diag_help(d, "mirroring is a setting of its own: flip = yes");
+    else if (v->kind == V_CALL)
         diag_suggest(d, v->ast->call.callee->loc, nearest_name(v->text, known, CHANGES));
 }
 

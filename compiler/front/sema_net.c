@@ -102,7 +102,8 @@ static const Ast *default_net(Build *b, const Lists *l) {
     if (leaves == 1)
         return found;
     if (l->nets.len == 0)
-        diag_error(b->diag, LOC_NONE, "E0120", "the spec defines no net");
+        diag_help(diag_error(b->diag, LOC_NONE, "E0120", "the spec defines no net"),
+                  "a net is written: net NAME { input image: f32[1, 28, 28] .. }");
     else if (leaves == 0)
         diag_error(b->diag, l->nets.data[0]->name_loc, "E0123", "the nets extend each other");
     else {

@@ -32,6 +32,11 @@ static void unknown_call(Build *b, const Val *v, const char *what, const char *c
     for (int i = 0; i < n; i++)
         sb_printf(&list, "%s%s", i == 0 ? "" : i == n - 1 ? " or " : ", ", known[i]);
     Diag *d = diag_error(b->diag, v->loc, "E0106", "%s is %s, got %s", what, list.text, got);
+    for (int i = 0; i < n && v->kind == V_NAME; i++)
+        if (eq(v->text, known[i])) {
+            diag_help(d, "its arguments, or none, stand in parentheses: %s()", known[i]);
+            return;
+        }
     if (word)
         diag_suggest(d, v->kind == V_CALL ? v->ast->call.callee->loc : v->loc,
                      nearest_name(v->text, known, n));
@@ -104,8 +109,10 @@ static const char *source_uri(Build *b, const Setting *s) {
                 return NULL;
             if (a[0].kind == V_STR && *a[0].text)
                 return a[0].text;
-            diag_error(b->diag, a[0].loc, "E0111", "%s takes the name of a folder in quotes",
-                       v.text);
+            Diag *d = diag_error(b->diag, a[0].loc, "E0111",
+                                 "%s takes the name of a folder in quotes", v.text);
+            if (a[0].kind == V_NAME)
+                diag_fixit(d, a[0].loc, arena_printf(b->arena, "\"%s\"", a[0].text));
             return NULL;
         }
     unknown_call(b, &v, "a source of data", known, 12);
@@ -385,7 +392,11 @@ static void train_clip(Build *b, const Setting *s) {
     static const char *const known[] = {"norm", "value"}, *const names[] = {"most"};
     rt_train_spec *t = &b->m->train;
     Val v = expr_eval(b, s->scope, s->value), a[1];
-    if (v.kind != V_CALL || (!eq(v.text, "norm") && !eq(v.text, "value")))
+    if (v.kind == V_NUM)
+        diag_help(diag_error(b->diag, v.loc, "E0111", "clip says what is limited, got a number alone"),
+                  "clip = norm(%.15g): all gradients together; clip = value(%.15g): each", v.num,
+                  v.num);
+    else if (v.kind != V_CALL || (!eq(v.text, "norm") && !eq(v.text, "value")))
         unknown_call(b, &v, "clip", known, 2);
     else if (call_args(b, &v, names, 1, 1, a) &&
              positive(b, &a[0], v.text, 1e-30, 1e30, &t->clip_at))

@@ -78,6 +78,10 @@ static void hints(void) {
     hinted(IN_NET("c: conv(8, 3\u00d73)"), "letter x", NULL);
     hinted(IN_NET("c: conv(8) \u2192 relu"), "written ->", NULL);
     hinted("network A { }", "net NAME", "net");
+    hinted("Net A { }", "net NAME", "net");
+    hinted(IN_NET("freeze c*"), "in quotes: \"c*\"", NULL);
+    hinted(IN_NET("c: conv(8) -> relu 6"), "relu(6)", NULL);
+    hinted(IN_NET("  c: conv(8)\n  variants T of A { a { } }"), "side by side", NULL);
 #undef IN_NET
 }
 
