@@ -28,7 +28,7 @@ static const Row table[] = {
     {"alexnet.net", "Halves.two", 60965224, 0, 0},
     {"alexnet.net", "Halves.whole", 62378344, 0, 0},
     {"cifar_subset.net", NULL, 269722, 0, 0},
-    {"bcd.net", NULL, 419110, 0, 784 * 300 + 2 * 300 * 300 + 3000},
+    {"bcd.net", NULL, 2797010, 0, 784 * 1000 + 2 * 1000 * 1000 + 10000},
     {"dbn.net", NULL, 24 * 82 + 60 * 601 + 5410, 0, 24 * 400 * 81 + 60 * 36 * 600 + 5400},
     {"distorted.net", "LeNetPlain", 80202, 0, 0},
     {"distorted.net", "LeNetElastic", 80202, 0, 0},
