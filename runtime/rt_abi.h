@@ -108,8 +108,8 @@ typedef struct rt_seed {    /* look: a layer from which a projection can start *
     int32_t leads;          /* the score of the first output depends on it */
     int32_t base;           /* one weighted sum of numbers that are not negative: the layer that has the
                                weights, itself or the one that its bn normalises (index in seeds); -1 */
-    int32_t recorded;       /* the kernel behind the one that records it: what a walk from here needs is
-                               recorded before; 0: not known */
+    int32_t recorded;       /* the kernel behind the last one of "record" that makes it or what walks from
+                               here read; 0: not known */
     int32_t pad_;
     struct { int32_t diff;  /* index of the tensor to write the seed into, -1: not possible */
              int32_t first; /* kernel to start at */

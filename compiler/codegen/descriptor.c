@@ -216,10 +216,16 @@ static Val seed_rule(Program *p, int rule, int seed) {
     return done(&f);
 }
 
-/* The kernel behind the one that makes a value, 0: none does. */
-static int32_t recorded_by(const Program *p, ValueId value) {
-    const Value *v = graph_v(p->g, graph_resolve(p->g, value));
-    return v->kind == VK_RESULT && v->def ? (int32_t)graph_n(p->g, v->def)->kernel : 0;
+/* The kernel behind the last one that makes the layer or what walks from it read, 0: none does. */
+static int32_t recorded_by(const Program *p, int seed) {
+    const Value *v = graph_v(p->g, graph_resolve(p->g, p->mg->seed[seed].value));
+    int32_t end = v->kind == VK_RESULT && v->def ? (int32_t)graph_n(p->g, v->def)->kernel : 0;
+    for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED && end; rule++) {
+        const struct SeedInfo *info = p->ctx->seed_info[rule];
+        if (info && seed < p->ctx->nseeds && info[seed].record_end > end)
+            end = info[seed].record_end;
+    }
+    return end;
 }
 
 static Val seed_array(Program *p) {
@@ -235,7 +241,7 @@ static Val seed_array(Program *p) {
         put_i32(&f, s->parts);
         put_i32(&f, s->leads);
         put_i32(&f, s->base);
-        put_i32(&f, recorded_by(p, s->value));
+        put_i32(&f, recorded_by(p, i));
         put_i32(&f, 0);
         put(&f, em_c_fixed(p->e, rule, 3));
         static const int64_t whole[2] = {0, 0};

@@ -36,6 +36,7 @@ typedef struct PassCtx {
         bool rectified;       /* diff is that behind the layer's rectifier: whoever writes the seed
                                  applies the rule to it (rt_abi.h, rt_seed.rule) */
         int first_kernel;     /* start executing at this kernel index */
+        int record_end;       /* kernels of "record" from here on make nothing that it reads */
         ValueId live[16];     /* values alive across that point: zero them first */
         int nlive;
     } *seed_info[4];          /* [Rule][nseeds] */

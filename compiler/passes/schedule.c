@@ -333,6 +333,23 @@ static bool find_live(Graph *g, const Entry *e, const uint8_t *sections, int sec
     return true;
 }
 
+/* Behind which kernel of "record" a walk from the seed finds everything that it reads. */
+static int find_record_end(const Graph *g, const Entry *e, const uint8_t *sections,
+                           const struct SeedInfo *info) {
+    int end = 0;
+    for (int k = info->first_kernel; k < e->first + e->count; k++) {
+        ValueId in[KERNEL_VALUES];
+        int n = kernel_inputs(g, &g->kernels[k], in, KERNEL_VALUES);
+        for (int i = 0; i < n; i++) {
+            const Value *x = graph_v(g, in[i]);
+            int made = x->kind == VK_RESULT ? (int)graph_n(g, x->def)->kernel : 0;
+            if (sections[in[i]] == SECTION_RECORD && made > end)
+                end = made;
+        }
+    }
+    return end;
+}
+
 static void find_starts(Graph *g, PassCtx *ctx) {
     const uint8_t *sections = graph_sections(g, ctx->tmp);
     for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
@@ -344,6 +361,7 @@ static void find_starts(Graph *g, PassCtx *ctx) {
                 continue;
             const Value *x = graph_v(g, info->diff);
             info->first_kernel = x->kind == VK_SEED ? e->first : (int)graph_n(g, x->def)->kernel;
+            info->record_end = find_record_end(g, e, sections, info);
             if (!find_live(g, e, sections, SECTION_PROJECT + rule, info))
                 info->diff = 0; /* more open branches than a seed can name */
         }

@@ -160,6 +160,7 @@ static int open_attack(Attack *a, int kind, double sign, const char **operands, 
         a->before = rt_alloc_zero(2 * (size_t)model->classes, sizeof *a->before, "scores", err);
     if (err->code || rt_paint_open(&a->p, v, a->term, (int)cap, cap, err))
         return err->code;
+    a->p.objective.whole = 1; /* answers are read */
     a->clean = rt_alloc_zero((size_t)(cap * a->p.count), sizeof *a->clean, "pictures", err);
     if (!err->code)
         rt_climb_open(&a->climb, RT_STEP_SIGN, 0, a->p.count, err);

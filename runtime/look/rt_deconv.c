@@ -11,6 +11,7 @@
  */
 #include "rt_viz.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "rt_alloc.h"
@@ -29,6 +30,13 @@ static struct {
 } options;
 static const int rule_of_word[] = {RT_RULE_DECONVNET, RT_RULE_GUIDED, RT_RULE_GRADIENT};
 
+/* A unit of a picture to be projected, and its place on the sheet. */
+typedef struct Job {
+    int64_t sample, slot;   /* slot: block * RT_TOP + rank */
+    rt_unit unit;
+    float value, scale[2];
+} Job;
+
 typedef struct Sheet {
     rt_viz *v;
     rt_feed *feed;
@@ -42,10 +50,12 @@ typedef struct Sheet {
     rt_image canvas;
     rt_text csv;
     float *raw;             /* shown * RT_TOP patches, or NULL: too many numbers */
-    int64_t *want;          /* look.cap jobs: image, unit, activation, place on the sheet */
-    rt_unit *unit;
+    Job *job;               /* all of the sheet's, in the order of slots or of pictures */
+    int64_t jobs;
+    int64_t *want;          /* look.cap recorded pictures: sample, its first job, how many it has */
+    int64_t *first, *count;
+    rt_unit *unit;          /* what is projected of each now */
     float *value;
-    int64_t *slot;          /* block * RT_TOP + rank */
     float *diff, *centred;  /* look.cap images */
     rt_image input, part, scaled;
     int64_t projected;      /* projections so far and the seconds they took */
@@ -106,19 +116,56 @@ static int project(Sheet *s, int64_t n, float *diff, rt_error *err) {
                                 diff, err);
 }
 
-/* Records the images of n jobs and projects them. */
-static int project_jobs(Sheet *s, int64_t n, rt_error *err) {
+/* Jobs of one picture stand together, in the order of the sheet. */
+static int by_sample(const void *a, const void *b) {
+    const Job *p = a, *q = b;
+    return p->sample != q->sample ? (p->sample > q->sample) - (p->sample < q->sample)
+                                  : (p->slot > q->slot) - (p->slot < q->slot);
+}
+
+static int by_slot(const void *a, const void *b) {
+    const Job *p = a, *q = b;
+    return (p->slot > q->slot) - (p->slot < q->slot);
+}
+
+/* The pictures of jobs *at .. are recorded, as many as there is room for, those with most jobs in
+ * front; *at moves behind their jobs.  Returns how many, -1 on failure.  Switches that were moved to
+ * the centres stay there, so that then each job needs a recording of its own. */
+static int64_t record_pictures(Sheet *s, int64_t *at, rt_error *err) {
     rt_look *l = &s->v->look;
-    double begin = rt_seconds();
+    int64_t n = 0;
+    while (n < l->cap && *at < s->jobs) {
+        int64_t first = *at, i = n++;
+        do
+            ++*at;
+        while (!options.centre && *at < s->jobs && s->job[*at].sample == s->job[first].sample);
+        for (; i > 0 && s->count[i - 1] < *at - first; i--) {
+            s->first[i] = s->first[i - 1];
+            s->count[i] = s->count[i - 1];
+        }
+        s->first[i] = first;
+        s->count[i] = *at - first;
+    }
+    for (int64_t i = 0; i < n; i++)
+        s->want[i] = s->job[s->first[i]].sample;
     if (rt_feed_load(s->feed, s->want, n, -1, rt_cli_skipped, &s->v->cli) != n)
-        return rt_fail(err, NETRT_EDATA, "a picture that was read before cannot be read again");
-    if (rt_look_record_layer(l, s->seed, n, err))
-        return err->code;
-    for (int64_t i = 0; i < n; i++) { /* the second recording must repeat the first bit for bit */
-        float again = rt_look_value(l, s->seed, i, s->unit[i]);
-        if (memcmp(&again, &s->value[i], sizeof again) != 0)
+        rt_fail(err, NETRT_EDATA, "a picture that was read before cannot be read again");
+    if (!err->code)
+        rt_look_record_layer(l, s->seed, n, err);
+    return err->code ? -1 : n;
+}
+
+/* Projects job number `turn` of the n recorded pictures that have so many. */
+static int project_turn(Sheet *s, int64_t turn, int64_t n, rt_error *err) {
+    rt_look *l = &s->v->look;
+    for (int64_t i = 0; i < n; i++) {
+        const Job *j = &s->job[s->first[i] + turn];
+        s->unit[i] = j->unit;
+        s->value[i] = j->value;
+        float again = rt_look_value(l, s->seed, i, j->unit); /* the scan's, bit for bit */
+        if (memcmp(&again, &j->value, sizeof again) != 0)
             return rt_fail(err, NETRT_EBUG, "activation of map %lld changed from %.9g to %.9g "
-                           "between two runs", (long long)s->unit[i].c, (double)s->value[i],
+                           "between two runs", (long long)j->unit.c, (double)j->value,
                            (double)again);
     }
     if (project(s, n, s->diff, err))
@@ -128,7 +175,6 @@ static int project_jobs(Sheet *s, int64_t n, rt_error *err) {
         project(s, n, s->centred, err);
     }
     s->projected += n * (options.centre ? 2 : 1);
-    s->seconds += rt_seconds() - begin;
     return err->code;
 }
 
@@ -157,40 +203,31 @@ static int draw_projection(Sheet *s, float *diff, rt_rect r, int x, int y, float
     return err->code;
 }
 
-static int draw_job(Sheet *s, int64_t i, rt_error *err) {
-    int64_t block = s->slot[i] / RT_TOP, map = s->unit[i].c;
-    int rank = (int)(s->slot[i] % RT_TOP), group = SIDE * (s->tile + GAP) + PART_GAP;
+/* The job of recorded picture i that was projected. */
+static int draw_job(Sheet *s, Job *job, int64_t i, rt_error *err) {
+    int64_t block = job->slot / RT_TOP;
+    int rank = (int)(job->slot % RT_TOP), group = SIDE * (s->tile + GAP) + PART_GAP;
     int x = 8 + (int)(block % s->columns) * s->block_w + rank % SIDE * (s->tile + GAP);
     int y = RT_SHEET_HEADER + (int)(block / s->columns) * s->block_h + CAPTION +
             rank / SIDE * (s->tile + GAP);
-    rt_rect r = shown_of(s, s->unit[i].y, s->unit[i].x);
-    float scale[2] = {0};
-    if (options.centre && draw_projection(s, s->centred + i * s->pixels, r, x, y, &scale[1], err))
+    rt_rect r = shown_of(s, job->unit.y, job->unit.x);
+    if (options.centre &&
+        draw_projection(s, s->centred + i * s->pixels, r, x, y, &job->scale[1], err))
         return err->code;
     x += options.centre ? group : 0;
-    if (draw_projection(s, s->diff + i * s->pixels, r, x, y, &scale[0], err) ||
+    if (draw_projection(s, s->diff + i * s->pixels, r, x, y, &job->scale[0], err) ||
         rt_prep_invert(&s->v->prep, s->feed->input[0] + i * s->pixels, &s->input, err) ||
         to_tile(s, &s->input, r, err))
         return err->code;
     rt_canvas_blit(&s->canvas, x + group, y, &s->scaled, 1);
-    keep_raw(s, s->slot[i], (options.centre ? s->centred : s->diff) + i * s->pixels, r);
-    csv_row(s, map, rank + 1, &s->top[map * RT_TOP + rank], scale);
+    keep_raw(s, job->slot, (options.centre ? s->centred : s->diff) + i * s->pixels, r);
     return NETRT_OK;
 }
 
-static int finish_jobs(Sheet *s, int64_t *n, rt_error *err) {
-    if (*n && project_jobs(s, *n, err) == 0)
-        for (int64_t i = 0; i < *n && !err->code; i++)
-            draw_job(s, i, err);
-    *n = 0;
-    return err->code;
-}
-
-/* All maps shown: their jobs are run as many at a time as the look program has room for. */
-static int draw_maps(Sheet *s, rt_error *err) {
-    rt_progress *progress = &s->v->cli.progress;
-    int64_t n = 0, block = 0;
-    for (int64_t c = 0; block < s->shown && !err->code && !rt_cli_signal; c++) {
+/* Captions of all maps shown; their jobs. */
+static void list_jobs(Sheet *s) {
+    int64_t block = 0;
+    for (int64_t c = 0; block < s->shown; c++) {
         const rt_peak *top = s->top + c * RT_TOP;
         if (!rt_viz_wants_map(s->v, c))
             continue;
@@ -200,21 +237,41 @@ static int draw_maps(Sheet *s, rt_error *err) {
                  (long long)c, (double)top[0].value);
         rt_canvas_text(&s->canvas, 8 + (int)(block % s->columns) * s->block_w,
                        RT_SHEET_HEADER + (int)(block / s->columns) * s->block_h, 1, INK, caption);
-        for (int i = 0; i < RT_TOP && top[i].sample >= 0 && top[i].value > 0 && !err->code; i++) {
-            s->want[n] = top[i].sample;
-            s->unit[n] = (rt_unit){c, top[i].y, top[i].x};
-            s->value[n] = top[i].value;
-            s->slot[n++] = block * RT_TOP + i;
-            if (n == s->v->look.cap)
-                finish_jobs(s, &n, err);
-        }
+        for (int i = 0; i < RT_TOP && top[i].sample >= 0 && top[i].value > 0; i++)
+            s->job[s->jobs++] = (Job){.sample = top[i].sample, .slot = block * RT_TOP + i,
+                                      .unit = {c, top[i].y, top[i].x}, .value = top[i].value};
         block++;
-        if (rt_progress_due(progress))
-            rt_progress_tick(progress, "projecting", block, s->shown, "", -1);
     }
-    if (!err->code && !rt_cli_signal)
-        finish_jobs(s, &n, err);
+}
+
+/* A picture is recorded once for all of its jobs, as many pictures at a time as there is room for. */
+static int draw_maps(Sheet *s, rt_error *err) {
+    rt_progress *progress = &s->v->cli.progress;
+    list_jobs(s);
+    qsort(s->job, (size_t)s->jobs, sizeof *s->job, by_sample);
+    for (int64_t at = 0; at < s->jobs && !err->code && !rt_cli_signal;) {
+        double begin = rt_seconds();
+        int64_t n = record_pictures(s, &at, err);
+        s->seconds += rt_seconds() - begin;
+        for (int64_t turn = 0; n > 0 && !err->code && !rt_cli_signal; turn++) {
+            while (n > 0 && s->count[n - 1] <= turn)
+                n--;
+            begin = rt_seconds();
+            if (n > 0)
+                project_turn(s, turn, n, err);
+            s->seconds += rt_seconds() - begin;
+            for (int64_t i = 0; i < n && !err->code; i++)
+                draw_job(s, &s->job[s->first[i] + turn], i, err);
+        }
+        if (rt_progress_due(progress))
+            rt_progress_tick(progress, "projecting", at, s->jobs, "", -1);
+    }
     rt_progress_clear(progress);
+    qsort(s->job, (size_t)s->jobs, sizeof *s->job, by_slot);
+    for (int64_t i = 0; i < s->jobs && !err->code; i++) {
+        int64_t map = s->job[i].unit.c, rank = s->job[i].slot % RT_TOP;
+        csv_row(s, map, (int)rank + 1, &s->top[map * RT_TOP + rank], s->job[i].scale);
+    }
     return err->code;
 }
 
@@ -276,12 +333,15 @@ static int finish_sheet(Sheet *s, rt_error *err) {
 
 static int sheet_room(Sheet *s, rt_error *err) {
     size_t cap = (size_t)s->v->look.cap;
-    s->want = rt_alloc(cap, sizeof *s->want, "projections", err);
+    s->job = rt_alloc((size_t)s->shown * RT_TOP, sizeof *s->job, "projections", err);
+    s->want = s->job ? rt_alloc(3 * cap, sizeof *s->want, "projections", err) : NULL;
     s->unit = s->want ? rt_alloc(cap, sizeof *s->unit, "projections", err) : NULL;
     s->value = s->unit ? rt_alloc(cap, sizeof *s->value, "projections", err) : NULL;
-    s->slot = s->value ? rt_alloc(cap, sizeof *s->slot, "projections", err) : NULL;
-    if (s->slot)
+    if (s->value) {
+        s->first = s->want + cap;
+        s->count = s->first + cap;
         s->diff = rt_alloc(cap * (size_t)s->pixels, sizeof *s->diff, "projections", err);
+    }
     if (s->diff && options.centre)
         s->centred = rt_alloc(cap * (size_t)s->pixels, sizeof *s->diff, "projections", err);
     rt_rect r = shown_of(s, 0, 0);
@@ -293,10 +353,10 @@ static int sheet_room(Sheet *s, rt_error *err) {
 
 static void sheet_close(Sheet *s) {
     rt_free(s->raw);
+    rt_free(s->job);
     rt_free(s->want);
     rt_free(s->unit);
     rt_free(s->value);
-    rt_free(s->slot);
     rt_free(s->diff);
     rt_free(s->centred);
     rt_text_free(&s->csv);

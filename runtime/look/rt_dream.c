@@ -489,7 +489,9 @@ static void say_cost(const Dream *d) {
     for (int64_t i = 0; i < d->octaves; i++)
         tiles += rt_tiles_count(&d->tiles, octave_size(d, i));
     double flops = rt_look_flops(&d->v->look, &d->term[0].seed, 1);
-    double net = (double)p->act_bytes * (double)d->v->look.cap + (double)p->fix_bytes +
+    int64_t most = rt_tiles_count(&d->tiles, d->size); /* memory that no tile uses is not taken */
+    most = most < d->tiles.most ? most : d->tiles.most;
+    double net = (double)p->act_bytes * (double)most + (double)p->fix_bytes +
                  (double)d->v->m->model->param_bytes;
     double own = 24.0 * (double)rt_planes_count(d->size) +
                  20.0 * (double)d->tiles.most * (double)d->tiles.p.count;

@@ -270,11 +270,12 @@ static int find(rt_viz *v, rt_feed *feed, Mistakes *e, rt_error *err) {
     const rt_model *model = v->m->model;
     int64_t total = rt_data_count(feed->ds), classes = model->classes;
     total = v->limit > 0 && v->limit < total ? v->limit : total;
+    int64_t cap = v->look.cap < feed->cap ? v->look.cap : feed->cap;
     float *scores = rt_alloc((size_t)feed->cap, 2 * (size_t)classes * sizeof *scores, "scores", err);
     double *loss = scores ? rt_alloc((size_t)feed->cap, sizeof *loss, "losses", err) : NULL;
     float *probs = scores ? scores + feed->cap * classes : NULL;
-    for (int64_t at = 0; loss && at < total && !err->code; at += feed->cap) {
-        int64_t want = total - at < feed->cap ? total - at : feed->cap;
+    for (int64_t at = 0; loss && at < total && !err->code; at += cap) {
+        int64_t want = total - at < cap ? total - at : cap;
         int has_probs;
         double mean;
         int64_t good = rt_cli_forward(&v->cli, feed, at, want, scores, probs, &has_probs, &mean, err);

@@ -542,7 +542,7 @@ static int draw_nine(rt_explore *x, int layer, int64_t map, int rule, const rt_p
     x->have = 0;
     if (load(x, want, n, err))
         return err->code;
-    if (projects && (rt_look_record(&x->v->look, n, err) ||
+    if (projects && (rt_look_record_for(&x->v->look, &layer, 1, n, err) ||
                      rt_look_project(&x->v->look, rule, layer, unit, start, n, x->diff, err)))
         return err->code;
     for (int i = 0; i < n && !err->code; i++) {

@@ -114,6 +114,21 @@ int rt_look_record_to(rt_look *l, const int *end, int64_t n, rt_error *err) {
     }
 }
 
+/* Where "record" may stop for these layers and walks from them. */
+static int end_of_all(const rt_look *l, const int *seed, int nseeds) {
+    int end = 0;
+    for (int i = 0; i < nseeds; i++)
+        end = rt_look_end(l, seed[i]) > end ? rt_look_end(l, seed[i]) : end;
+    return end;
+}
+
+int rt_look_record_for(rt_look *l, const int *seed, int nseeds, int64_t n, rt_error *err) {
+    const rt_entry *record = rt_find_entry(look_of(l->m->model), "record");
+    int end = end_of_all(l, seed, nseeds);
+    return rt_run_part(l->m, RT_LOOK, "record", -1,
+                       record && end < record->first ? record->first : end, n, err);
+}
+
 static int refuse(const netrt *m, int rule, int seed, rt_error *err) {
     const rt_program *p = look_of(m->model);
     if (p->refused[rule])
@@ -246,8 +261,8 @@ double rt_look_flops(const rt_look *l, const int *seed, int nseeds) {
     const rt_program *p = look_of(l->m->model);
     const rt_entry *record = rt_find_entry(p, "record"), *back = rt_find_entry(p, "project_gradient");
     double sum = 0;
-    for (int i = 0; record && i < record->count; i++)
-        sum += p->kernel[record->first + i].flops_image + p->kernel[record->first + i].flops_fixed;
+    for (int i = record ? record->first : 0; record && i < end_of_all(l, seed, nseeds); i++)
+        sum += p->kernel[i].flops_image + p->kernel[i].flops_fixed;
     int end = back ? back->first + back->count : 0, first = end;
     for (int i = 0; i < nseeds; i++) {
         int from = p->seed[seed[i]].rule[RT_RULE_GRADIENT].first;

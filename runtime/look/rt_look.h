@@ -53,6 +53,8 @@ int rt_look_record_to(rt_look *l, const int *end, int64_t n, rt_error *err);
 int rt_look_end(const rt_look *l, int seed);
 /* n images as far as one layer. */
 int rt_look_record_layer(rt_look *l, int seed, int64_t n, rt_error *err);
+/* The same for all images, as far as the layers seed[0..nseeds-1] and walks from them need it. */
+int rt_look_record_for(rt_look *l, const int *seed, int nseeds, int64_t n, rt_error *err);
 
 typedef struct rt_unit {
     int64_t c, y, x;

@@ -119,14 +119,16 @@ typedef struct Means {
 } Means;
 
 static int record(rt_mimic *m, const float *picture, Means *means, float *room, rt_error *err) {
+    int need[2 * RT_BACK_MAX], all = m->nstyle + m->ncontent;
+    memcpy(need, m->style, (size_t)m->nstyle * sizeof *need);
+    memcpy(need + m->nstyle, m->content, (size_t)m->ncontent * sizeof *need);
     m->v->m->frame.input[0] = picture;
-    if (rt_look_record(&m->v->look, 1, err))
+    if (rt_look_record_for(&m->v->look, need, all, 1, err))
         return err->code;
-    for (int i = 0; i < m->nstyle + m->ncontent; i++) {
-        int seed = i < m->nstyle ? m->style[i] : m->content[i - m->nstyle];
-        int64_t maps, n = cells_of(m, seed, &maps);
+    for (int i = 0; i < all; i++) {
+        int64_t maps, n = cells_of(m, need[i], &maps);
         n *= maps;
-        rt_look_values(&m->v->look, seed, 0, room);
+        rt_look_values(&m->v->look, need[i], 0, room);
         double sum = 0;
         for (int64_t k = 0; k < n; k++)
             sum += fabs((double)room[k]);

@@ -195,7 +195,7 @@ int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *v
             if (wanted(o, i, k) && rt_look_end(l, o->layer[i]) > o->end[k])
                 o->end[k] = rt_look_end(l, o->layer[i]);
     }
-    if (rt_look_record_to(l, o->end, n, err))
+    if (o->whole ? rt_look_record(l, n, err) : rt_look_record_to(l, o->end, n, err))
         return err->code;
     o->sum = value;
     memset(value, 0, (size_t)n * sizeof *value);

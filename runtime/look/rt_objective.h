@@ -41,6 +41,7 @@ typedef struct rt_objective {
                                its gradient */
     rt_gram_how how;
     float *alike;           /* M numbers of the largest layer with a GUIDE term */
+    int whole;              /* 1: layers behind the terms' are recorded too, for the caller to read */
     double *sum;            /* of the evaluation in progress, per image */
     double *part;           /* NULL, or nterms numbers: gets each term's share of all values */
 } rt_objective;
@@ -53,7 +54,7 @@ void rt_objective_close(rt_objective *o);
 
 /* Records n images (planes first, as input slot 0 takes them; n <= the look program's capacity) and
  * evaluates.  value: n numbers.  diff: n images of gradients, or NULL: no walk back.  Layers behind
- * an image's last term are not recorded; where images have terms of their own, those with the deepest
+ * an image's last term are not recorded, unless `whole`; where images have terms of their own, those with the deepest
  * layers should come first. */
 int rt_objective_eval(rt_objective *o, const float *images, int64_t n, double *value, float *diff,
                       rt_error *err);

@@ -182,25 +182,40 @@ static void scan_close(Scan *s) {
     rt_free(s->room);
 }
 
+/* Records loaded images first .. first + n - 1 and keeps their peaks. */
+static int scan_some(const Scan *s, rt_feed *feed, int64_t first, int64_t n, rt_peak **top,
+                     rt_error *err) {
+    netrt *m = s->l->m;
+    int64_t cells = feed->map ? m->model->label_cells : 1;
+    const int32_t *label = feed->map ? feed->map : feed->label;
+    for (int k = 0; k < m->model->ninputs; k++)
+        m->frame.input[k] = feed->input[k] + first * rt_input_count(m->model, k);
+    m->frame.label[0] = m->frame.label[1] = label + first * cells;
+    if (rt_look_record_for(s->l, s->seed, s->nseeds, n, err))
+        return err->code;
+    rt_parallel_for(m->threads, n * s->nseeds, 1, scan_piece, (void *)(uintptr_t)s);
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < s->nseeds; k++)
+            offer_all(s, k, i, feed->index[first + i], top[k]);
+    return NETRT_OK;
+}
+
 int rt_look_scan(rt_cli *cli, rt_look *l, rt_feed *feed, int64_t limit, const int *seed, int nseeds,
                  rt_peak **top, rt_error *err) {
     Scan s = {.l = l, .seed = seed, .nseeds = nseeds};
     int64_t total = rt_data_count(feed->ds), batch = l->cap < feed->cap ? l->cap : feed->cap;
     total = limit > 0 && limit < total ? limit : total;
     scan_open(&s, batch, top, err);
-    for (int64_t first = 0; first < total && !rt_cli_signal && !err->code; first += batch) {
-        int64_t want = total - first < batch ? total - first : batch;
+    for (int64_t first = 0; first < total && !rt_cli_signal && !err->code; first += feed->cap) {
+        int64_t want = total - first < feed->cap ? total - first : feed->cap;
         int64_t n = rt_feed_load_range(feed, first, want, rt_cli_skipped, cli);
         if (n < 0)
             rt_fail(err, NETRT_ELIMIT, "not enough memory to load pictures");
-        if (n <= 0 || rt_look_record(l, n, err))
-            continue;
-        rt_parallel_for(l->m->threads, n * nseeds, 1, scan_piece, &s);
-        for (int64_t i = 0; i < n; i++)
-            for (int k = 0; k < nseeds; k++)
-                offer_all(&s, k, i, feed->index[i], top[k]);
-        if (rt_progress_due(&cli->progress))
-            rt_progress_tick(&cli->progress, "scanning", first + want, total, "", -1);
+        for (int64_t i = 0; i < n && !rt_cli_signal && !err->code; i += batch) {
+            scan_some(&s, feed, i, n - i < batch ? n - i : batch, top, err);
+            if (rt_progress_due(&cli->progress))
+                rt_progress_tick(&cli->progress, "scanning", first + i, total, "", -1);
+        }
     }
     rt_progress_clear(&cli->progress);
     scan_close(&s);

@@ -23,11 +23,13 @@ static int check_layers(rt_viz *v, rt_error *err) {
     return err->code;
 }
 
+/* Enough to share out among threads; more would only touch more memory. */
 static int64_t images_at_once(const rt_viz *v) {
+    enum { LEAST = 4, MOST = 64 };
     int64_t each = v->cli.model->program[RT_LOOK].act_bytes;
     int64_t n = ((int64_t)256 << 20) / (each > 0 ? each : 1);
-    n = v->cli.batch > 0 ? v->cli.batch : n > 64 ? 64 : n;
-    return n < RT_TOP ? RT_TOP : n;
+    n = v->cli.batch > 0 ? v->cli.batch : n > MOST ? MOST : n;
+    return n < LEAST ? LEAST : n;
 }
 
 int rt_viz_folder(rt_viz *v, rt_error *err) {
@@ -233,6 +235,17 @@ int rt_viz_conv_layers(const rt_viz *v, int *seed, int max) {
 
 /* ---- verbs ---- */
 
+/* Pictures are loaded more at a time than they are recorded: a large one then keeps no thread waiting
+ * for long. */
+static int64_t pictures_at_once(const rt_viz *v) {
+    enum { MOST = 64 };
+    int64_t bytes = (int64_t)sizeof(float), room = (int64_t)32 << 20;
+    for (int s = 0; s < v->m->model->ninputs; s++)
+        bytes += (int64_t)sizeof(float) * rt_input_count(v->m->model, s);
+    int64_t n = room / bytes < MOST ? room / bytes : MOST;
+    return v->look.cap < 2 || n < v->look.cap ? v->look.cap : n;
+}
+
 int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {
     if (n > 1)
         return rt_fail(err, NETRT_EUSAGE, "one picture or folder at a time\nhelp: put several into a folder");
@@ -243,7 +256,7 @@ int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error
     rt_cli_class_names(v->m, v->cli.ds);
     /* scans come back to pictures that they have decoded before */
     size_t cache = v->look.cap > 1 ? (size_t)64 << 20 : 0;
-    return rt_feed_open(feed, v->m, v->cli.ds, v->look.cap, cache, 0, err);
+    return rt_feed_open(feed, v->m, v->cli.ds, pictures_at_once(v), cache, 0, err);
 }
 
 int rt_viz_feed_many(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err) {

@@ -64,13 +64,13 @@ int rt_viz_words(const char **verb, rt_arg table[RT_VIZ_ARGS], int at);
 int rt_viz_run(rt_viz *v, const rt_technique *t, int argc, char **argv, rt_error *err);
 
 /* Opens network, weights and look program once.  many: for scans, as many images at a time as fit
- * into a quarter of a gigabyte, at least RT_TOP and at most 64; else one. */
+ * into a quarter of a gigabyte, at least 4 and at most 64; else one. */
 int rt_viz_open(rt_viz *v, int many, rt_error *err);
 int rt_viz_folder(rt_viz *v, rt_error *err); /* the output folder alone, for what needs no weights */
 void rt_viz_close(rt_viz *v);
 
 /* The pictures to work on: operands (a file or folder), else --data, else the spec's test data;
- * cap: images at a time.  Closing is allowed whatever opening said. */
+ * cap: images at a time, which may be more than look.cap.  Closing is allowed whatever opening said. */
 int rt_viz_feed(rt_viz *v, const char **operands, int n, rt_feed *feed, rt_error *err);
 void rt_viz_feed_close(rt_viz *v, rt_feed *feed);
 /* Several picture files, or one file or folder, or what rt_viz_feed takes. */

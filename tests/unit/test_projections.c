@@ -4,7 +4,8 @@
  * Cases: the rectifier table of Springenberg et al. 2015, figure 1; a whole net worked by hand; the
  * places of unpooling, with overlaps; <A x, y> = <x, A' y> in integers for every linear operator;
  * equal rules where nothing is negative; zero seeds; receptive fields; homogeneity of nets without
- * bias (Simonyan et al. 2014: first-order Taylor; here it is exact).
+ * bias (Simonyan et al. 2014: first-order Taylor; here it is exact); walks after a recording that
+ * stopped where nothing more is read.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -347,6 +348,69 @@ static void several_outputs(void) {
     look_free(one[SECOND]);
 }
 
+/* ---- recording no further than a walk needs ---- */
+
+/* Branches, a sum, a product and overlapping pools; a seed in every branch and behind each meeting. */
+static Look *branched_net(void) {
+    Look *l = look_new("native", 2, 8, 8);
+    if (!l)
+        return NULL;
+    PoolAttrs pool = plain_pool(3, 1), half = plain_pool(2, 2);
+    ValueId trunk = op1(l, OP_RELU, NULL, conv(l, l->image, plain_conv(4, 3, 1), NULL));
+    ValueId left = op1(l, OP_RELU, NULL, conv(l, trunk, plain_conv(4, 3, 1), NULL));
+    ValueId right = op1(l, OP_SIGMOID, NULL, conv(l, trunk, plain_conv(4, 1, 0), NULL));
+    ValueId gate[2] = {left, right};
+    ValueId mixed = op(l, OP_MUL, NULL, 2, gate);
+    ValueId sum[2] = {mixed, trunk};
+    ValueId joined = op1(l, OP_MAXPOOL, &half, op(l, OP_ADD, NULL, 2, sum));
+    ValueId top = op1(l, OP_MAXPOOL, &pool, conv(l, joined, plain_conv(3, 3, 1), NULL));
+    add_seed(l, trunk, "trunk");
+    add_seed(l, left, "left");
+    add_seed(l, right, "right");
+    add_seed(l, joined, "joined");
+    add_seed(l, top, "top");
+    return look_compile(l, dense(l, top, 3, NULL)) ? l : NULL;
+}
+
+/* As rt_look_record_for does it; memory holds garbage where nothing was recorded. */
+static void record_to(Look *l, const double *image, int64_t n, int end) {
+    slabs_free(&l->slabs);
+    l->data = (RefRun){.g = l->g, .n = n, .input = {image}, .param = l->param};
+    l->slabs = slabs_new(l->g, &l->data, n + 1);
+    slabs_entry(&l->slabs, &l->c, "prepare");
+    for (int i = 0; i < l->g->nentries; i++)
+        for (int k = l->g->entry[i].first; k < end && strcmp(l->g->entry[i].name, "record") == 0; k++)
+            slabs_run(&l->slabs, &l->c, k, 2, true);
+}
+
+static void partial_records(void) {
+    double image[128 * IMAGES], seed[256 * IMAGES];
+    ref_fill_int(image, 128 * IMAGES, -4, 4, 3);
+    ref_fill_int(seed, 256 * IMAGES, -2, 3, 4);
+    Look *l = branched_net();
+    if (!l)
+        return;
+    int last = -1, shorter = 0;
+    for (int at = 0; at < l->ctx.nseeds; at++)
+        for (int rule = RULE_GRADIENT; rule <= RULE_GUIDED; rule++) {
+            ValueId v = graph_resolve(l->g, l->ctx.seeds[at]);
+            if (l->ctx.refused[rule])
+                continue;
+            int end = l->ctx.seed_info[rule][at].record_end;
+            int own = (int)graph_n(l->g, graph_v(l->g, v)->def)->kernel;
+            end = end > own ? end : own;
+            record(l, image, IMAGES);
+            const double *want = project_from(l, (Rule)rule, at, seed), *values = read_value(l, v);
+            record_to(l, image, IMAGES, end);
+            expect("a layer after a part of it", read_value(l, v), values, count(l, v) * IMAGES);
+            expect(entry_name[rule], project_from(l, (Rule)rule, at, seed), want, 128 * IMAGES);
+            shorter += rule == RULE_GRADIENT && end > last;
+            last = rule == RULE_GRADIENT ? end : last;
+        }
+    CU_ASSERT(shorter >= 3); /* the recordings do end at different places */
+    look_free(l);
+}
+
 /* ---- adjoints ---- */
 
 static ValueId table_conv(Look *l, ValueId src) { /* LeNet's third layer, table I */
@@ -588,5 +652,6 @@ static void homogeneity(void) {
     }
 }
 
-SUITE_MAIN(TEST(rectifier_table), TEST(hand_worked_net), TEST(unpooling), TEST(several_outputs), TEST(adjoints),
+SUITE_MAIN(TEST(rectifier_table), TEST(hand_worked_net), TEST(unpooling), TEST(several_outputs), TEST(partial_records),
+           TEST(adjoints),
            TEST(equal_rules), TEST(receptive_fields), TEST(homogeneity))
