@@ -211,7 +211,7 @@ static int write_answers(Attack *a, const char *name, rt_error *err) {
 
 /* How often a mean change is shown: less often where most of it would be beyond grey's ends. */
 static int times_of(double mean) {
-    return mean * TIMES <= 100 ? TIMES : mean * 5 <= 100 ? 5 : mean * 2 <= 100 ? 2 : 1;
+    return mean * (double)TIMES <= 100 ? TIMES : mean * 5 <= 100 ? 5 : mean * 2 <= 100 ? 2 : 1;
 }
 
 /* Original, difference, result.  p.x[0] is recorded. */

@@ -352,7 +352,7 @@ int rt_look_project_maps(rt_look *l, int rule, int seed, const rt_unit *unit, in
 
 int rt_look_way(const rt_look *l, int seed, int *way) {
     const rt_program *p = look_of(l->m->model);
-    int n = 0, all = 0, order[256], below[256];
+    int n = 0, all = 0, order[256], below[256] = {0};
     for (int i = 0; i < p->nseeds && all < 256; i++)
         if (p->seed[i].rule[0].diff >= 0 && p->seed[i].rule[0].first > p->seed[seed].rule[0].first)
             below[all++] = i;

@@ -136,7 +136,7 @@ static void scales(void) {
     static float x[LARGE];
     for (int i = 0; i < LARGE; i++)
         x[i] = (float)(i * 7919 % LARGE + 1) * (i % 2 ? -0.25f : 0.25f);
-    CU_ASSERT_EQUAL(rt_shown_scale(x, LARGE), 0.25f * (LARGE - LARGE / 100));
+    CU_ASSERT_EQUAL(rt_shown_scale(x, LARGE), 0.25f * (float)(LARGE - LARGE / 100));
     for (int i = 0; i < LARGE; i++)
         x[i] = i < 100 ? -3 : 0; /* nearly all silent: the largest */
     CU_ASSERT_EQUAL(rt_shown_scale(x, LARGE), 3);
