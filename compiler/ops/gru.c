@@ -45,21 +45,11 @@ static bool infer_scan_bwd(Infer *inf) {
 }
 
 static int params_gru(const void *attrs, const Shape *in, ParamSpec out[4]) {
-    const RecurAttrs *a = attrs;
-    out[0] = recur_matrix("weight_ih_l0", GATES, a->units, in[0].dim[0]);
-    out[1] = recur_matrix("weight_hh_l0", GATES, a->units, a->units);
-    out[2] = param_zero("bias_ih_l0", GATES * a->units);
-    out[3] = param_zero("bias_hh_l0", GATES * a->units);
-    return 4;
+    return recur_params(attrs, GATES, in[0].dim[0], out);
 }
 
 static ValueId parts_gru(Graph *g, const void *attrs, const ValueId *in) {
-    const RecurAttrs *a = attrs;
-    ConvAttrs conv = recur_conv(GATES * a->units);
-    ValueId gates = graph_op(g, OP_CONV2D, &conv, 3, (ValueId[]){in[0], in[1], in[3]});
-    RecurAttrs scan = {.units = a->units, .reverse = a->reverse};
-    ValueId h = graph_op(g, OP_GRU_SCAN, &scan, 3, (ValueId[]){gates, in[2], in[4]});
-    return recur_result(g, a, h);
+    return recur_parts(g, attrs, OP_GRU_SCAN, GATES, in);
 }
 
 static bool vjp_scan(Vjp *v) {
@@ -73,15 +63,7 @@ static bool vjp_scan(Vjp *v) {
     ValueId dgates = graph_op(v->g, OP_GRU_SCAN_BWD, &a, 4, in);
     ValueId dsums = graph_n(v->g, graph_v(v->g, dgates)->def)->out[1];
     v->dx[0] = v->need[0] ? dgates : 0;
-    if (v->need[1]) {
-        ConvAttrs conv = recur_conv(GATES * a.units);
-        conv.src_maps = a.units;
-        conv.src_size[0] = 1;
-        conv.src_size[1] = graph_v(v->g, dy)->shape.dim[2];
-        v->dx[1] = vjp_op2(v, OP_CONV2D_BWD_WEIGHTS, &conv, before, dsums);
-    }
-    if (v->need[2])
-        v->dx[2] = vjp_op1(v, OP_BIAS_GRAD, NULL, dsums);
+    recur_gradients(v, before, dsums);
     return true;
 }
 

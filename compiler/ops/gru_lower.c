@@ -9,32 +9,13 @@ enum { R, Z, N, M };
 
 /* ---- forward ---- */
 
-typedef struct Forward {
-    Scan s;
-    View src, out[3]; /* h, gates, h of the step before */
-    bool wanted[3];
-    Val bias, x;
-} Forward;
-
 /* Of the recurrent sums alone: r multiplies a part of them. */
 static Val start_bias(Scan *s, void *user, int image, Val vector) {
-    Forward *f = user;
-    Emit *e = s->e;
-    (void)image;
-    Val cb = em_imin(e, vector, em_i64(e, f->src.cblocks - 1)); /* a tile may reach beyond */
-    return em_load(e, em_ptr(e, f->bias, em_mul(e, cb, em_i64(e, s->width))), 0, true);
+    (void)s, (void)image;
+    return scan_bias(user, scan_within(user, vector));
 }
 
-static void put(const Forward *f, int k, Val n, Val unit, Val x) {
-    Emit *e = f->s.e;
-    Val cb, lane;
-    if (!f->wanted[k])
-        return;
-    split_index(e, unit, f->s.width, &cb, &lane);
-    em_store(e, scan_cell(&f->s, &f->out[k], n, cb, f->x), 0, x, true);
-}
-
-static void curves(Forward *f, Val p) {
+static void curves(ScanForward *f, Val p) {
     Scan *s = &f->s;
     Emit *e = s->e;
     Val n = scan_image(s, p), sums = scan_at(s, p, SCAN_AT_SUMS), h = scan_at(s, p, SCAN_AT_H);
@@ -51,41 +32,18 @@ static void curves(Forward *f, Val p) {
     for (int q = 0; q < 4 && f->wanted[1]; q++)
         scan_put(s, flat, q, u.i, gate[q]);
     Val h_at = em_ptr(e, h, u.i), old = em_load(e, h_at, 0, true);
-    put(f, 2, n, u.i, old);
+    scan_write(f, 2, n, u.i, old);
     Val now = em_fma(e, gate[Z], em_fsub(e, old, gate[N]), gate[N]);
     now = scan_real(s, u.i, now);
     em_store(e, h_at, 0, now, true);
-    put(f, 0, n, u.i, now);
+    scan_write(f, 0, n, u.i, now);
     em_for_end(e, &u, NULL, 0);
     if (f->wanted[1])
         scan_move(s, &f->out[1], n, f->x, flat, true);
 }
 
-static void walk_forward(void *user) {
-    Forward *f = user;
-    const RecurAttrs *a = f->s.k->attrs;
-    Emit *e = f->s.e;
-    for (int i = 0; i < 3; i++)
-        if (f->wanted[i])
-            scan_halos(&f->s, &f->out[i]);
-    Loop t = em_for(e, em_i64(e, 0), em_i64(e, f->s.steps), 1, "step", NULL, 0);
-    f->x = scan_step(&f->s, t.i, a->reverse);
-    scan_products(&f->s, SCAN_AT_H, start_bias, f);
-    Loop p = em_for(e, em_i64(e, 0), em_i64(e, f->s.images), 1, "image", NULL, 0);
-    curves(f, p.i);
-    em_for_end(e, &p, NULL, 0);
-    em_for_end(e, &t, NULL, 0);
-}
-
-void lower_gru_scan(KernelCtx *k) {
-    Forward f = {.src = view_of(k, k->node->in[0]), .bias = bias_at(k, k->node->in[2])};
-    scan_open(&f.s, k, k->node->in[1], k->node->in[0]);
-    for (int i = 0; i < 3; i++) {
-        f.wanted[i] = k->node->out[i] && graph_v(k->g, k->node->out[i])->stored;
-        if (f.wanted[i])
-            f.out[i] = view_of(k, k->node->out[i]);
-    }
-    scan_walk(&f.s, walk_forward, &f);
+void lower_gru_scan(KernelCtx *k) { /* outputs: h, gates, h of the step before */
+    scan_forward(k, (ScanForward){.outs = 3, .start = start_bias, .curves = curves});
 }
 
 /* ---- backward ---- */

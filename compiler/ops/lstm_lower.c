@@ -8,36 +8,20 @@ enum { SPAN = 4 /* gates */ };
 
 /* ---- forward ---- */
 
-typedef struct Forward {
-    Scan s;
-    View src, out[4]; /* h, gates, c, h of the step before */
-    bool wanted[4];
-    Val bias, x;
-} Forward;
-
 static Val start_gates(Scan *s, void *user, int image, Val vector) {
-    Forward *f = user;
+    const ScanForward *f = user;
     Emit *e = s->e;
-    Val cb = em_imin(e, vector, em_i64(e, f->src.cblocks - 1)); /* a tile may reach beyond */
+    Val cb = scan_within(f, vector);
     Val n = scan_image(s, em_i64(e, image));
     Val src = em_load(e, scan_cell(s, &f->src, n, cb, f->x), 0, true);
-    Val at = em_ptr(e, f->bias, em_mul(e, cb, em_i64(e, s->width)));
-    return em_fadd(e, src, em_load(e, at, 0, true));
+    return em_fadd(e, src, scan_bias(f, cb));
 }
 
-static void put(const Forward *f, int k, Val n, Val unit, Val x) {
-    Emit *e = f->s.e;
-    Val cb, lane;
-    if (!f->wanted[k])
-        return;
-    split_index(e, unit, f->s.width, &cb, &lane);
-    em_store(e, scan_cell(&f->s, &f->out[k], n, cb, f->x), 0, x, true);
-}
-
-static void curves(Forward *f, Val p) {
+static void curves(ScanForward *f, Val p) {
     Scan *s = &f->s;
     Emit *e = s->e;
-    Val n = scan_image(s, p), sums = scan_at(s, p, SCAN_AT_SUMS), flat = scan_at(s, p, SCAN_AT_GATES);
+    Val n = scan_image(s, p), sums = scan_at(s, p, SCAN_AT_SUMS),
+        flat = scan_at(s, p, SCAN_AT_GATES);
     Val h = scan_at(s, p, SCAN_AT_H), c = scan_at(s, p, SCAN_AT_C), gate[SPAN];
     Loop u = em_for(e, em_i64(e, 0), em_i64(e, s->units), s->width, "unit", NULL, 0);
     for (int q = 0; q < SPAN; q++) {
@@ -47,44 +31,21 @@ static void curves(Forward *f, Val p) {
             scan_put(s, flat, q, u.i, gate[q]);
     }
     Val h_at = em_ptr(e, h, u.i), c_at = em_ptr(e, c, u.i);
-    put(f, 3, n, u.i, em_load(e, h_at, 0, true));
+    scan_write(f, 3, n, u.i, em_load(e, h_at, 0, true));
     Val now = em_fmul(e, gate[0], gate[2]);
     now = scan_real(s, u.i, em_fma(e, gate[1], em_load(e, c_at, 0, true), now));
     Val out = scan_real(s, u.i, em_fmul(e, gate[3], em_tanh(e, now)));
     em_store(e, c_at, 0, now, true);
     em_store(e, h_at, 0, out, true);
-    put(f, 0, n, u.i, out);
-    put(f, 2, n, u.i, now);
+    scan_write(f, 0, n, u.i, out);
+    scan_write(f, 2, n, u.i, now);
     em_for_end(e, &u, NULL, 0);
     if (f->wanted[1])
         scan_move(s, &f->out[1], n, f->x, flat, true);
 }
 
-static void walk_forward(void *user) {
-    Forward *f = user;
-    const RecurAttrs *a = f->s.k->attrs;
-    Emit *e = f->s.e;
-    for (int i = 0; i < 4; i++)
-        if (f->wanted[i])
-            scan_halos(&f->s, &f->out[i]);
-    Loop t = em_for(e, em_i64(e, 0), em_i64(e, f->s.steps), 1, "step", NULL, 0);
-    f->x = scan_step(&f->s, t.i, a->reverse);
-    scan_products(&f->s, SCAN_AT_H, start_gates, f);
-    Loop p = em_for(e, em_i64(e, 0), em_i64(e, f->s.images), 1, "image", NULL, 0);
-    curves(f, p.i);
-    em_for_end(e, &p, NULL, 0);
-    em_for_end(e, &t, NULL, 0);
-}
-
-void lower_lstm_scan(KernelCtx *k) {
-    Forward f = {.src = view_of(k, k->node->in[0]), .bias = bias_at(k, k->node->in[2])};
-    scan_open(&f.s, k, k->node->in[1], k->node->in[0]);
-    for (int i = 0; i < 4; i++) {
-        f.wanted[i] = k->node->out[i] && graph_v(k->g, k->node->out[i])->stored;
-        if (f.wanted[i])
-            f.out[i] = view_of(k, k->node->out[i]);
-    }
-    scan_walk(&f.s, walk_forward, &f);
+void lower_lstm_scan(KernelCtx *k) { /* outputs: h, gates, c, h of the step before */
+    scan_forward(k, (ScanForward){.outs = 4, .start = start_gates, .curves = curves});
 }
 
 /* ---- backward ---- */
@@ -104,7 +65,8 @@ static Val slope(Emit *e, int q, Val y) {
 static void curves_back(Backward *b, Val p) {
     Scan *s = &b->s;
     Emit *e = s->e;
-    Val n = scan_image(s, p), sums = scan_at(s, p, SCAN_AT_SUMS), given = scan_at(s, p, SCAN_AT_GIVEN);
+    Val n = scan_image(s, p), sums = scan_at(s, p, SCAN_AT_SUMS),
+        given = scan_at(s, p, SCAN_AT_GIVEN);
     Val flat = scan_at(s, p, SCAN_AT_GATES), dc_at = scan_at(s, p, SCAN_AT_C), gate[SPAN], d[SPAN];
     scan_move(s, &b->gates, n, b->x, given, false);
     Loop u = em_for(e, em_i64(e, 0), em_i64(e, s->units), s->width, "unit", NULL, 0);

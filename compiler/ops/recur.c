@@ -65,7 +65,8 @@ bool recur_infer(Infer *inf, int64_t gates) {
     return infer_out(inf, 0, a->all ? shape_of3(a->units, 1, steps) : shape_of1(a->units), DT_F32);
 }
 
-ParamSpec recur_matrix(const char *suffix, int64_t gates, int64_t units, int64_t inputs) {
+/* [gates units, inputs], uniform in -/+ 1 / sqrt(units). */
+static ParamSpec matrix(const char *suffix, int64_t gates, int64_t units, int64_t inputs) {
     ParamSpec p = param_weight(suffix, shape_of2(gates * units, inputs), inputs, units);
     p.split = shape_of4(gates * units, inputs, 1, 1);
     p.init_b = 1 / sqrt((double)units);
@@ -73,7 +74,16 @@ ParamSpec recur_matrix(const char *suffix, int64_t gates, int64_t units, int64_t
     return p;
 }
 
-ConvAttrs recur_conv(int64_t maps) {
+int recur_params(const RecurAttrs *a, int64_t gates, int64_t inputs, ParamSpec out[4]) {
+    out[0] = matrix("weight_ih_l0", gates, a->units, inputs);
+    out[1] = matrix("weight_hh_l0", gates, a->units, a->units);
+    out[2] = param_zero("bias_ih_l0", gates * a->units);
+    out[3] = param_zero("bias_hh_l0", gates * a->units);
+    return 4;
+}
+
+/* Of one step. */
+static ConvAttrs step_conv(int64_t maps) {
     return (ConvAttrs){.maps = maps,
                        .kernel = {1, 1},
                        .stride = {1, 1},
@@ -82,7 +92,8 @@ ConvAttrs recur_conv(int64_t maps) {
                        .bias = true};
 }
 
-ValueId recur_result(Graph *g, const RecurAttrs *a, ValueId h) {
+/* h [units, 1, L] as the layer gives it: all of it, or a vector. */
+static ValueId result(Graph *g, const RecurAttrs *a, ValueId h) {
     Shape steps = graph_v(g, h)->shape;
     if (a->all)
         return h;
@@ -92,6 +103,25 @@ ValueId recur_result(Graph *g, const RecurAttrs *a, ValueId h) {
     if (steps.dim[2] > 1)
         h = graph_op(g, OP_RESAMPLE, &last, 1, &h);
     return graph_op(g, OP_FLATTEN, NULL, 1, &h);
+}
+
+ValueId recur_parts(Graph *g, const RecurAttrs *a, int scan, int64_t gates, const ValueId *in) {
+    ConvAttrs conv = step_conv(gates * a->units);
+    ValueId sums = graph_op(g, OP_CONV2D, &conv, 3, (ValueId[]){in[0], in[1], in[3]});
+    RecurAttrs steps = {.units = a->units, .reverse = a->reverse};
+    return result(g, a, graph_op(g, scan, &steps, 3, (ValueId[]){sums, in[2], in[4]}));
+}
+
+void recur_gradients(Vjp *v, ValueId before, ValueId dsums) {
+    Shape rows = graph_v(v->g, dsums)->shape, units = graph_v(v->g, before)->shape;
+    ConvAttrs conv = step_conv(rows.dim[0]);
+    conv.src_maps = units.dim[0];
+    conv.src_size[0] = 1;
+    conv.src_size[1] = units.dim[2];
+    if (v->need[1])
+        v->dx[1] = vjp_op2(v, OP_CONV2D_BWD_WEIGHTS, &conv, before, dsums);
+    if (v->need[2])
+        v->dx[2] = vjp_op1(v, OP_BIAS_GRAD, NULL, dsums);
 }
 
 double recur_flops(const Graph *g, NodeId n, int64_t gates, bool layer) {

@@ -17,11 +17,12 @@ bool recur_units(Infer *inf, int64_t gates); /* in range? */
 /* Input i is [maps, 1, L] (maps 0: any number); L, 0 after a refusal. */
 int64_t recur_steps(Infer *inf, int i, int64_t maps);
 bool recur_infer(Infer *inf, int64_t gates); /* a layer: src and four parameters */
-/* [gates units, inputs], uniform in -/+ 1 / sqrt(units). */
-ParamSpec recur_matrix(const char *suffix, int64_t gates, int64_t units, int64_t inputs);
-ConvAttrs recur_conv(int64_t maps); /* of one step */
-/* h [units, 1, L] as the layer gives it: all of it, or a vector. */
-ValueId recur_result(Graph *g, const RecurAttrs *a, ValueId h);
+int recur_params(const RecurAttrs *a, int64_t gates, int64_t inputs, ParamSpec out[4]);
+/* src and four parameters, as a convolution and the steps by `scan`. */
+ValueId recur_parts(Graph *g, const RecurAttrs *a, int scan, int64_t gates, const ValueId *in);
+/* Gradients of the recurrent weight and bias, where needed: from h of the step before and the
+ * gradient of the recurrent sums. */
+void recur_gradients(Vjp *v, ValueId before, ValueId dsums);
 /* Products with the weights; about 60 operations for a unit's curves. */
 double recur_flops(const Graph *g, NodeId n, int64_t gates, bool layer);
 

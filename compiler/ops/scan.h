@@ -49,4 +49,23 @@ Val scan_gate(const Scan *s, Val flat, int q, Val unit);
 void scan_put(const Scan *s, Val flat, int q, Val unit, Val x);
 void scan_halos(const Scan *s, const View *v); /* cleared, of all images */
 
+/* A walk forward: inputs are what the sequence adds to the gates, weights, bias; output 0 is h, the
+ * others are written where a reader stores them. */
+typedef struct ScanForward ScanForward;
+struct ScanForward {
+    Scan s;
+    View src, out[4];
+    bool wanted[4];
+    int outs;
+    Val bias, x;                           /* x: the step */
+    ScanStart start;                       /* of the products; user: the ScanForward */
+    void (*curves)(ScanForward *f, Val p); /* of image p, from its products */
+};
+void scan_forward(KernelCtx *k, ScanForward f); /* outs, start and curves are given */
+Val scan_bias(const ScanForward *f, Val cb);
+/* x, for the units from `unit` on, to output k at this step, if wanted */
+void scan_write(const ScanForward *f, int k, Val n, Val unit, Val x);
+/* Vector `vector` of the register tile, which may reach beyond the gates: the last one then. */
+Val scan_within(const ScanForward *f, Val vector);
+
 #endif

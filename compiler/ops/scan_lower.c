@@ -222,3 +222,51 @@ void scan_halos(const Scan *s, const View *v) {
     for (int p = 0; p < s->images; p++)
         halo_row(s->k, v, scan_image(s, em_i64(e, p)), em_i64(e, 0), v->cblocks, em_i64(e, 0));
 }
+
+/* ---- forward ---- */
+
+Val scan_within(const ScanForward *f, Val vector) {
+    return em_imin(f->s.e, vector, em_i64(f->s.e, f->src.cblocks - 1));
+}
+
+Val scan_bias(const ScanForward *f, Val cb) {
+    Emit *e = f->s.e;
+    return em_load(e, em_ptr(e, f->bias, em_mul(e, cb, em_i64(e, f->s.width))), 0, true);
+}
+
+void scan_write(const ScanForward *f, int k, Val n, Val unit, Val x) {
+    Emit *e = f->s.e;
+    Val cb, lane;
+    if (!f->wanted[k])
+        return;
+    split_index(e, unit, f->s.width, &cb, &lane);
+    em_store(e, scan_cell(&f->s, &f->out[k], n, cb, f->x), 0, x, true);
+}
+
+static void walk_forward(void *user) {
+    ScanForward *f = user;
+    const RecurAttrs *a = f->s.k->attrs;
+    Emit *e = f->s.e;
+    for (int i = 0; i < f->outs; i++)
+        if (f->wanted[i])
+            scan_halos(&f->s, &f->out[i]);
+    Loop t = em_for(e, em_i64(e, 0), em_i64(e, f->s.steps), 1, "step", NULL, 0);
+    f->x = scan_step(&f->s, t.i, a->reverse);
+    scan_products(&f->s, SCAN_AT_H, f->start, f);
+    Loop p = em_for(e, em_i64(e, 0), em_i64(e, f->s.images), 1, "image", NULL, 0);
+    f->curves(f, p.i);
+    em_for_end(e, &p, NULL, 0);
+    em_for_end(e, &t, NULL, 0);
+}
+
+void scan_forward(KernelCtx *k, ScanForward f) {
+    f.src = view_of(k, k->node->in[0]);
+    f.bias = bias_at(k, k->node->in[2]);
+    scan_open(&f.s, k, k->node->in[1], k->node->in[0]);
+    for (int i = 0; i < f.outs; i++) {
+        f.wanted[i] = k->node->out[i] && graph_v(k->g, k->node->out[i])->stored;
+        if (f.wanted[i])
+            f.out[i] = view_of(k, k->node->out[i]);
+    }
+    scan_walk(&f.s, walk_forward, &f);
+}
