@@ -85,12 +85,15 @@ static int pair_sheet(rt_viz *v, const float *input, float *diff, int rule, cons
 
 void rt_viz_describe(const rt_viz *v, const rt_feed *feed, int64_t at, int seed, rt_unit u,
                      float value, char *what, size_t n) {
-    char name[256], class_name[24];
+    char name[256], number[24], buf[24], class_name[70] = "";
     rt_viz_sample_name(feed, at, name, sizeof name);
+    const char *called = netrt_class_name(v->m, u.c, buf);
+    snprintf(number, sizeof number, "%lld", (long long)u.c);
+    if (strcmp(called, number) != 0)
+        snprintf(class_name, sizeof class_name, " (%.60s)", called);
     const char *label = v->m->model->program[RT_LOOK].seed[seed].label;
     if (!v->layers && u.c < v->m->model->classes)
-        snprintf(what, n, "%.80s, class %lld (%.60s), score %.4g", name, (long long)u.c,
-                 netrt_class_name(v->m, u.c, class_name), (double)value);
+        snprintf(what, n, "%.80s, class %s%s, score %.4g", name, number, class_name, (double)value);
     else
         snprintf(what, n, "%.80s, %s map %lld at (%lld, %lld), value %.4g", name, label,
                  (long long)u.c, (long long)u.y, (long long)u.x, (double)value);
@@ -112,9 +115,10 @@ int rt_viz_saliency(rt_viz *v, rt_feed *feed, int64_t at, int rule, rt_error *er
         char what[256], name[128], title[160];
         rt_viz_describe(v, feed, at, seed, unit, value, what, sizeof what);
         snprintf(name, sizeof name, "%s-%lld", verb[rule], (long long)at);
-        snprintf(title, sizeof title, "%s", rule == RT_RULE_GRADIENT ? "saliency: max |gradient|"
-                                            : rule == RT_RULE_GUIDED ? "guided backpropagation"
-                                                                     : "deconvnet");
+        snprintf(title, sizeof title, "%s",
+                 rule == RT_RULE_GRADIENT ? "saliency: max |gradient|"
+                 : rule == RT_RULE_GUIDED ? "guided backpropagation"
+                                          : "deconvnet");
         pair_sheet(v, feed->input[0], diff, rule, name, title, what, err);
     }
     rt_free(diff);
