@@ -531,6 +531,8 @@ static void compile(Rig *r, const Target *t, Compiled *out, Emit **e) {
     Arena *tmp = arena_new();
     for (int mode = 0; mode < MODEL_MODES; mode++) {
         PassCtx ctx;
+        if (!r->m->mode[mode].graph)
+            continue; /* attack: only nets that train against one have it */
         memset(&ctx, 0, sizeof ctx);
         model_pass_ctx(r->m, mode, &ctx);
         ctx.tmp = tmp;
