@@ -6,11 +6,10 @@
  * the image's diff, every seed layer's diff kept and named "<rule>.<layer>"; of a rectified layer
  * the diff behind its rectifier's rule, which so joins the kernel that makes the signal (a seed is
  * one number, whose writer can apply the rule); a rule that some operator on the way does not have
- * leaves ctx->refused[rule] and no nodes.  curvature: one CURVATURE node per parameter.  attack: the
- * losses' gradient at the first image, kept; none at parameters.
- * leaves alone: the forward nodes.
- * theory: reverse accumulation, Linnainmaa 1976; Griewank and Walther 2008, section 3.2; the three
- * projections: Zeiler and Fergus 2014, Springenberg et al. 2015, Simonyan et al. 2014.
+ * leaves ctx->refused[rule] and no nodes.  curvature: one CURVATURE node per parameter.  attack:
+ * the losses' gradient at the first image, kept; none at parameters. leaves alone: the forward
+ * nodes. theory: reverse accumulation, Linnainmaa 1976; Griewank and Walther 2008, section 3.2; the
+ * three projections: Zeiler and Fergus 2014, Springenberg et al. 2015, Simonyan et al. 2014.
  */
 #include <string.h>
 
@@ -32,8 +31,9 @@ typedef struct Reverse {
     bool *forked;    /* per value (of any age): this diff was handed to two inputs as it is */
     uint32_t cap_forked;
     ValueId *seed_diff; /* look: per seed */
-    const ValueId *slope; /* curvature: per forward value its gradient; NULL: this finds gradients */
-    bool image;           /* gradients are wanted at the loaded image, not at parameters */
+    const ValueId
+        *slope; /* curvature: per forward value its gradient; NULL: this finds gradients */
+    bool image; /* gradients are wanted at the loaded image, not at parameters */
     const char *refused;
 } Reverse;
 
@@ -285,7 +285,8 @@ static void update(Graph *g, ValueId param, ValueId grad, ValueId factor,
                   .decoupled = how->decoupled,
                   .eps_inside = how->eps_inside,
                   .clip = how->clip_value,
-                  .coupled = (how->op == OP_SLBI || how->op == OP_SLBI_GROUPS) && p->shape.rank > 1};
+                  .coupled =
+                      (how->op == OP_SLBI || how->op == OP_SLBI_GROUPS) && p->shape.rank > 1};
     ValueId in[4] = {param, grad, state, factor};
     NodeId id = graph_node(g, how->op ? how->op : OP_SGD, &a, factor ? 4 : 3, in);
     graph_n(g, id)->label = p->label;
@@ -300,11 +301,26 @@ static void name_diffs(const Reverse *r) {
     }
 }
 
-static void grad_train(Graph *g, PassCtx *ctx) {
-    uint32_t nvalue = g->nvalue;
-    Reverse r = reverse_new(g, ctx, RULE_TRAIN, g->order, g->norder, nvalue);
+/* All gradients of the losses; slope: of an earlier sweep, for second derivatives, or NULL. */
+static Reverse reverse_losses(Graph *g, PassCtx *ctx, const NodeId *order, uint32_t n,
+                              uint32_t nvalue, const ValueId *slope) {
+    Reverse r = reverse_new(g, ctx, RULE_TRAIN, order, n, nvalue);
+    r.slope = slope;
     if (!reverse_all(&r))
         BUG("%s", r.refused);
+    return r;
+}
+
+/* Sweeps append to g->order; this is what was there before. */
+static const NodeId *forward_order(const Graph *g, PassCtx *ctx) {
+    NodeId *order = ARENA_ARRAY(ctx->tmp, g->norder, NodeId);
+    memcpy(order, g->order, g->norder * sizeof(NodeId));
+    return order;
+}
+
+static void grad_train(Graph *g, PassCtx *ctx) {
+    uint32_t nvalue = g->nvalue;
+    Reverse r = reverse_losses(g, ctx, g->order, g->norder, nvalue, NULL);
     name_diffs(&r);
     ValueId *param = ARENA_ARRAY(ctx->tmp, nvalue, ValueId),
             *grad = ARENA_ARRAY(ctx->tmp, nvalue, ValueId);
@@ -326,15 +342,9 @@ static void grad_train(Graph *g, PassCtx *ctx) {
  * derivatives.  What a parameter gets becomes its optimizer's state. */
 static void grad_curvature(Graph *g, PassCtx *ctx) {
     uint32_t nforward = g->norder, nvalue = g->nvalue;
-    NodeId *order = ARENA_ARRAY(ctx->tmp, nforward, NodeId);
-    memcpy(order, g->order, nforward * sizeof(NodeId));
-    Reverse slope = reverse_new(g, ctx, RULE_TRAIN, order, nforward, nvalue);
-    if (!reverse_all(&slope))
-        BUG("%s", slope.refused);
-    Reverse r = reverse_new(g, ctx, RULE_TRAIN, order, nforward, nvalue);
-    r.slope = slope.diff;
-    if (!reverse_all(&r))
-        BUG("%s", r.refused);
+    const NodeId *order = forward_order(g, ctx);
+    Reverse slope = reverse_losses(g, ctx, order, nforward, nvalue, NULL);
+    Reverse r = reverse_losses(g, ctx, order, nforward, nvalue, slope.diff);
     struct PassUpdate how = {.op = OP_CURVATURE};
     for (ValueId v = 1; v < nvalue; v++)
         if (graph_v(g, v)->kind == VK_PARAM && r.need[v] && r.diff[v])
@@ -344,12 +354,9 @@ static void grad_curvature(Graph *g, PassCtx *ctx) {
 /* ---- attack ---- */
 
 static void grad_attack(Graph *g, PassCtx *ctx) {
-    uint32_t nvalue = g->nvalue, nforward = g->norder;
-    NodeId *order = ARENA_ARRAY(ctx->tmp, nforward, NodeId);
-    memcpy(order, g->order, nforward * sizeof(NodeId));
-    Reverse r = reverse_new(g, ctx, RULE_TRAIN, order, nforward, nvalue);
-    if (!reverse_all(&r))
-        BUG("%s", r.refused);
+    uint32_t nforward = g->norder;
+    const NodeId *order = forward_order(g, ctx);
+    Reverse r = reverse_losses(g, ctx, order, nforward, g->nvalue, NULL);
     name_diffs(&r);
     for (uint32_t o = 0; o < nforward; o++)
         if (is_image(&r, graph_n(g, order[o])))
@@ -421,8 +428,8 @@ static void keep_cam(Graph *g, PassCtx *ctx, const Reverse *r) {
         const Value *v = graph_v(g, ctx->seeds[i]);
         const Shape *shape = &v->shape;
         ValueId diff = r->diff[ctx->seeds[i]];
-        if (!diff || !leads[ctx->seeds[i]] || ctx->seeds[i] == ctx->project_from || shape->rank != 3 ||
-            shape->dim[1] * shape->dim[2] == 1 || v->kind != VK_RESULT)
+        if (!diff || !leads[ctx->seeds[i]] || ctx->seeds[i] == ctx->project_from ||
+            shape->rank != 3 || shape->dim[1] * shape->dim[2] == 1 || v->kind != VK_RESULT)
             continue;
         int op = graph_n(g, v->def)->op;
         if (op == OP_MAXPOOL || op == OP_AVGPOOL)
