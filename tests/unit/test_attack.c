@@ -1,76 +1,31 @@
 /* test_attack.c: adversarial training where the answer is known.
  *
  * A linear net of two classes: the loss at x' grows along sign(w_other - w_true) alone, so one long
- * step ends in the worst corner of the box and the attacked loss is a closed form.  A net with batch
- * statistics and dropout: the gradient at the image against central differences, of the losses
- * (pgd) and of KL(p(x) || p(x')) (trades), and trades' gradient at the weights likewise.  An eps of
- * 0 gives the bits of plain training, equal pictures an entropy of exactly 0, running statistics
- * are the clean pictures', and threads change nothing.
+ * step ends in the worst corner of the box and the attacked loss is a closed form.  A net with
+ * batch statistics and dropout: the gradient at the image against central differences, of the
+ * losses (pgd) and of KL(p(x) || p(x')) (trades), and trades' gradient at the weights likewise.  An
+ * eps of 0 gives the bits of plain training, equal pictures an entropy of exactly 0, running
+ * statistics are the clean pictures', and threads change nothing.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/codegen.h"
-#include "emit/target.h"
-#include "front/model.h"
-#include "front/parse.h"
+#include "built.h"
 #include "rt_attack.h"
 #include "suite.h"
 
 enum { N = 6, SIDE = 6, PIXELS = SIDE * SIDE };
 
-typedef struct Built {
-    Arena *keep, *tmp;
-    Model *m;
-    PassCtx ctx[MODEL_MODES];
-    Target target;
-    const rt_model *rt;
-    Emit *emit;
-} Built;
-
 static void build(Built *b, const char *layers, const char *train) {
-    char source[1024], why[512] = "";
+    char source[1024];
     snprintf(source, sizeof source,
              "net T {\n input image: f32[1, 6, 6]\n input kind: class[%d]\n %s\n"
              " loss ce: cross_entropy(f, kind)\n"
              " data { pixels = range(-1, 3); mean = 0.5; std = 2 }\n"
              " train { optimizer = sgd(lr = 1); batch = 6; %s }\n}\n",
              strstr(layers, "dense(2)") ? 2 : 3, layers, train);
-    *b = (Built){.keep = arena_new(), .tmp = arena_new()};
-    Sources *s = sources_new(b->keep);
-    DiagCtx *d = diag_ctx_new(b->keep, s);
-    ModelOptions options = {.sources = s};
-    Ast *file = parse_text(b->keep, s, d, "t.net", source, strlen(source), NULL);
-    b->m = file ? model_build(b->keep, d, file, &options) : NULL;
-    if (diag_errors(d))
-        diag_render(d, stdout, DIAG_TEXT, false);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b->m);
-    b->m->mode[MODEL_LOOK].graph = NULL; /* takes half of the time */
-    CU_ASSERT_FATAL(target_find(b->keep, "native", &b->target, why, sizeof why));
-    for (int mode = 0; mode < MODEL_MODES; mode++) {
-        if (!b->m->mode[mode].graph)
-            continue;
-        model_pass_ctx(b->m, mode, &b->ctx[mode]);
-        b->ctx[mode].tmp = b->tmp;
-        b->ctx[mode].target = &b->target;
-        b->ctx[mode].verify = true;
-        CU_ASSERT_FATAL(passes_run(b->m->mode[mode].graph, &b->ctx[mode]));
-    }
-    params_place(&b->m->params);
-    CodegenInput in = {b->m, b->ctx, &b->target, "attack_model", "sse3", 1, NULL};
-    b->emit = codegen_module(b->keep, &in);
-    bool good = emit_finish(b->emit, 0, why, sizeof why);
-    b->rt = good ? emit_jit(b->emit, "attack_model", why, sizeof why) : NULL;
-    if (!b->rt)
-        printf("%s\n", why);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b->rt);
-}
-
-static void release(Built *b) {
-    emit_free(b->emit);
-    arena_free(b->tmp);
-    arena_free(b->keep);
+    built_make(b, &(BuiltHow){.source = source, .no_look = true});
 }
 
 static netrt *opened(const Built *b, int threads) {
@@ -87,7 +42,9 @@ static netrt *opened(const Built *b, int threads) {
 static float image[N * PIXELS];
 static int32_t label[N];
 
-static float number_of(double pixel) { return (float)(-0.75 + 2 * pixel); }
+static float number_of(double pixel) {
+    return (float)(-0.75 + 2 * pixel);
+}
 
 static void make_data(int classes) {
     unsigned x = 12345;
@@ -153,7 +110,7 @@ static void linear_is_known(void) {
     CU_ASSERT_DOUBLE_EQUAL(got, want, 1e-5 * want);
     CU_ASSERT_PTR_EQUAL(m->frame.input[0], image);
     netrt_close(m);
-    release(&b);
+    built_free(&b);
 }
 
 /* ---- gradients ---- */
@@ -207,7 +164,7 @@ static void gradient_of_losses(void) {
     rt_param_read(m, mean, after);
     CU_ASSERT(memcmp(before, after, sizeof before) == 0);
     netrt_close(m);
-    release(&b);
+    built_free(&b);
 }
 
 /* trades' step at fixed pictures: losses, and one number of a parameter moved by h. */
@@ -281,7 +238,7 @@ static void gradients_of_trades(void) {
     double ce = rt_loss_part(m, RT_TRAIN, N, 0) / (double)N;
     CU_ASSERT_DOUBLE_EQUAL(total, ce + 3 * rt_attack_entropy(m, N), 1e-5);
     netrt_close(m);
-    release(&b);
+    built_free(&b);
 }
 
 /* ---- bits ---- */
@@ -330,7 +287,7 @@ static void same_bits(void) {
             CU_ASSERT(memcmp(mean[0], mean[i > 0], sizeof mean[0]) == 0);
         netrt_close(m);
         netrt_close(n);
-        release(&b);
+        built_free(&b);
         free(four);
         if (i > 0)
             free(one);

@@ -6,24 +6,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "codegen/codegen.h"
-#include "emit/target.h"
-#include "front/model.h"
-#include "front/parse.h"
+#include "built.h"
 #include "ir/graph.h"
 #include "netrt.h"
 #include "passes/passes.h"
 #include "rt_model.h"
 #include "suite.h"
-
-typedef struct Built {
-    Arena *keep, *tmp;
-    Model *m;
-    PassCtx ctx[MODEL_MODES];
-    Target target;
-    const rt_model *rt;
-    Emit *emit;
-} Built;
 
 static const char odd_net[] =
     "net Odd {\n"
@@ -38,7 +26,8 @@ static const char odd_net[] =
     "  data { train = folder(\"a b\"); test = folder(\"c\"); pixels = range(-1, 2)\n"
     "         mean = [1, 2, 3]; resize = short(16); crop = 13x11; flip = yes }\n"
     "  train { optimizer = sgd(lr = 0.25, momentum = 0.5, decay = 0.125); batch = 7; epochs = 9\n"
-    "          schedule = step(every = 2epoch, factor = 0.5); seed = 77; checkpoint = every(3epoch) }\n"
+    "          schedule = step(every = 2epoch, factor = 0.5); seed = 77; checkpoint = "
+    "every(3epoch) }\n"
     "}\n";
 
 static const char heads_net[] =
@@ -51,41 +40,7 @@ static const char heads_net[] =
     "  loss ce: cross_entropy(f3, kind)\n}\n";
 
 static void build(Built *b, const char *path, const char *source) {
-    char why[512] = "";
-    *b = (Built){.keep = arena_new(), .tmp = arena_new()};
-    Sources *s = sources_new(b->keep);
-    DiagCtx *d = diag_ctx_new(b->keep, s);
-    ModelOptions options = {.sources = s};
-    Ast *file = source ? parse_text(b->keep, s, d, "odd.net", source, strlen(source), NULL)
-                       : parse_file(b->keep, s, d, path, NULL);
-    b->m = file ? model_build(b->keep, d, file, &options) : NULL;
-    if (diag_errors(d))
-        diag_render(d, stdout, DIAG_TEXT, false);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b->m);
-    CU_ASSERT_FATAL(target_find(b->keep, "native", &b->target, why, sizeof why));
-    for (int mode = 0; mode < MODEL_MODES; mode++) {
-        if (!b->m->mode[mode].graph)
-            continue;
-        model_pass_ctx(b->m, mode, &b->ctx[mode]);
-        b->ctx[mode].tmp = b->tmp;
-        b->ctx[mode].target = &b->target;
-        b->ctx[mode].verify = true;
-        CU_ASSERT_FATAL(passes_run(b->m->mode[mode].graph, &b->ctx[mode]));
-    }
-    params_place(&b->m->params);
-    CodegenInput in = {b->m, b->ctx, &b->target, "odd_model", "sse3", 1, NULL};
-    Emit *e = b->emit = codegen_module(b->keep, &in);
-    bool good = emit_finish(e, 1, why, sizeof why);
-    b->rt = good ? emit_jit(e, "odd_model", why, sizeof why) : NULL;
-    if (!b->rt)
-        printf("%s\n", why);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(b->rt);
-}
-
-static void release(Built *b) {
-    emit_free(b->emit);
-    arena_free(b->tmp);
-    arena_free(b->keep);
+    built_make(b, &(BuiltHow){.path = path, .source = source, .level = 1});
 }
 
 /* ---- pieces ---- */
@@ -364,25 +319,25 @@ static void settings(void) {
     CU_ASSERT_EQUAL(look->seed[2].parts, RT_PART_MOVES | RT_PART_OTHER); /* as far as the tanh */
     CU_ASSERT_EQUAL(look->seed[3].parts, RT_PART_WEIGHTS | RT_PART_SIGNED);
     CU_ASSERT_EQUAL_FATAL(look->npools, 1);
-    CU_ASSERT(look->pool[0].kernel[0] == 2 && look->pool[0].stride[1] == 1 && look->pool[0].src[0] == 7);
+    CU_ASSERT(look->pool[0].kernel[0] == 2 && look->pool[0].stride[1] == 1 &&
+              look->pool[0].src[0] == 7);
     CU_ASSERT_EQUAL(b.rt->program[MODEL_FORWARD].npools, 0);
     model_is_sane(&b);
-    release(&b);
+    built_free(&b);
 }
 
 /* Which layers are one weighted sum of numbers that are not negative, a bn counted in. */
 static void sums_of_layers(void) {
-    static const char net[] =
-        "net Sums {\n"
-        "  input image: f32[1, 12, 12]\n  input kind: class[3]\n"
-        "  c1: conv(4, 3x3) -> relu\n"
-        "  c2: conv(4, 3x3, bias = false)\n  n2: bn\n  r2: relu(n2)\n"
-        "  c3: conv(4, 3x3, pad = 1) -> bn -> relu -> maxpool(2x2)\n"
-        "  c4: conv(4, 1x1) -> bn -> relu\n"
-        "  s5: add(c3, c4)\n  f6: dense(3)\n"
-        "  output prob = softmax(f6)\n  loss ce: cross_entropy(f6, kind)\n"
-        "  data { train = folder(\"a\"); test = folder(\"b\") }\n"
-        "  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1 }\n}\n";
+    static const char net[] = "net Sums {\n"
+                              "  input image: f32[1, 12, 12]\n  input kind: class[3]\n"
+                              "  c1: conv(4, 3x3) -> relu\n"
+                              "  c2: conv(4, 3x3, bias = false)\n  n2: bn\n  r2: relu(n2)\n"
+                              "  c3: conv(4, 3x3, pad = 1) -> bn -> relu -> maxpool(2x2)\n"
+                              "  c4: conv(4, 1x1) -> bn -> relu\n"
+                              "  s5: add(c3, c4)\n  f6: dense(3)\n"
+                              "  output prob = softmax(f6)\n  loss ce: cross_entropy(f6, kind)\n"
+                              "  data { train = folder(\"a\"); test = folder(\"b\") }\n"
+                              "  train { optimizer = sgd(lr = 0.1); batch = 2; epochs = 1 }\n}\n";
     static const struct {
         const char *label;
         int parts, base;
@@ -403,7 +358,7 @@ static void sums_of_layers(void) {
         CU_ASSERT_EQUAL(look->seed[i].parts, want[i].parts);
         CU_ASSERT_EQUAL(look->seed[i].base, want[i].base);
     }
-    release(&b);
+    built_free(&b);
 }
 
 static void shipped(const char *name) {
@@ -413,7 +368,7 @@ static void shipped(const char *name) {
     snprintf(path, sizeof path, "%s/specs/%s", root ? root : "../..", name);
     build(&b, path, NULL);
     model_is_sane(&b);
-    release(&b);
+    built_free(&b);
 }
 
 static const char judged_net[] =
@@ -447,7 +402,7 @@ static void judged(void) {
     for (int i = 0; i < 3; i++)
         CU_ASSERT_EQUAL(b.rt->metric[i].output, i == 2 ? 3 : i);
     CU_ASSERT_EQUAL(b.rt->train.schedule.watch, RT_WATCH_LOSS);
-    release(&b);
+    built_free(&b);
 }
 
 static void heads(void) {
@@ -457,8 +412,8 @@ static void heads(void) {
     CU_ASSERT_EQUAL_FATAL(b.rt->noutputs, 5);
     for (int i = 0; i < 5; i++) {
         CU_ASSERT_STRING_EQUAL(b.rt->output[i].name, name[i]);
-        CU_ASSERT_EQUAL(b.rt->output[i].flags,
-                        (i == 0 || i == 3 ? RT_OUTPUT_SOFTMAX : 0) | (i == 0 ? RT_OUTPUT_JUDGED : 0));
+        CU_ASSERT_EQUAL(b.rt->output[i].flags, (i == 0 || i == 3 ? RT_OUTPUT_SOFTMAX : 0) |
+                                                   (i == 0 ? RT_OUTPUT_JUDGED : 0));
         CU_ASSERT_EQUAL(b.rt->output[i].score, -1);
     }
     CU_ASSERT_EQUAL(b.rt->output[2].rank, 3);
@@ -466,11 +421,15 @@ static void heads(void) {
     CU_ASSERT_EQUAL(b.rt->output[2].dim[2], 8);
     CU_ASSERT_EQUAL(b.rt->classes, 4);
     model_is_sane(&b);
-    release(&b);
+    built_free(&b);
 }
 
-static void lenet(void) { shipped("lenet.net"); }
-static void lenet5(void) { shipped("lenet5.net"); } /* links, tables, frozen, refused rules */
+static void lenet(void) {
+    shipped("lenet.net");
+}
+static void lenet5(void) {
+    shipped("lenet5.net");
+} /* links, tables, frozen, refused rules */
 
 /* The runtime accepts the descriptor and the code behind it. */
 static void runs(void) {
@@ -487,13 +446,14 @@ static void runs(void) {
         image[i] = (float)(i * 37 % 101) / 101;
     CU_ASSERT_EQUAL(netrt_forward(m, image, 7, NULL, prob, &err), 0);
     for (int i = 0; i < 7; i++)
-        CU_ASSERT_DOUBLE_EQUAL(prob[4 * i] + prob[4 * i + 1] + prob[4 * i + 2] + prob[4 * i + 3],
-                               1, 1e-5);
+        CU_ASSERT_DOUBLE_EQUAL(prob[4 * i] + prob[4 * i + 1] + prob[4 * i + 2] + prob[4 * i + 3], 1,
+                               1e-5);
     CU_ASSERT_EQUAL(netrt_step(m, image, label, 7, &loss, &err), 0);
     CU_ASSERT(isfinite(loss) && loss > 0);
     CU_ASSERT_EQUAL(err.code, 0);
     netrt_close(m);
-    release(&b);
+    built_free(&b);
 }
 
-SUITE_MAIN(TEST(settings), TEST(sums_of_layers), TEST(heads), TEST(judged), TEST(lenet), TEST(lenet5), TEST(runs))
+SUITE_MAIN(TEST(settings), TEST(sums_of_layers), TEST(heads), TEST(judged), TEST(lenet),
+           TEST(lenet5), TEST(runs))
